@@ -1,0 +1,289 @@
+"""What the rooms hand each other: reported runs, claims, column names, study.json.
+
+Standard library only, so that every room may import it. A results folder is
+
+    results/<study>/<run>/
+        study.json           one `StudyRecord`
+        trials.parquet       a row a trial
+        epochs.parquet       a row a trial and epoch
+        members.parquet      a row a trial, epoch and ensemble size (ensembles: the first 1..n members)
+        predictions.parquet  a row a finished trial and test image
+
+Accuracies are fractions in [0, 1], losses nats per image, times seconds of wall clock.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+# Every column of the results folder that is not a hyperparameter, named once.
+TRIAL_ID = "trial_id"  # int, numbered from 0 in order of suggestion
+ARM = "arm"  # str, the study's arm; null for a searched trial
+SEED = "seed"  # int, all randomness of a trial beside the data split
+PROTOCOL = "protocol"  # str: "search", or how the reported run measured
+STATUS = "status"
+EPOCHS = "epochs"  # int, epochs the trial finished
+ERROR = "error"  # str, why a failed or diverged trial ended; null otherwise
+EPOCH = "epoch"  # int, from 1
+MEMBERS = "members"  # int, ensemble size (members.parquet: the first `members` members)
+PARAMETERS = "parameters"  # int, of one deployed predictor: an ensemble counts all members
+SECONDS = "seconds"  # trials: whole trial; epochs: that epoch
+TRAIN_SECONDS = "train_seconds"  # of an epoch, the part spent training
+IMAGES_PER_SECOND = "images_per_second"  # training images, every member's counted
+PEAK_MEMORY_BYTES = "peak_memory_bytes"
+LR = "lr"  # epochs.parquet: the rate of that epoch
+TRAIN_LOSS = "train_loss"
+TRAIN_ACCURACY = "train_accuracy"
+VAL_LOSS = "val_loss"
+VAL_ACCURACY = "val_accuracy"  # the ensemble's vote
+MEMBER_VAL_ACCURACY = "member_val_accuracy"  # mean over the members: what ASHA ranks by
+OOB_ACCURACY = "oob_accuracy"  # out-of-bag, with bootstrap samples only
+TEST_LOSS = "test_loss"
+TEST_ACCURACY = "test_accuracy"
+MEMBER_TEST_ACCURACY = "member_test_accuracy"
+TEST_TOP5_ACCURACY = "test_top5_accuracy"
+BEST_VAL_ACCURACY = "best_val_accuracy"  # over a trial's epochs
+BEST_VAL_EPOCH = "best_val_epoch"
+BEST_TEST_ACCURACY = "best_test_accuracy"  # over epochs; only where a protocol tests every epoch
+BEST_TEST_EPOCH = "best_test_epoch"
+CONFIG = "config/"  # prefix of every hyperparameter's column
+IMAGE = "image"  # int, position in the test set
+LABEL = "label"
+PREDICTED = "predicted"  # the whole predictor's label
+MEMBER_PREDICTED = "member_predicted"  # list of int, one per member
+
+COMPLETED, STOPPED, DIVERGED, FAILED, RUNNING = "completed", "stopped", "diverged", "failed", "running"
+STATUSES = (COMPLETED, STOPPED, DIVERGED, FAILED, RUNNING)
+
+SEARCH_PROTOCOL = "search"  # chosen on validation data, tested once at the last epoch
+RECOVERY_PROTOCOL = "recovery"  # fits a printed test curve: never in a Pareto table or a claim
+
+STUDY_FILE = "study.json"
+TABLES = ("trials", "epochs", "members", "predictions")
+
+
+class RecordError(ValueError):
+    """A record that does not hold what it must; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One run as a note printed it (a row of spaces/reported/runs.csv and its curve).
+
+    None is what the note does not say. `config` holds the hyperparameters the note names, as PyTorch
+    names them. `curve` holds one mapping per printed epoch: epoch, train_loss_printed, train_accuracy,
+    test_accuracy, lr, seconds.
+    """
+
+    run: str
+    note: str
+    section: str
+    arm: str
+    dataset: str
+    model: str
+    strategy: str | None = None
+    members: int | None = None
+    epochs: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    selection: Literal["final", "best"] | None = None
+    train_accuracy: float | None = None
+    train_accuracy_measured: str | None = None
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    top5_accuracy: float | None = None
+    train_loss: float | None = None
+    test_loss: float | None = None
+    loss_unit: str | None = None
+    parameters: int | None = None
+    total_size_mb: float | None = None
+    seconds_per_epoch: float | None = None
+    device: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    curve: tuple[Mapping[str, float | int | None], ...] = ()
+
+
+ClaimKind = Literal["difference", "ratio", "order", "within"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of a note that a study can test.
+
+    `arms` name the study's arms; "arm:k" is the first k members of that arm's ensemble.
+    `quantity` is what is compared: test_accuracy, train_accuracy, val_accuracy, gap (train - test),
+    seconds_per_epoch, train_loss or parameters; "quantity@e" takes epoch e instead of the last.
+
+    kind      effect                          holds when
+    difference  quantity(arms[0]) - (arms[1])   its sign is `expected` ("greater", "less"), or
+                                              |effect| < margin for "equal"
+    ratio     quantity(arms[0]) / (arms[1])   against 1 likewise ("equal": |effect - 1| < margin)
+    order     the least step along `arms`     quantity is "increasing" or "decreasing" in that order
+    within    largest less smallest           effect < margin
+
+    `effect` is the note's own figure in the same unit (None: not printed). Where the note's comparison
+    changes more than one thing, `confounded_by` names what else changes and `clean_arms` are the arms
+    that change one thing only; the claim is then reported as confounded, with the clean arms' verdict.
+    """
+
+    name: str
+    statement: str
+    source: str
+    arms: tuple[str, ...]
+    quantity: str = TEST_ACCURACY
+    kind: ClaimKind = "difference"
+    expected: Literal["greater", "less", "equal", "increasing", "decreasing"] = "greater"
+    margin: float | None = None
+    effect: float | None = None
+    confounded_by: tuple[str, ...] = ()
+    clean_arms: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problem = None
+        if len(self.arms) < 2:
+            problem = f"needs at least two arms, got {len(self.arms)}"
+        elif self.kind in ("difference", "ratio") and len(self.arms) != 2:
+            problem = f"of kind {self.kind!r} needs two arms, got {len(self.arms)}"
+        elif self.kind == "order" and self.expected not in ("increasing", "decreasing"):
+            problem = f"of kind 'order' expects 'increasing' or 'decreasing', got {self.expected!r}"
+        elif self.kind in ("difference", "ratio") and self.expected not in ("greater", "less", "equal"):
+            problem = f"of kind {self.kind!r} expects 'greater', 'less' or 'equal', got {self.expected!r}"
+        elif (self.kind == "within" or self.expected == "equal") and not (self.margin and self.margin > 0):
+            problem = f"needs a positive margin, got {self.margin!r}"
+        elif bool(self.confounded_by) != bool(self.clean_arms):
+            problem = "names confounded_by and clean_arms together or neither"
+        elif self.clean_arms and len(self.clean_arms) != len(self.arms) and self.kind != "within":
+            problem = f"needs {len(self.arms)} clean_arms, got {len(self.clean_arms)}"
+        if problem:
+            raise RecordError(f"claim {self.name!r} {problem}")
+
+
+@dataclass
+class StudyRecord:
+    """What study.json holds: how a run was asked, started and ended."""
+
+    study: str
+    run: str
+    question: str
+    source: str
+    trainable: str
+    dataset: str
+    dataset_fingerprint: str
+    protocol: str
+    metric: str
+    mode: str
+    objectives: dict[str, str]  # metric -> "max" or "min"; one entry unless multi-objective
+    epochs: int
+    samples: int
+    searcher: str
+    scheduler: str
+    seed: int
+    space: dict[str, str]  # hyperparameter -> its domain as Ray Tune prints it
+    fixed: dict[str, Any]  # what --set and --smoke fixed
+    arms: dict[str, dict[str, Any]]
+    command: str
+    started: str  # ISO 8601, UTC
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    machine: dict[str, Any] = field(default_factory=dict)
+    wall_seconds: float = 0.0
+    finished: bool = False
+    smoke: bool = False
+    options: dict[str, Any] = field(default_factory=dict)  # the rest of the command line, for --resume
+    reported: list[Reported] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = STUDY_FILE) -> StudyRecord:
+        """Raises RecordError, naming `where`, if the text is not a study record."""
+        try:
+            raw = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise RecordError(f"{where} is not JSON: {error}") from None
+        if not isinstance(raw, dict):
+            raise RecordError(f"{where} must hold a JSON object, got {type(raw).__name__}")
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        required = {
+            name
+            for name, f in known.items()
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        }
+        if missing := sorted(required - raw.keys()):
+            raise RecordError(f"{where} lacks {', '.join(missing)}")
+        if unknown := sorted(raw.keys() - known.keys()):
+            raise RecordError(f"{where} has fields this version does not know: {', '.join(unknown)}")
+        try:
+            raw["reported"] = [
+                Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])
+            ]
+            raw["claims"] = [
+                Claim(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()})
+                for c in raw.get("claims", [])
+            ]
+            return cls(**raw)
+        except (TypeError, AttributeError) as error:
+            raise RecordError(f"{where} holds a malformed record: {error}") from None
+
+
+def _cell(text: str) -> Any:
+    """A CSV cell as a number where it is one, None where it is empty."""
+    if text == "":
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            return value
+    return text
+
+
+def read_reported(folder: Path) -> dict[str, Reported]:
+    """The reported runs in `folder` (runs.csv, curves.csv), by run name.
+
+    Raises RecordError for an unknown column, a repeated run or a curve of an unknown run.
+    """
+    curves: dict[str, list[dict[str, Any]]] = {}
+    with (folder / "curves.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            run = row.pop("run")
+            curves.setdefault(run, []).append({name: _cell(text) for name, text in row.items()})
+    known = {f.name for f in dataclasses.fields(Reported)} - {"config", "curve"}
+    # Text even where it looks like a number: "A", "4.1".
+    text_columns = {"run", "note", "section", "arm", "dataset", "model", "strategy", "device"}
+    runs: dict[str, Reported] = {}
+    with (folder / "runs.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            fields: dict[str, Any] = {}
+            config: dict[str, Any] = {}
+            for column, text in row.items():
+                if column is None or text is None:
+                    raise RecordError(f"runs.csv: run {row.get('run')!r} has too many or too few cells")
+                if column.startswith(CONFIG):
+                    if text != "":
+                        config[column[len(CONFIG) :]] = _cell(text)
+                elif column not in known:
+                    raise RecordError(f"runs.csv has a column that no reported run has: {column!r}")
+                else:
+                    fields[column] = (text or None) if column in text_columns else _cell(text)
+            run = fields["run"]
+            if run in runs:
+                raise RecordError(f"runs.csv has run {run!r} twice")
+            curve = tuple(sorted(curves.pop(run, []), key=lambda point: point["epoch"]))
+            runs[run] = Reported(**fields, config=config, curve=curve)
+    if curves:
+        raise RecordError(f"curves.csv has runs that runs.csv lacks: {', '.join(sorted(curves))}")
+    return runs
