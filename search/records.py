@@ -79,7 +79,7 @@ class Reported:
 
     None is what the note does not say. `config` holds the hyperparameters the note names, as PyTorch
     names them. `curve` holds one mapping per printed epoch: epoch, train_loss_printed, train_accuracy,
-    test_accuracy, lr, seconds.
+    val_accuracy, test_accuracy, lr, seconds.
     """
 
     run: str
@@ -100,6 +100,7 @@ class Reported:
     test_accuracy: float | None = None
     top5_accuracy: float | None = None
     train_loss: float | None = None
+    min_train_loss: float | None = None
     test_loss: float | None = None
     loss_unit: str | None = None
     parameters: int | None = None
