@@ -1,0 +1,115 @@
+import pandas as pd
+import pytest
+
+from analysis.load import ResultsError, load, require_one_data_set
+
+
+@pytest.fixture
+def run(made_up, tmp_path):
+    study = made_up()
+    study.trial(val=[0.3, 0.4], test=0.41, config={"lr": 0.1}, predict=True)
+    study.trial(val=[0.2], status="stopped", config={"lr": 0.2})
+    study.trial(val=[0.9, 0.9], test=0.9, protocol="recovery", config={"lr": 0.3})
+    study.trial(status="failed", parameters=None, config={"lr": None})
+    return study.write(tmp_path / "batch_size" / "first")
+
+
+def test_reads_a_run(run):
+    (results,) = load([run])
+    assert results.record.study == "batch_size"
+    assert list(results.trials["config/lr"][:3]) == [0.1, 0.2, 0.3]
+    assert len(results.epochs) == 5
+    assert not results.partial
+    assert list(results.finished()["trial_id"]) == [0]
+
+
+def test_tables_that_a_study_does_not_have_are_empty_with_their_columns(run):
+    (run / "predictions.parquet").unlink()
+    (results,) = load([run])
+    assert results.members.empty
+    assert {"trial_id", "epoch", "members", "val_accuracy", "parameters"} <= set(results.members)
+    assert list(results.predictions(0)) == ["trial_id", "image", "label", "predicted"]
+    assert results.predictions(0).empty
+
+
+def test_predictions_are_one_trials_in_order_of_image(made_up, tmp_path):
+    study = made_up()
+    for _ in range(2):
+        study.trial(val=[0.5], test=0.5)
+    study.labels(1, [1, 3, 2], [1, 1, 1])
+    study.predictions[0] = study.predictions[0].iloc[::-1]
+    study.labels(0, [0], [7])
+    (results,) = load([study.write(tmp_path / "run")])
+    assert list(results.predictions(1)["label"]) == [1, 3, 2]
+    assert list(results.predictions(0)["predicted"]) == [7]
+
+
+def test_a_study_folder_is_its_newest_run(run, made_up, tmp_path):
+    # The newest by its record, not by its name.
+    made_up(run="a", started="2027-01-01T00:00:00+00:00", finished=False).write(run.parent / "a")
+    (run.parent / "a" / "trials.parquet").write_bytes((run / "trials.parquet").read_bytes())
+    (results,) = load([run.parent])
+    assert results.path.name == "a"
+    assert results.partial
+
+
+def broken(run, what):
+    if what == "json":
+        (run / "study.json").write_text("{")
+    elif what == "bytes":
+        (run / "trials.parquet").write_bytes((run / "trials.parquet").read_bytes()[:-50])
+    elif what == "missing":
+        (run / "epochs.parquet").unlink()
+    else:
+        frame = pd.read_parquet(run / "trials.parquet")
+        if what == "status":
+            frame["status"] = "done"
+        elif what == "twice":
+            frame["trial_id"] = 0
+        elif what == "text":
+            frame["test_accuracy"] = "high"
+        else:
+            frame = frame.drop(columns="status")
+        frame.to_parquet(run / "trials.parquet")
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("json", "study.json is not JSON"),
+        ("bytes", "trials.parquet cannot be read"),
+        ("missing", "has no epochs.parquet"),
+        ("status", "unknown status: done"),
+        ("twice", "more than one row for a trial"),
+        ("text", "must hold numbers in test_accuracy"),
+        ("column", "lacks status"),
+    ],
+)
+def test_a_damaged_folder_is_one_clear_line(run, what, names):
+    broken(run, what)
+    with pytest.raises(ResultsError, match=names) as error:
+        load([run])
+    assert "\n" not in str(error.value)
+    assert str(run) in str(error.value)
+
+
+def test_paths_that_are_no_results_folder(run, tmp_path):
+    with pytest.raises(ResultsError, match="no such folder"):
+        load([tmp_path / "nowhere"])
+    with pytest.raises(ResultsError, match="not a folder"):
+        load([run / "study.json"])
+    with pytest.raises(ResultsError, match="not a results folder"):
+        load([tmp_path])
+    # A run named twice would count its trials twice.
+    with pytest.raises(ResultsError, match="once"):
+        load([run, run.parent])
+
+
+@pytest.mark.parametrize("changes", [{"dataset": "cifar100"}, {"dataset_fingerprint": "sha256:bb"}])
+def test_other_data_is_refused_by_name(run, made_up, tmp_path, changes):
+    other = made_up(**changes)
+    other.trial(val=[0.1], test=0.1)
+    results = load([run, other.write(tmp_path / "other")])
+    with pytest.raises(ResultsError, match="data set") as error:
+        require_one_data_set(results)
+    assert next(iter(changes.values())) in str(error.value)
