@@ -1,0 +1,57 @@
+"""What every command of this room shares: RESULTS..., --format, -o, one line and status 2 on bad input."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from analysis.load import Results, ResultsError, load
+from analysis.tables import FORMATS, Table
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+
+
+def parser(name: str, description: str | None) -> Parser:
+    """The options every command has; `description` is the module's docstring."""
+    options = Parser(
+        prog=f"python -m analysis.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("results", nargs="+", metavar="RESULTS", help="a run, or a study: its newest run")
+    options.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: stdout")
+    return options
+
+
+def table(
+    options: Parser, answer: Callable[[list[Results], argparse.Namespace], Table], argv: Sequence[str] | None
+) -> int:
+    """Runs a command that answers with a table. Returns its exit status."""
+    options.add_argument("--format", choices=FORMATS, help="default: as FILE is called, else md")
+
+    def write(results: list[Results], args: argparse.Namespace) -> None:
+        form = args.format or (args.output.suffix[1:] if args.output else "md")
+        if form not in FORMATS:
+            raise ResultsError(f"cannot tell the format from {args.output.name!r}: give --format")
+        answer(results, args).write(form, args.output)
+
+    return run(options, write, argv)
+
+
+def run(
+    options: Parser, body: Callable[[list[Results], argparse.Namespace], None], argv: Sequence[str] | None
+) -> int:
+    """Reads the folders and hands them to `body`. Returns 0, or 2 after one line on stderr."""
+    args = options.parse_args(argv)
+    try:
+        body(load(args.results), args)
+    except (ResultsError, OSError) as error:
+        print(f"{options.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0

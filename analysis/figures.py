@@ -1,0 +1,66 @@
+"""The figures. Each takes a computed table and draws it, nothing more."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.tables import cell, heading
+from search import records as r
+
+OURS, NOTE, GREY = "#1f8ef1", "#e8590c", "#8d939e"
+_LAYOUT = {
+    "template": "none",
+    "height": 440,
+    "margin": {"l": 60, "r": 20, "t": 20, "b": 110},
+    "legend": {"orientation": "h", "y": -0.22, "x": 0},
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "hoverlabel": {"align": "left"},
+}
+
+
+def pareto(candidates: pd.DataFrame, front: pd.DataFrame, reported: pd.DataFrame) -> go.Figure:
+    """Accuracy against parameters (log axis): the front, the dominated greyed, the notes' points.
+
+    The three tables have the columns of `analysis.pareto`; `reported` may be empty.
+    """
+    figure = go.Figure(layout=_LAYOUT)
+    dominated = candidates.drop(index=front.index)
+    _points(figure, dominated, r.VAL_ACCURACY, "dominated (validation)", color=GREY, opacity=0.55)
+    _points(figure, front, r.VAL_ACCURACY, "front (validation)", mode="lines+markers", color=OURS, size=10)
+    _points(figure, front, r.TEST_ACCURACY, "front (test)", color=OURS, size=10, symbol="circle-open")
+    _points(figure, reported, r.TEST_ACCURACY, "note (test)", color=NOTE, size=12, symbol="star")
+    figure.update_xaxes(type="log", title="parameters", dtick=1, exponentformat="power")
+    figure.update_yaxes(title="accuracy", tickformat=".0%")
+    return figure
+
+
+def _points(
+    figure: go.Figure,
+    rows: pd.DataFrame,
+    y: str,
+    name: str,
+    *,
+    mode: str = "markers",
+    opacity: float = 1,
+    **marker: object,
+) -> None:
+    if rows.empty:
+        return
+    text = [
+        "<br>".join(f"{heading(k)}: {escape(cell(v, k))}" for k, v in row.items() if cell(v, k))
+        for row in rows.to_dict("records")
+    ]
+    figure.add_scatter(
+        x=rows[r.PARAMETERS],
+        y=rows[y],
+        mode=mode,
+        name=name,
+        marker=marker,
+        opacity=opacity,
+        line={"shape": "hv", "width": 1.5},
+        text=text,
+        hovertemplate="%{text}<extra></extra>",
+    )

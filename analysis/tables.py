@@ -1,0 +1,134 @@
+"""One table, five formats: exact for programs (csv, parquet), in percent for readers (md, html, tex)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis import page
+from analysis.load import ResultsError
+from search.records import CONFIG, PARAMETERS
+
+FORMATS = ("md", "csv", "parquet", "html", "tex")
+
+
+def cell(value: Any, column: str = "") -> str:
+    """A value as a reader sees it: accuracies in percent, nothing where nothing was measured."""
+    if value is None or (not isinstance(value, (list, tuple)) and pd.isna(value)):
+        return ""
+    if isinstance(value, str | bool):
+        return str(value)
+    if column.endswith("accuracy"):
+        return f"{100 * value:.2f}"
+    if column == PARAMETERS:
+        return f"{value:,.0f}"
+    # A column of whole numbers with a gap comes back from Parquet as floats.
+    return f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else f"{value:.0f}"
+
+
+def heading(column: str) -> str:
+    name = column.removeprefix(CONFIG).replace("_", " ")
+    return f"{name} %" if column.endswith("accuracy") else name
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` as text for a reader."""
+    return pd.DataFrame({heading(name): [cell(v, name) for v in frame[name]] for name in frame}, dtype=str)
+
+
+@dataclass(frozen=True)
+class Table:
+    """`frame` is exact: fractions, seconds, counts. `read` makes of it what a reader sees."""
+
+    frame: pd.DataFrame
+    title: str
+    notes: Sequence[str] = ()
+    figures: Sequence[go.Figure] = ()
+    read: Callable[[pd.DataFrame], pd.DataFrame] = readable
+
+    def write(self, form: str, output: Path | None) -> None:
+        """To `output`, or to stdout; title and notes of a bare csv or parquet go to stderr.
+
+        Raises ResultsError if parquet has no file to go to.
+        """
+        if form == "parquet":
+            if output is None:
+                raise ResultsError("parquet is not text: name a file with -o")
+            self.frame.to_parquet(output, index=False)
+        elif output is None:
+            sys.stdout.write(self.text(form))
+        else:
+            output.write_text(self.text(form), encoding="utf-8")
+        if form in ("csv", "parquet"):
+            print(*(self.title, *self.notes), sep="\n", file=sys.stderr)
+
+    def text(self, form: str) -> str:
+        if form == "csv":
+            return self.frame.to_csv(index=False)
+        if form == "html":
+            figures = [page.figure(figure, f"figure-{i}") for i, figure in enumerate(self.figures, 1)]
+            notes = [f"<p>{escape(note)}</p>" for note in self.notes]
+            title = f"<h1>{escape(self.title)}</h1>"
+            return page.page(self.title, [title, *figures, html(self.read(self.frame)), *notes])
+        return {"md": markdown, "tex": latex}[form](self.title, self.read(self.frame), self.notes)
+
+
+def markdown(title: str, shown: pd.DataFrame, notes: Sequence[str]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
+
+    rows = [line(list(shown)), line(["---"] * shown.shape[1]), *(line(row) for row in shown.to_numpy())]
+    return "\n\n".join([title, "\n".join(rows), *notes]) + "\n"
+
+
+def html(shown: pd.DataFrame) -> str:
+    """A table whose headings sort it (see `page`)."""
+    head = "".join(f'<th scope="col"><button>{escape(name)}</button></th>' for name in shown)
+    rows = ("".join(f"<td>{escape(text)}</td>" for text in row) for row in shown.to_numpy())
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+_TEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
+    | {
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "−": "$-$",
+        "·": r"$\cdot$",
+    }
+)
+
+
+def latex(title: str, shown: pd.DataFrame, notes: Sequence[str]) -> str:
+    """A table environment; needs no package."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(text.translate(_TEX) for text in cells) + r" \\"
+
+    caption = " ".join([title + ".", *notes]).translate(_TEX)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{caption}}}",
+            rf"\begin{{tabular}}{{{'l' * shown.shape[1]}}}",
+            r"\hline",
+            line(list(shown)),
+            r"\hline",
+            *(line(row) for row in shown.to_numpy()),
+            r"\hline",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )

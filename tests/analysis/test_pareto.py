@@ -1,0 +1,197 @@
+import io
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import pareto
+from analysis.load import load
+
+
+@pytest.fixture
+def run(made_up, reported, tmp_path):
+    """Five ways not to stand on the front (trials 1-5), two that do, one of them an ensemble."""
+    note = reported(parameters=1500, test_accuracy=0.5, config={"lr": 0.03})
+    study = made_up(reported=[note, reported(run="unsaid", test_accuracy=0.9)])
+    study.trial(val=[0.3, 0.4], test=0.1, parameters=1000, config={"lr": 0.1, "batch_size": 16})
+    study.trial(val=[0.9], parameters=100, status="stopped", config={"lr": 0.2, "batch_size": 16})
+    study.trial(val=[0.9], parameters=100, status="diverged", config={"lr": 9.0, "batch_size": 16})
+    study.trial(val=[0.9], test=0.9, parameters=100, protocol="recovery", config={"lr": 0.3})
+    study.trial(val=[0.4, 0.39], test=0.99, parameters=1000, config={"lr": 0.4, "batch_size": 16})
+    study.trial(val=[0.2, 0.4], test=0.99, parameters=2000, config={"lr": 0.5, "batch_size": 16})
+    prefixes = [
+        {"members": 1, "val_accuracy": 0.38, "test_accuracy": 0.37, "parameters": 2000},
+        {"members": 2, "val_accuracy": 0.37, "test_accuracy": 0.38, "parameters": 4000},
+        {"members": 3, "val_accuracy": 0.5, "test_accuracy": 0.49, "parameters": 6000},
+        {"members": 4, "val_accuracy": 0.52, "test_accuracy": 0.51, "parameters": 8000},
+    ]
+    config = {"lr": 0.6, "batch_size": 16, "members": 4}
+    study.trial(val=[0.1, 0.52], test=0.51, parameters=8000, config=config, members=prefixes)
+    # An earlier epoch's prefix is no candidate.
+    study.members.append({"trial_id": 6, "epoch": 1, "members": 1} | dict.fromkeys(prefixes[0], 1))
+    return study.write(tmp_path / "run")
+
+
+def test_the_front_is_what_finished_and_is_not_beaten(run):
+    front = pareto.pareto_front(load([run]))
+    columns = ["study", "trial", "arm", "members", "parameters", "val_accuracy", "test_accuracy"]
+    assert list(front) == [*columns, "config/lr"]  # one batch size in all: nothing to tell rows by
+    rows = front[["trial", "members", "parameters", "val_accuracy", "test_accuracy"]].to_numpy().tolist()
+    assert rows == [[0, 1, 1000, 0.4, 0.1], [6, 3, 6000, 0.5, 0.49], [6, 4, 8000, 0.52, 0.51]]
+
+
+def test_rows_equal_in_both_stand_together(made_up, tmp_path):
+    study = made_up()
+    for parameters in (10, 10, 5):
+        study.trial(val=[0.5 if parameters == 10 else 0.4], test=0.5, parameters=parameters)
+    assert list(pareto.pareto_front(load([study.write(tmp_path / "run")]))["trial"]) == [2, 0, 1]
+
+
+def test_agrees_with_the_definition_on_random_rows():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"parameters": rng.integers(1, 30, 200), "val_accuracy": rng.integers(0, 40, 200)})
+
+    def beaten(one):
+        smaller = rows[(rows.parameters <= one.parameters) & (rows.val_accuracy >= one.val_accuracy)]
+        return ((smaller.parameters < one.parameters) | (smaller.val_accuracy > one.val_accuracy)).any()
+
+    expected = [i for i, one in rows.iterrows() if not beaten(one)]
+    assert sorted(pareto.non_dominated(rows).index) == expected
+
+
+def test_hypervolume_and_knee():
+    front = pd.DataFrame({"parameters": [100, 1000, 10000], "val_accuracy": [0.2, 0.5, 0.6]})
+    # Three decades of width to 100,000 parameters, one at each accuracy.
+    assert pareto.hypervolume(front, 1e5) == pytest.approx(0.2 + 0.5 + 0.6)
+    assert pareto.hypervolume(front, 1e3) == pytest.approx(0.2)
+    assert pareto.knee(front) == 1
+    assert pareto.knee(front[:2]) is None
+    assert pareto.knee(front.assign(val_accuracy=[0.2, 0.3, 0.6])) is None
+
+
+def test_markdown_is_in_percent_and_says_what_finished(run, capsys):
+    assert pareto.main([str(run)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Pareto front of batch_size on cifar10: 5 finished of 7 trials\n")
+    assert "| batch_size | 6 |  | 3 | 6,000 | 50.00 | 49.00 | 0.6 |" in out
+
+
+def test_a_partial_run_says_so(made_up, tmp_path, capsys):
+    study = made_up(finished=False)
+    study.trial(val=[0.5], test=0.5)
+    study.trial(val=[0.5], status="running")
+    assert pareto.main([str(study.write(tmp_path / "run"))]) == 0
+    assert "1 finished of 2 trials; partial" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_programs_read_fractions(run, tmp_path, form, capsys):
+    file = tmp_path / f"front.{form}"
+    assert pareto.main([str(run), "-o", str(file)]) == 0
+    front = pd.read_csv(file) if form == "csv" else pd.read_parquet(file)
+    assert list(front["val_accuracy"]) == [0.4, 0.5, 0.52]
+    assert capsys.readouterr().out == ""
+
+
+def test_reported_points_stand_beside_ours(run, capsys):
+    assert pareto.main([str(run), "--reported", "--format", "csv"]) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    (note,) = table[table["reported"].notna()].to_dict("records")
+    assert (note["reported"], note["parameters"], note["test_accuracy"]) == ("B/16", 1500, 0.5)
+    assert note["config/lr"] == 0.03
+    assert pd.isna(note["val_accuracy"])
+    assert len(table) == 4
+
+
+def test_latex_escapes(made_up, tmp_path, capsys):
+    study = made_up()
+    for name in ("50%_a", "b"):
+        study.trial(val=[0.5], test=0.5, config={"augment": name})
+    assert pareto.main([str(study.write(tmp_path / "run")), "--format", "tex"]) == 0
+    out = capsys.readouterr().out
+    assert r"50\%\_a" in out
+    assert r"\begin{tabular}{llllllll}" in out
+
+
+def test_html_needs_no_network(run, capsys):
+    assert pareto.main([str(run), "--format", "html", "--reported"]) == 0
+    out = capsys.readouterr().out
+    assert not re.findall(r"<script[^>]*src|<link|<img", out)
+    assert "Plotly.newPlot" in out
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"dataset": "cifar100"}, ("cifar10 ", "cifar100 ")),
+        ({"dataset_fingerprint": "sha256:bb"}, ("sha256:aa", "sha256:bb")),
+    ],
+)
+def test_refuses_to_mix_data_sets(run, made_up, tmp_path, capsys, other, named):
+    study = made_up(**other)
+    study.trial(val=[0.5], test=0.5)
+    assert pareto.main([str(run), str(study.write(tmp_path / "other"))]) == 2
+    err = capsys.readouterr().err
+    assert all(name in err for name in named)
+    assert err.count("\n") == 1
+
+
+def test_refuses_to_mix_protocols(run, made_up, tmp_path, capsys):
+    study = made_up(run="replay")
+    study.trial(val=[0.5], test=0.5, protocol="50000+10000 best")
+    other = study.write(tmp_path / "other")
+    assert pareto.main([str(run), str(other)]) == 2
+    err = capsys.readouterr().err
+    assert "search" in err
+    assert "50000+10000 best" in err
+
+
+def test_several_runs_are_told_apart(run, made_up, tmp_path):
+    study = made_up(run="second")
+    study.trial(val=[0.3], test=0.5, parameters=10)
+    front = pareto.pareto_front(load([run, study.write(tmp_path / "other")]))
+    assert front.iloc[0][["run", "trial"]].tolist() == ["second", 0]
+
+
+def test_trials_without_validation_are_counted_not_ranked(made_up, tmp_path, capsys):
+    study = made_up()
+    study.trial(test=[0.5, 0.6], parameters=10)
+    assert pareto.main([str(study.write(tmp_path / "run"))]) == 0
+    out = capsys.readouterr().out
+    assert "Finished without a validation accuracy, so not ranked: 1 trials." in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nowhere"],
+        ["RUN", "--format", "xml"],
+        ["RUN", "-o", "front.what"],
+        ["RUN", "--format", "parquet"],
+        ["RUN", "-o", "nowhere/front.csv"],
+        ["RUN", "--reference", "-1"],
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_2(run, arguments, capsys):
+    try:
+        status = pareto.main([str(run) if a == "RUN" else a for a in arguments])
+    except SystemExit as left:  # argparse leaves by itself
+        status = left.code
+    out, err = capsys.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("python -m analysis.pareto: ")
+
+
+def test_runs_as_a_program(run):
+    command = [sys.executable, "-m", "analysis.pareto"]
+    good, bad = (
+        subprocess.run([*command, path], capture_output=True, text=True) for path in (run, "nowhere")
+    )
+    assert (good.returncode, good.stderr) == (0, "")
+    assert "| batch_size | 0 |" in good.stdout
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr == "python -m analysis.pareto: nowhere: no such folder\n"
