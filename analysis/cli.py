@@ -44,9 +44,7 @@ def table(
     return run(options, write, argv)
 
 
-def run(
-    options: Parser, body: Callable[[list[Results], argparse.Namespace], None], argv: Sequence[str] | None
-) -> int:
+def run(options: Parser, body: Callable[[list[Results], argparse.Namespace], None], argv: Sequence[str] | None) -> int:
     """Reads the folders and hands them to `body`. Returns 0, or 2 after one line on stderr."""
     args = options.parse_args(argv)
     try:

@@ -143,9 +143,7 @@ def _title(results: Sequence[Results]) -> str:
     return title
 
 
-def _notes(
-    results: Sequence[Results], rows: pd.DataFrame, front: pd.DataFrame, args: argparse.Namespace
-) -> list[str]:
+def _notes(results: Sequence[Results], rows: pd.DataFrame, front: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     notes = []
     ranked = rows[[name for name in ("run", "study", "trial") if name in rows]].drop_duplicates()
     if unranked := sum(len(result.finished()) for result in results) - len(ranked):

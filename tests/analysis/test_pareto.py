@@ -188,9 +188,7 @@ def test_what_cannot_be_done_is_one_line_and_status_2(run, arguments, capsys):
 
 def test_runs_as_a_program(run):
     command = [sys.executable, "-m", "analysis.pareto"]
-    good, bad = (
-        subprocess.run([*command, path], capture_output=True, text=True) for path in (run, "nowhere")
-    )
+    good, bad = (subprocess.run([*command, path], capture_output=True, text=True) for path in (run, "nowhere"))
     assert (good.returncode, good.stderr) == (0, "")
     assert "| batch_size | 0 |" in good.stdout
     assert (bad.returncode, bad.stdout) == (2, "")
