@@ -224,9 +224,7 @@ class StudyRecord:
         if unknown := sorted(raw.keys() - known.keys()):
             raise RecordError(f"{where} has fields this version does not know: {', '.join(unknown)}")
         try:
-            raw["reported"] = [
-                Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])
-            ]
+            raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
             raw["claims"] = [
                 Claim(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()})
                 for c in raw.get("claims", [])

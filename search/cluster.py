@@ -1,0 +1,56 @@
+"""Starting Ray on this machine, behind closed doors, or joining a cluster that runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import ray
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster a study runs on: CPUs and GPUs in all, and the dashboard's address if it has one."""
+
+    cpus: float
+    gpus: float
+    dashboard: str | None
+    local: bool
+
+
+class ClusterError(RuntimeError):
+    """A cluster that cannot be had as asked; the message is one line."""
+
+
+def connect(address: str | None, *, verbose: bool = False) -> Cluster:
+    """Start Ray on this machine (address None), everything on the loopback interface; or join `address`.
+
+    Raises ClusterError if nothing answers there.
+    """
+    level = logging.INFO if verbose else logging.ERROR
+    quiet = {"logging_level": level, "log_to_driver": verbose, "configure_logging": True}
+    if address is None:
+        # address="local" keeps a Ray that happens to run here, or RAY_ADDRESS, out of it.
+        context = ray.init(
+            address="local",
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+    else:
+        try:
+            context = ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ClusterError(f"--address {address}: no Ray cluster answers there: {error}") from None
+    resources = ray.cluster_resources()
+    return Cluster(
+        cpus=resources.get("CPU", 0.0),
+        gpus=resources.get("GPU", 0.0),
+        dashboard=context.dashboard_url,
+        local=address is None,
+    )
+
+
+def disconnect() -> None:
+    ray.shutdown()

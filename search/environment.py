@@ -1,0 +1,20 @@
+"""Ray's settings that only count before ray is imported: import this module first."""
+
+from __future__ import annotations
+
+import os
+
+# A driver started by `uv run` would start every worker through uv, in a copy of the project with a new
+# environment: minutes before the first task.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+# Keeps the GCS, the raylet and the metrics agent on the loopback interface (single machine only; a
+# cluster's own `ray start` does not read it from here).
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its banner and tables cannot be switched off otherwise
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# The journal restores a study; Ray's own snapshot of the experiment is only for its tools.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")

@@ -1,0 +1,177 @@
+"""What a study will cost, measured on this machine before anything starts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from search.progress import span
+from search.study import Study
+from search.tuner import Resources
+from trainables.base import build
+from trainables.data import ImageData
+from trainables.task import DeviceData
+
+SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
+STEPS = 3  # measured training steps, after one that is not
+EVALUATED_IMAGES = 250
+A_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One configuration, measured: seconds per image and member."""
+
+    config: dict[str, Any]
+    train_seconds: float
+    evaluate_seconds: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of a study. `epochs` counts a trial's epochs; seconds are of wall clock and device time."""
+
+    trials: int
+    slots: int
+    epochs: float
+    device_seconds: float
+    stopped_epochs: float
+    stopped_device_seconds: float
+    cheapest: Measurement
+    dearest: Measurement
+
+    @property
+    def wall_seconds(self) -> float:
+        return self.device_seconds / min(self.slots, self.trials)
+
+    @property
+    def stopped_wall_seconds(self) -> float:
+        return self.stopped_device_seconds / min(self.slots, self.trials)
+
+    def table(self) -> str:
+        """Markdown, for a person."""
+        rows = [
+            "| | trials | epochs | wall time | device hours |",
+            "| --- | ---: | ---: | ---: | ---: |",
+            f"| with early stopping | {self.trials} | {self.stopped_epochs:,.0f} | "
+            f"{span(self.stopped_wall_seconds)} | {self.stopped_device_seconds / 3600:,.2f} |",
+            f"| without | {self.trials} | {self.epochs:,.0f} | {span(self.wall_seconds)} | "
+            f"{self.device_seconds / 3600:,.2f} |",
+        ]
+        measured = [
+            f"{kind}: {1 / m.train_seconds:,.0f} images/s training, {1 / m.evaluate_seconds:,.0f} evaluating, "
+            f"{m.parameters:,} parameters a member ({_short(m.config)})"
+            for kind, m in (("least expensive", self.cheapest), ("most expensive", self.dearest))
+        ]
+        return "\n".join([*rows, "", *measured, f"{self.slots} trials side by side"])
+
+
+def _short(config: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items()
+    )
+
+
+def make_plan(
+    study: Study, data: ImageData, resources: Resources, slots: int, configs: list[dict[str, Any]] | None
+) -> Plan:
+    """Measure a few steps of the least and the most expensive configuration, and scale up.
+
+    `configs` are the trials to run where they are known (a grid, arms); otherwise the study is sampled.
+    A configuration's cost is taken as its multiply-adds times the measured time of one.
+    """
+    torch.set_num_threads(max(1, int(resources.cpus_per_trial)))
+    trials = study.samples if configs is None else len(configs)
+    candidates = _sampled(study) if configs is None else [{**config, "epochs": study.epochs} for config in configs]
+    device = DeviceData(data, "cuda" if torch.cuda.is_available() and resources.gpus_per_trial else "cpu")
+    flops: dict[tuple[Any, ...], int] = {}
+    works = []
+    for config in candidates:
+        training = build(study.trainable, {**config, "members": 1}, device)
+        key = tuple((p.shape) for p in training.members[0].network.parameters())
+        if key not in flops:
+            flops[key] = _flops(training)
+        images, evaluated = study.trainable.strategy.work(study.settings(config), training.recipe.task)
+        works.append((images, evaluated, flops[key], config))
+    ranked = sorted(works, key=lambda w: (w[0] * w[2], -w[3].get("batch_size", 0)))
+    cheapest = _measure(study, ranked[0][3], device)
+    dearest = _measure(study, ranked[-1][3], device)
+    measured = ((cheapest, ranked[0][2]), (dearest, ranked[-1][2]))
+    train_flop = float(np.mean([m.train_seconds / f for m, f in measured]))
+    evaluate_flop = float(np.mean([m.evaluate_seconds / f for m, f in measured]))
+    per_trial = float(np.mean([(i * train_flop + e * evaluate_flop) * f for i, e, f, _ in works]))
+    total_epochs = study.trainable.strategy.trial_epochs(study.settings(candidates[0]))
+    share = expected_share(study, total_epochs)
+    return Plan(
+        trials=trials,
+        slots=slots,
+        epochs=float(trials * total_epochs),
+        device_seconds=per_trial * trials,
+        stopped_epochs=trials * total_epochs * share,
+        stopped_device_seconds=per_trial * trials * share,
+        cheapest=cheapest,
+        dearest=dearest,
+    )
+
+
+def expected_share(study: Study, epochs: int) -> float:
+    """The share of all epochs that successive halving trains, if 1 in `reduction_factor` passes a rung."""
+    if study.scheduler not in ("asha", "hyperband"):
+        return 1.0
+    trained, alive, milestone, previous = 0.0, 1.0, study.grace_epochs, 0
+    while milestone < epochs:
+        trained += alive * (milestone - previous)
+        alive /= study.reduction_factor
+        previous, milestone = milestone, milestone * study.reduction_factor
+    return (trained + alive * (epochs - previous)) / epochs
+
+
+def _sampled(study: Study) -> list[dict[str, Any]]:
+    random = np.random.RandomState(0)
+    fixed = {**study.fixed(), "epochs": study.epochs}
+    return [
+        {**fixed, **{name: domain.sample(random_state=random) for name, domain in study.searched().items()}}
+        for _ in range(SAMPLED_CONFIGS)
+    ]
+
+
+def _flops(training: Any) -> int:
+    """Floating-point operations of one image's forward pass."""
+    recipe, network = training.recipe, training.members[0].network.eval()
+    inputs = recipe.test_inputs(recipe.task.data.test_images[:1])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(inputs)
+    return int(counter.get_total_flops())
+
+
+def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measurement:
+    training = build(study.trainable, {**config, "members": 1}, device)
+    member = training.members[0]
+    member.train_epoch(1, steps=1)
+    seconds, images = 0.0, 0
+    start = time.perf_counter()
+    images = member.train_epoch(1, steps=STEPS).images
+    seconds = time.perf_counter() - start
+    indices = training.recipe.task.test[:EVALUATED_IMAGES]
+    start = time.perf_counter()
+    member.probabilities(device.test_images, indices).sum().item()
+    return Measurement(
+        {name: config[name] for name in study.searched()},
+        seconds / images,
+        (time.perf_counter() - start) / len(indices),
+        training.parameters,
+    )
+
+
+def how_to_shrink(plan: Plan) -> str:
+    return (
+        f"an estimated {span(plan.stopped_wall_seconds)} with early stopping ({span(plan.wall_seconds)} without) "
+        f"on this machine; to shrink it: fewer trials (--samples N), fewer images (--set train_images=4000), fewer "
+        f"epochs (--set epochs=3), or a --time-budget; --plan shows the whole estimate, --yes starts anyway"
+    )

@@ -1,0 +1,375 @@
+"""python -m search.run SPACE [options]: search, plan or resume one study.
+
+Exit status: 0 done (a diverged trial is a result, not a failure), 1 ran but some trials failed, 2 what was
+asked for is wrong (one line, nothing started), 130 interrupted with everything known saved.
+"""
+
+from __future__ import annotations
+
+from search import environment  # isort: skip  # noqa: F401  (before anything imports ray)
+
+import argparse
+import dataclasses
+import datetime
+import os
+import platform
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.cluster import Cluster, ClusterError, connect, disconnect
+from search.journal import Journal, JournalError
+from search.plan import A_DAY, how_to_shrink, make_plan
+from search.progress import span
+from search.records import (
+    COMPLETED,
+    DIVERGED,
+    FAILED,
+    STATUSES,
+    STOPPED,
+    STUDY_FILE,
+    RecordError,
+    StudyRecord,
+)
+from search.results import protocol_of, write_record
+from search.searchers import Listed, Proposals, make_proposals
+from search.study import SCHEDULERS, SEARCHERS, Study, StudyError, load
+from search.tuner import Outcome, Resources, cluster_slots, run_study
+from trainables.data import DataError, ImageData
+from trainables.data import load as load_data
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
+# What defines a study's run: stored with it, and taken from there by --resume.
+STORED = ("smoke", "set", "samples", "searcher", "scheduler", "seed", "data")
+
+
+class UsageError(ValueError):
+    """What was asked for is wrong; the message is one line."""
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m search.run", description="Search, plan or resume one study.", allow_abbrev=False
+    )
+    parser.add_argument("space", type=Path, help="a space file, e.g. spaces/alexnet_bagging.py")
+    parser.add_argument("--smoke", action="store_true", help="the same study, tiny, on scikit-learn's digits")
+    parser.add_argument("--plan", action="store_true", help="measure a few steps, print the cost, start nothing")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="fix a hyperparameter")
+    parser.add_argument("--samples", type=_positive, metavar="N", help="trials to run")
+    parser.add_argument("--time-budget", type=_duration, metavar="30m", help="stop after this long (s, m, h, d)")
+    parser.add_argument("--searcher", choices=SEARCHERS)
+    parser.add_argument("--scheduler", choices=SCHEDULERS)
+    parser.add_argument("--seed", type=int, default=0, help="of the search and its trials (default 0)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="Parquet files or torchvision's archives")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    parser.add_argument("--resume", action="store_true", help="go on with the newest unfinished run")
+    parser.add_argument("--cpus-per-trial", type=_positive_float, default=1.0, metavar="C")
+    parser.add_argument("--gpus-per-trial", type=_share, metavar="G", help="a fraction shares a device")
+    parser.add_argument("--address", help="join this Ray cluster instead of starting one here")
+    parser.add_argument("--yes", action="store_true", help="start even if it is estimated to take over a day")
+    parser.add_argument("-v", "--verbose", action="store_true", help="Ray's own output too")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _number(text: str, what: str, low: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be {what}, got {text!r}")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    return _number(text, "a number above 0", 1e-9)
+
+
+def _share(text: str) -> float:
+    value = _number(text, "a number of at least 0", 0)
+    if value > 1 and value != int(value):
+        raise argparse.ArgumentTypeError(f"must be a fraction up to 1 or a whole number, got {text!r}")
+    return value
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"must be a number and s, m, h or d (30m), got {text!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    if os.environ.get("RAY_ADDRESS") and options.address is None:
+        options.address = os.environ["RAY_ADDRESS"]
+    try:
+        return run(options)
+    except (UsageError, StudyError, RecordError, DataError, JournalError, ClusterError) as error:
+        print(f"search.run: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    # SIGTERM is what a scheduler or a shutdown sends: as orderly an end as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    space = load(options.space)
+    resumed: tuple[Path, StudyRecord] | None = None
+    if options.resume:
+        resumed = unfinished_run(options.results, space.name, smoke_only=options.smoke)
+        for name in STORED:
+            stored = resumed[1].options[name]
+            if name == "data":
+                stored = options.data or (Path(stored) if stored else None)
+            setattr(options, name, stored)
+    study = adapt(space, options)
+    resources = choose_resources(options)
+    proposals = make_proposals(study, study.searcher, study.samples, options.seed)
+    check_writable(options.results)
+    data = load_data(study.dataset, options.data, progress=lambda text: print(text, flush=True))
+    check_fits(study, data)
+    if resumed and resumed[1].dataset_fingerprint != data.fingerprint:
+        raise UsageError(
+            f"{resumed[0]} was run on data with fingerprint {resumed[1].dataset_fingerprint[:12]}, "
+            f"got {data.fingerprint[:12]} from {data.source}"
+        )
+    if options.plan or not (options.smoke or options.yes or options.resume or options.address):
+        configs = [config for config, _ in proposals.configs] if isinstance(proposals, Listed) else None
+        slots = resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
+        plan = make_plan(study, data, resources, slots, configs)
+        if options.plan:
+            print(f"{study.name} on {data.name}, {machine_name()}\n\n{plan.table()}")
+            return 0
+        if plan.stopped_wall_seconds > A_DAY and options.time_budget is None:
+            raise UsageError(how_to_shrink(plan))
+        print(f"estimated {span(plan.stopped_wall_seconds)}, without early stopping {span(plan.wall_seconds)}")
+    folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
+    journal = Journal(folder)
+    record = resumed[1] if resumed else new_record(study, options, data, folder, proposals)
+    write_record(folder, record)
+    started = time.monotonic()
+    before = record.wall_seconds
+    try:
+        cluster = connect(options.address, verbose=options.verbose)
+        announce(study, proposals, folder, cluster)
+        outcome = run_study(
+            study,
+            proposals,
+            data,
+            journal,
+            folder.resolve(),
+            seed=options.seed,
+            scheduler=study.scheduler,
+            resources=resources,
+            slots=cluster_slots(resources),
+            time_budget=options.time_budget,
+            verbose=options.verbose,
+        )
+    finally:
+        record.wall_seconds = before + time.monotonic() - started
+        write_record(folder, record)
+        disconnect()
+        journal.close()
+    record.finished = not outcome.interrupted
+    write_record(folder, record)
+    return summarize(study, options, folder, outcome)
+
+
+def adapt(study: Study, options: argparse.Namespace) -> Study:
+    """The study as the command line changes it."""
+    if options.smoke:
+        study = study.as_smoke()
+    study = study.with_set(options.set)
+    changes = {
+        name: getattr(options, name)
+        for name in ("samples", "searcher", "scheduler")
+        if getattr(options, name) is not None
+    }
+    return dataclasses.replace(study, **changes)
+
+
+def choose_resources(options: argparse.Namespace) -> Resources:
+    """Raises UsageError where the machine has less than a trial asks for."""
+    gpus = options.gpus_per_trial
+    if options.address is None:
+        there, cpus = torch.cuda.device_count(), os.cpu_count() or 1
+        if gpus is None:
+            gpus = 1.0 if there else 0.0
+        if gpus > there:
+            raise UsageError(f"--gpus-per-trial asks for {gpus:g}, this machine has {there}")
+        if options.cpus_per_trial > cpus:
+            raise UsageError(f"--cpus-per-trial asks for {options.cpus_per_trial:g}, this machine has {cpus}")
+    return Resources(options.cpus_per_trial, gpus or 0.0)
+
+
+def check_writable(folder: Path) -> None:
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UsageError(f"--results must be a folder that can be written, got {folder}")
+
+
+def check_fits(study: Study, data: ImageData) -> None:
+    """The image counts a study fixes must be in the data set."""
+    from trainables.task import DeviceData, Task
+
+    fixed = {name: study.fixed()[name] for name in ("train_images", "test_images") if name in study.fixed()}
+    try:
+        Task.of(DeviceData(data), study.settings({**fixed, "validation": study.fixed().get("validation", True)}))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def new_folder(results: Path, study: str, smoke: bool) -> Path:
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S") + ("-smoke" if smoke else "")
+    for attempt in range(100):
+        folder = results / study / (stamp + (f"-{attempt}" if attempt else ""))
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(
+                f"--results must be a folder that can be written, got {results}: {error.strerror}"
+            ) from None
+        return folder
+    raise UsageError(f"no free name for a run in {results / study}")
+
+
+def unfinished_run(results: Path, study: str, *, smoke_only: bool) -> tuple[Path, StudyRecord]:
+    """The newest run of the study that has trials to go."""
+    for folder in sorted((results / study).glob("*/"), reverse=True):
+        path = folder / STUDY_FILE
+        if not path.is_file():
+            continue
+        record = StudyRecord.from_json(path.read_text(encoding="utf-8"), str(path))
+        if not record.finished and (record.smoke or not smoke_only):
+            return folder, record
+    raise UsageError(f"--resume: no unfinished run of {study} in {results / study}")
+
+
+def new_record(
+    study: Study, options: argparse.Namespace, data: ImageData, folder: Path, proposals: Proposals
+) -> StudyRecord:
+    return StudyRecord(
+        study=study.name,
+        run=folder.name,
+        question=study.question,
+        source=study.source,
+        trainable=study.trainable.__name__,
+        dataset=data.name,
+        dataset_fingerprint=data.fingerprint,
+        protocol=protocol_of(study.fixed()),
+        metric=study.metric,
+        mode=study.mode,
+        objectives=study.goals,
+        epochs=study.epochs,
+        samples=proposals.total,
+        searcher=study.searcher,
+        scheduler=study.scheduler,
+        seed=options.seed,
+        space={name: _domain(domain) for name, domain in study.searched().items()},
+        fixed=study.fixed(),
+        arms={arm: dict(config) for arm, config in study.arms.items()},
+        command="python -m search.run " + shlex.join(sys.argv[1:]),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        commit=_commit(),
+        machine={"name": machine_name(), "cpus": os.cpu_count(), "gpus": torch.cuda.device_count()},
+        smoke=options.smoke,
+        options={name: _json(getattr(options, name)) for name in STORED},
+        reported=list(study.reported),
+        claims=list(study.claims),
+    )
+
+
+def _domain(domain: Any) -> str:
+    text = domain.domain_str
+    sampler = type(domain.sampler).__name__ if domain.sampler else ""
+    return f"{text} log" if "Log" in sampler else text
+
+
+def _json(value: Any) -> Any:
+    return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _commit() -> str | None:
+    git = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return git.stdout.strip() or None if git.returncode == 0 else None
+
+
+def machine_name() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
+        model = names[0] if names else model
+    return f"{os.cpu_count()} cores, {model}"
+
+
+def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster) -> None:
+    print(f"{study.name}: {study.question}")
+    print(f"{proposals.total} trials of up to {study.epochs} epochs, {study.searcher} and {study.scheduler}; {folder}")
+    if cluster.dashboard:
+        print(f"dashboard  http://{cluster.dashboard}  (sign in with the token that `ray get-auth-token` prints)")
+    sys.stdout.flush()
+
+
+def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: Outcome) -> int:
+    """Print how the run ended; returns the exit status."""
+    counts = {status: sum(log.status == status for log in outcome.trials.values()) for status in STATUSES}
+    print()
+    print(
+        f"{counts[COMPLETED]} trials completed, {counts[STOPPED]} stopped early, {counts[DIVERGED]} diverged, "
+        f"{counts[FAILED]} failed in {span(outcome.seconds)}"
+    )
+    space = shlex.quote(str(options.space))
+    if outcome.best is not None:
+        log = outcome.best
+        print(f"\nbest by {study.metric}: trial {log.name}")
+        for name in study.searched():
+            print(f"  {name} = {log.config[name]}")
+        print(f"  {study.metric} {log.last[study.metric]:.1%}, test accuracy {log.last['test_accuracy']:.1%}\n")
+        sys.stdout.flush()
+        pareto = [sys.executable, "-m", "analysis.pareto", str(folder)]
+        subprocess.run(pareto, check=True, cwd=Path(__file__).parent.parent)
+    print(f"\nresults    {folder}")
+    if outcome.interrupted:
+        print(f"go on      python -m search.run {space} --resume --results {shlex.quote(str(options.results))}")
+    elif options.smoke:
+        print(f"next       python -m search.run {space} --data DIR --plan")
+    else:
+        print(f"next       python -m analysis.pareto {folder} --format html -o pareto.html")
+    if outcome.interrupted and options.time_budget is None:
+        return 130
+    return 1 if counts[FAILED] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""When a trial is stopped early: rules that depend on nothing but the results so far.
+
+Ray's own schedulers keep their rungs in memory only, and a restored experiment starts with empty ones
+(ray#30838): a search killed half-way then decides otherwise than one that ran through. A rule here is a
+plain function of the results in the order they came, so that replaying the journal rebuilds it exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from search.records import EPOCH, PARAMETERS
+
+
+class StoppingRule(Protocol):
+    def on_result(self, trial: int, epoch: int, reward: float, size: float) -> bool:
+        """Take a result into account; True if the trial should stop.
+
+        reward: to be maximised, NaN where the trial diverged. size: what the trial may not be held
+        against a larger one for; constant where size is no objective.
+        """
+
+
+class SuccessiveHalving:
+    """Asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter
+    Tuning"), with any number of brackets (one: ASHA; several: asynchronous HyperBand).
+
+    Rungs lie at grace * factor**k epochs. A trial that reaches a rung stops unless it is at least as good
+    as the best 1/factor of those that reached it before; the last epoch stops nobody.
+
+    With several objectives the trials compared are those no larger than the trial itself: a small network
+    is never stopped for being less accurate than a large one, so that the cheap end of the front survives.
+    """
+
+    def __init__(self, grace: int, max_epochs: int, factor: int, brackets: int = 1) -> None:
+        self.factor = factor
+        self.brackets: list[dict[int, dict[int, tuple[float, float]]]] = []
+        for bracket in range(brackets):
+            milestones = []
+            milestone = grace * factor**bracket
+            while milestone < max_epochs:
+                milestones.append(milestone)
+                milestone *= factor
+            self.brackets.append({milestone: {} for milestone in milestones})
+
+    def on_result(self, trial: int, epoch: int, reward: float, size: float) -> bool:
+        rung = self.brackets[trial % len(self.brackets)].get(epoch)
+        if rung is None or trial in rung:
+            return False
+        rivals = [other for other, other_size in rung.values() if other_size <= size and not math.isnan(other)]
+        rung[trial] = (reward, size)
+        return bool(rivals) and reward < np.percentile(rivals, (1 - 1 / self.factor) * 100)
+
+
+class MedianStopping:
+    """Stop a trial whose best result so far is below the median of the others' running means at the same
+    epoch (Golovin et al. 2017, "Google Vizier"), after a grace period and three other trials."""
+
+    def __init__(self, grace: int, min_trials: int = 3) -> None:
+        self.grace = grace
+        self.min_trials = min_trials
+        self.results: dict[int, dict[int, tuple[float, float]]] = {}
+
+    def on_result(self, trial: int, epoch: int, reward: float, size: float) -> bool:
+        own = self.results.setdefault(trial, {})
+        if epoch in own:
+            return False
+        own[epoch] = (reward, size)
+        if epoch < self.grace:
+            return False
+        others = [
+            float(np.mean([value for e, (value, _) in log.items() if e <= epoch]))
+            for other, log in self.results.items()
+            if other != trial and epoch in log and log[epoch][1] <= size
+        ]
+        others = [value for value in others if not math.isnan(value)]
+        if len(others) < self.min_trials:
+            return False
+        return max(value for value, _ in own.values()) < float(np.median(others))
+
+
+class NeverStop:
+    def on_result(self, trial: int, epoch: int, reward: float, size: float) -> bool:
+        return False
+
+
+def make_rule(scheduler: str, *, grace: int, epochs: int, factor: int) -> StoppingRule:
+    """The rule that `--scheduler` names."""
+    if scheduler == "asha":
+        return SuccessiveHalving(grace, epochs, factor)
+    if scheduler == "hyperband":
+        brackets = int(math.log(max(1, epochs / grace), factor)) + 1
+        return SuccessiveHalving(grace, epochs, factor, brackets)
+    if scheduler == "median":
+        return MedianStopping(grace)
+    return NeverStop()
+
+
+class EarlyStopping(FIFOScheduler):
+    """Ray Tune's view of a stopping rule.
+
+    `rank_by` is the metric compared, larger being better unless `mode` is "min"; `by_size` holds a trial
+    only against trials with no more parameters.
+    """
+
+    def __init__(self, rule: StoppingRule, rank_by: str, mode: str = "max", by_size: bool = False) -> None:
+        super().__init__()
+        self.rule = rule
+        self.rank_by = rank_by
+        self.sign = 1.0 if mode == "max" else -1.0
+        self.by_size = by_size
+
+    def decide(self, number: int, result: dict[str, Any]) -> bool:
+        """True if trial `number` should stop after this result; also how the journal is replayed."""
+        reward = result.get(self.rank_by)
+        return self.rule.on_result(
+            number,
+            int(result[EPOCH]),
+            math.nan if reward is None else self.sign * float(reward),
+            float(result.get(PARAMETERS) or 0) if self.by_size else 0.0,
+        )
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if EPOCH not in result:
+            return TrialScheduler.CONTINUE
+        stop = self.decide(trial.config["trial"], result)
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE

@@ -1,0 +1,264 @@
+"""Where configurations come from: Optuna's samplers, a grid, or a list of arms; all resumable.
+
+Ray's OptunaSearch tells a trial stopped early as COMPLETE with its truncated value, and the value of an
+interrupted search depends on a pickled study. Here a stopped trial is told PRUNED, a diverged or failed
+one FAIL, and the sampler is seeded anew for each trial from (seed, trial number): with the same results on
+record, the next suggestion is the same in every process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.sample import Categorical, Domain
+
+from search.journal import Journal, TrialLog, ending, finished
+from search.records import COMPLETED, EPOCH, FAILED, STOPPED
+from search.study import Study, StudyError
+
+STARTUP_TRIALS = 10  # of TPE: as many random ones before it models anything
+
+
+class Proposals(Protocol):
+    """A source of configurations that learns from results."""
+
+    total: int
+
+    def propose(self, number: int) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
+        """The hyperparameters of trial `number`, its arm, and notes that `recall` will need."""
+
+    def report(self, number: int, result: dict[str, Any]) -> None: ...
+
+    def end(self, number: int, status: str, result: dict[str, Any]) -> None: ...
+
+    def recall(self, log: TrialLog) -> None:
+        """Learn a trial of an earlier process. Called in order of number."""
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """The seed of a trial: its own, so that two trials of one configuration are two samples."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0]) & 0x7FFFFFFF
+
+
+class OptunaProposals:
+    """Optuna's TPE, random or NSGA-II sampler over a study's domains."""
+
+    def __init__(self, study: Study, searcher: str, samples: int, seed: int) -> None:
+        self.total = samples
+        self.seed = seed
+        self.searcher = searcher
+        self.fixed = study.fixed()
+        self.goals = study.goals
+        self.distributions = OptunaSearch.convert_search_space(study.searched())
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        directions = ["maximize" if mode == "max" else "minimize" for mode in self.goals.values()]
+        self.study = optuna.create_study(directions=directions, study_name=study.name)
+        self._trials: dict[int, optuna.Trial] = {}
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = trial_seed(self.seed, number)
+        if self.searcher == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if self.searcher == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, min(20, self.total // 4)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True, multivariate=True
+            )
+
+    def propose(self, number: int) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
+        self.study.sampler = self._sampler(number)
+        trial = self.study.ask(self.distributions)
+        assert trial.number == number
+        self._trials[number] = trial
+        frozen = self.study.trials[number]
+        return {**self.fixed, **trial.params}, None, {"system_attrs": frozen.system_attrs}
+
+    def report(self, number: int, result: dict[str, Any]) -> None:
+        # With several objectives Optuna has no intermediate values.
+        value = result.get(next(iter(self.goals)))
+        if len(self.goals) == 1 and value is not None and math.isfinite(value):
+            self._trials[number].report(float(value), int(result[EPOCH]))
+
+    def end(self, number: int, status: str, result: dict[str, Any]) -> None:
+        trial = self._trials.pop(number)
+        if status == COMPLETED:
+            self.study.tell(trial, [float(result[metric]) for metric in self.goals])
+        elif status == STOPPED:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial, state=TrialState.FAIL)
+
+    def recall(self, log: TrialLog) -> None:
+        metric = next(iter(self.goals))
+        values = None
+        intermediate = {}
+        if len(self.goals) == 1:
+            intermediate = {
+                epoch: result[metric] for epoch, result in log.results.items() if result.get(metric) is not None
+            }
+        state = {COMPLETED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED, None: TrialState.RUNNING}.get(
+            log.status, TrialState.FAIL
+        )
+        if state == TrialState.COMPLETE:
+            values = [log.last[goal] for goal in self.goals]
+        self.study.add_trial(
+            create_trial(
+                state=state,
+                values=values,
+                params={name: log.config[name] for name in self.distributions},
+                distributions=self.distributions,
+                system_attrs=log.state.get("system_attrs", {}),
+                intermediate_values=intermediate,
+            )
+        )
+        if state == TrialState.RUNNING:
+            stored: FrozenTrial = self.study.trials[log.number]
+            self._trials[log.number] = optuna.Trial(self.study, stored._trial_id)
+
+
+class Listed:
+    """A fixed list of configurations: the points of a grid, or a study's arms."""
+
+    def __init__(self, configs: list[tuple[dict[str, Any], str | None]]) -> None:
+        self.configs = configs
+        self.total = len(configs)
+
+    def propose(self, number: int) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
+        config, arm = self.configs[number]
+        return dict(config), arm, {}
+
+    def report(self, number: int, result: dict[str, Any]) -> None: ...
+
+    def end(self, number: int, status: str, result: dict[str, Any]) -> None: ...
+
+    def recall(self, log: TrialLog) -> None: ...
+
+
+def grid(study: Study) -> Listed:
+    """Every combination of the choices; raises StudyError for a dimension that is not a choice."""
+    domains = study.searched()
+    for name, domain in domains.items():
+        if not isinstance(domain, Categorical):
+            raise StudyError(
+                f"--searcher grid needs a choice for every hyperparameter, got a continuous range for {name}; "
+                f"fix it with --set {name}=VALUE"
+            )
+    choices: Mapping[str, Domain] = domains
+    combinations = itertools.product(*(domain.categories for domain in choices.values()))
+    fixed = study.fixed()
+    return Listed([({**fixed, **dict(zip(choices, values, strict=True))}, None) for values in combinations])
+
+
+def make_proposals(study: Study, searcher: str, samples: int, seed: int) -> Proposals:
+    """The source that `--searcher` names; raises StudyError."""
+    if searcher == "grid":
+        return grid(study)
+    if searcher == "nsga2" and len(study.goals) < 2:
+        raise StudyError("--searcher nsga2 needs a study with several objectives, got one: " + study.metric)
+    if not study.searched():
+        raise StudyError(f"{study.name}: every hyperparameter is fixed, so there is nothing to search")
+    return OptunaProposals(study, searcher, samples, seed)
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Ray Tune's view of a source of configurations, and the journal's writer of suggestions.
+
+    Trials that an earlier process began come first, each from its last checkpoint and under its own
+    number. `slots` gives the number of trials that may run at once; asking for more ahead of time would
+    make suggestions that know less than they could.
+    """
+
+    def __init__(
+        self,
+        proposals: Proposals,
+        journal: Journal,
+        *,
+        epochs: int,
+        seed: int,
+        slots: Callable[[], int],
+        name: Callable[[int, dict[str, Any], str | None], str],
+        checkpoint: Callable[[TrialLog], str | None],
+    ) -> None:
+        super().__init__()
+        self.proposals = proposals
+        self.journal = journal
+        self.epochs = epochs
+        self.seed = seed
+        self.slots = slots
+        self.name = name
+        self.checkpoint = checkpoint
+        self.live: dict[str, int] = {}
+        for number, log in sorted(journal.trials.items()):
+            status = ending(log.last, epochs)
+            if log.status is None and status is not None:
+                # The process was killed between a trial's last result and its end.
+                journal.append("end", number, status=status, error=log.last.get("diverged"))
+            proposals.recall(log)
+        self.waiting = deque(log for _, log in sorted(journal.trials.items()) if not finished(log))
+
+    @property
+    def remaining(self) -> int:
+        """Trials that this process still has to start."""
+        return len(self.waiting) + self.proposals.total - len(self.journal.trials)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if not self.remaining:
+            return Searcher.FINISHED
+        if len(self.live) >= self.slots():
+            return None
+        restore = None
+        if self.waiting:
+            log = self.waiting.popleft()
+            number, config = log.number, log.config
+            restore = self.checkpoint(log)
+        else:
+            number = len(self.journal.trials)
+            config, arm, state = self.proposals.propose(number)
+            config = {**config, "epochs": self.epochs}
+            config.setdefault("seed", trial_seed(self.seed, number))
+            name = self.name(number, config, arm)
+            self.journal.append("suggest", number, name=name, config=config, arm=arm, state=state)
+        self.live[trial_id] = number
+        return {**config, "trial": number, "restore": restore}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        number = self.live[trial_id]
+        # A trial that went back to a checkpoint comes by some epochs twice.
+        if int(result[EPOCH]) not in self.journal.trials[number].results:
+            self.proposals.report(number, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        number = self.live.pop(trial_id)
+        log = self.journal.trials[number]
+        status = FAILED if error else ending(log.last, self.epochs)
+        if status is None:
+            return  # interrupted: the next `--resume` goes on with it
+        if status == STOPPED:
+            # Ray shows a searcher the result that stopped a trial only here.
+            self.proposals.report(number, log.last)
+        self.journal.append("end", number, status=status, error=log.last.get("diverged"))
+        self.proposals.end(number, status, log.last)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # see Journal
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the journal holds it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a study is resumed from its journal: python -m search.run SPACE --resume")

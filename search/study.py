@@ -1,0 +1,212 @@
+"""A study: one question as a search, complete and valid before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search.sample import Categorical, Domain, Float, Integer
+
+from search.records import Claim, RecordError, Reported
+
+SEARCHERS = ("tpe", "random", "grid", "nsga2")
+SCHEDULERS = ("asha", "median", "hyperband", "none")
+
+
+class StudyError(ValueError):
+    """A study that cannot run as asked; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question. A space file ends in `study = Study(...)`.
+
+    trainable    an `ImageTrainable` subclass; its recipe's settings say which hyperparameters there are
+    param_space  hyperparameter -> a Ray Tune domain to search, or a fixed value
+    epochs       of a full trial; also the largest rung of early stopping
+    samples      trials of a full search
+    metric       what the best configuration is chosen by; never a test metric
+    rank_by      what early stopping compares: the members' mean, so that a small ensemble is not stopped
+                 for being small
+    objectives   further goals, metric -> "max" or "min", e.g. {"parameters": "min"}: multi-objective
+    arms         name -> fixed hyperparameters: the note's own runs and the clean ones (`--replay`)
+    reported     the note's figures; each names its arm
+    claims       the note's claims; each compares arms
+    smoke        what `--smoke` changes: hyperparameters, and "samples"
+
+    Raises StudyError, or RecordError from a claim.
+    """
+
+    name: str
+    question: str
+    source: str
+    trainable: Any
+    param_space: Mapping[str, Any]
+    dataset: str = "cifar100"
+    epochs: int = 20
+    samples: int = 64
+    metric: str = "val_accuracy"
+    mode: str = "max"
+    rank_by: str = "member_val_accuracy"
+    objectives: Mapping[str, str] = field(default_factory=dict)
+    searcher: str = "tpe"
+    scheduler: str = "asha"
+    grace_epochs: int = 1
+    reduction_factor: int = 3
+    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reported: tuple[Reported, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._check_metrics()
+        for name, value, choices in (
+            ("searcher", self.searcher, SEARCHERS),
+            ("scheduler", self.scheduler, SCHEDULERS),
+            ("dataset", self.dataset, ("cifar10", "cifar100", "digits")),
+        ):
+            if value not in choices:
+                raise StudyError(f"{self.name}: {name} must be one of {', '.join(choices)}, got {value!r}")
+        for name, number, low in (
+            ("epochs", self.epochs, 1),
+            ("samples", self.samples, 1),
+            ("grace_epochs", self.grace_epochs, 1),
+            ("reduction_factor", self.reduction_factor, 2),
+        ):
+            if type(number) is not int or number < low:
+                raise StudyError(f"{self.name}: {name} must be a whole number of at least {low}, got {number!r}")
+        if "epochs" in self.param_space:
+            raise StudyError(f"{self.name}: epochs belongs to the study, not to param_space")
+        for name, domain in self.param_space.items():
+            self._check_domain(name, domain)
+        for arm, config in self.arms.items():
+            try:
+                self.settings(config)
+            except ValueError as error:
+                raise StudyError(f"{self.name}: arm {arm!r}: {error}") from None
+        self._check_references()
+
+    def _check_metrics(self) -> None:
+        goals = {self.metric: self.mode, **self.objectives}
+        for metric, mode in goals.items():
+            if metric.startswith("test_"):
+                raise StudyError(
+                    f"{self.name}: a metric must be measured on training or validation data, got {metric!r}: "
+                    "the test set is reported, never chosen by"
+                )
+            if mode not in ("max", "min"):
+                raise StudyError(f"{self.name}: mode must be 'max' or 'min', got {mode!r} for {metric!r}")
+        if self.rank_by.startswith("test_"):
+            raise StudyError(f"{self.name}: rank_by must not be a test metric, got {self.rank_by!r}")
+
+    def _check_domain(self, name: str, domain: Any) -> None:
+        if isinstance(domain, dict) and "grid_search" in domain:
+            raise StudyError(
+                f"{self.name}: {name} uses tune.grid_search; write tune.choice and run with --searcher grid"
+            )
+        for value in domain_edges(domain):
+            try:
+                self.settings({name: value})
+            except ValueError as error:
+                raise StudyError(f"{self.name}: {error}") from None
+
+    def _check_references(self) -> None:
+        for reported in self.reported:
+            if reported.arm not in self.arms:
+                raise StudyError(
+                    f"{self.name}: reported run {reported.run!r} names an arm the study lacks: {reported.arm!r}"
+                )
+        for claim in self.claims:
+            for arm in (*claim.arms, *claim.clean_arms):
+                if arm.split(":")[0] not in self.arms:
+                    raise StudyError(f"{self.name}: claim {claim.name!r} names an arm the study lacks: {arm!r}")
+
+    @property
+    def goals(self) -> dict[str, str]:
+        """Every objective with its direction, the metric first."""
+        return {self.metric: self.mode, **self.objectives}
+
+    def settings(self, config: Mapping[str, Any]) -> Any:
+        """The trainable's validated settings; raises ValueError with one line."""
+        return self.trainable.recipe.settings_type.from_config(config)
+
+    def searched(self) -> dict[str, Domain]:
+        return {name: domain for name, domain in self.param_space.items() if isinstance(domain, Domain)}
+
+    def fixed(self) -> dict[str, Any]:
+        return {name: value for name, value in self.param_space.items() if not isinstance(value, Domain)}
+
+    def with_set(self, assignments: list[str]) -> Study:
+        """The study with `name=value` hyperparameters fixed; raises StudyError."""
+        changes: dict[str, Any] = {}
+        for assignment in assignments:
+            name, equals, text = assignment.partition("=")
+            if not equals:
+                raise StudyError(f"--set takes name=value, got {assignment!r}")
+            try:
+                changes[name] = self.trainable.recipe.settings_type.parse(name, text)
+            except ValueError as error:
+                raise StudyError(f"--set {assignment}: {error}") from None
+        return self.with_fixed(changes)
+
+    def with_fixed(self, changes: Mapping[str, Any]) -> Study:
+        """The study with these hyperparameters fixed or given another domain."""
+        changes = dict(changes)
+        epochs = changes.pop("epochs", self.epochs)
+        return dataclasses.replace(self, param_space={**self.param_space, **changes}, epochs=epochs)
+
+    def as_smoke(self) -> Study:
+        """The same study, tiny, on the digits."""
+        changes = dict(self.smoke)
+        samples = changes.pop("samples", 8)
+        tiny = dataclasses.replace(self, dataset="digits", samples=samples)
+        return tiny.with_fixed(changes)
+
+
+def domain_edges(domain: Any) -> tuple[Any, ...]:
+    """The values that decide whether a domain is valid: its choices, or its two ends; a value itself."""
+    if isinstance(domain, Categorical):
+        return tuple(domain.categories)
+    if isinstance(domain, Float):
+        return (domain.lower, domain.upper)
+    if isinstance(domain, Integer):
+        return (domain.lower, domain.upper - 1)
+    if isinstance(domain, Domain):
+        raise StudyError(f"a domain must be a choice, a float or an integer range, got {domain!r}")
+    return (domain,)
+
+
+def load(path: Path) -> Study:
+    """The study of a space file. A space is code and is run as such: load only files you trust.
+
+    Raises StudyError, with file and line where the file does not run.
+    """
+    if not path.is_file():
+        raise StudyError(f"no such space file: {path}")
+    if path.suffix != ".py":
+        raise StudyError(f"a space is a Python file, got {path}")
+    spec = importlib.util.spec_from_file_location(f"space_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    # Left out of sys.modules on purpose: Ray then pickles what the file defines by value, and workers
+    # need not find the file.
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise StudyError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    except (StudyError, RecordError) as error:
+        raise StudyError(f"{path}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is the user's to see, in a line
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = f", line {lines[-1]}" if lines else ""
+        raise StudyError(f"{path}{line}: {type(error).__name__}: {error}") from None
+    study = getattr(module, "study", None)
+    if not isinstance(study, Study):
+        raise StudyError(f"{path} must define `study = Study(...)`, got {type(study).__name__}")
+    return study

@@ -1,0 +1,98 @@
+"""The thin Ray class that every family shares: one trial, one epoch a step."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from ray import tune
+
+from trainables.bagging import Bagging
+from trainables.data import ImageData
+from trainables.loop import Diverged
+from trainables.recipe import Recipe
+from trainables.task import DeviceData, Task
+
+TRIAL = "trial"  # a configuration's trial number
+RESTORE = "restore"  # the checkpoint folder that a resumed trial starts from, or None
+CHECKPOINT_FILE = "trial.pt"
+
+
+class ImageTrainable(tune.Trainable):
+    """Trains what `recipe` describes, as `strategy` combines it. Subclasses name the two.
+
+    The configuration holds the hyperparameters of `recipe.settings_type`, the trial's number under
+    "trial" and, for a resumed trial, a checkpoint folder under "restore". A checkpoint holds tensors and
+    numbers only and is read without unpickling anything else.
+    """
+
+    recipe: ClassVar[type[Recipe[Any]]]
+    strategy: ClassVar[type[Bagging]] = Bagging
+
+    def setup(self, config: dict[str, Any], data: ImageData) -> None:
+        # Ray gives each worker as many OpenMP threads as the trial has CPUs.
+        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.data = DeviceData(data, device)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.training: Bagging | None = None
+        gc.collect()
+        if self.data.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        self.training = build(type(self), config, self.data)
+        if config.get(RESTORE):
+            self.load_checkpoint(config[RESTORE])
+
+    def step(self) -> dict[str, Any]:
+        assert self.training is not None
+        start = time.perf_counter()
+        try:
+            metrics = self.training.run_epoch()
+        except Diverged as error:
+            # Metrics that a search compares must be there; NaN is in no competition.
+            return {
+                "epoch": self.training.epoch + 1,
+                "diverged": str(error),
+                "val_accuracy": math.nan,
+                "member_val_accuracy": math.nan,
+                "parameters": self.training.parameters,
+                "seconds": time.perf_counter() - start,
+                "done": True,
+            }
+        metrics["peak_memory_bytes"] = self._peak_memory()
+        metrics["done"] = self.training.epoch >= self.training.total_epochs
+        return metrics
+
+    def _peak_memory(self) -> int:
+        if self.data.device.type == "cuda":
+            return torch.cuda.max_memory_allocated()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        assert self.training is not None
+        torch.save(self.training.state_dict(), Path(checkpoint_dir) / CHECKPOINT_FILE)
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        assert self.training is not None
+        path = Path(checkpoint_dir) / CHECKPOINT_FILE
+        self.training.load_state_dict(torch.load(path, map_location=self.data.device, weights_only=True))
+
+
+def build(trainable: type[ImageTrainable], config: dict[str, Any], data: DeviceData) -> Bagging:
+    """The training that a configuration describes, without Ray. Raises SettingError."""
+    hyperparameters = {name: value for name, value in config.items() if name not in (TRIAL, RESTORE)}
+    settings = trainable.recipe.settings_type.from_config(hyperparameters)
+    return trainable.strategy(trainable.recipe(settings, Task.of(data, settings)))

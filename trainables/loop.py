@@ -1,0 +1,122 @@
+"""One network in training: an epoch of updates, and its probabilities on any images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trainables.recipe import Recipe
+from trainables.seeds import generator, seeded
+
+EVALUATION_BATCH = 125
+
+
+class Diverged(ArithmeticError):
+    """The training loss is no longer finite; the message names epoch and member."""
+
+
+@dataclass(frozen=True)
+class EpochOutcome:
+    """Running figures of one epoch: measured in training mode, on augmented images, while weights change."""
+
+    loss: float
+    accuracy: float
+    images: int
+    lr: float
+
+
+class Member:
+    """One network with its optimizer. Everything random in it comes from (seed, index) alone."""
+
+    def __init__(self, recipe: Recipe[Any], index: int) -> None:
+        self.recipe = recipe
+        self.index = index
+        self.seed = recipe.settings.seed
+        with seeded(self.seed, index, "weights"):
+            network = recipe.network()
+        self.network = network.to(recipe.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = recipe.optimizer(self.network)
+        self.images = self._sample()
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def _sample(self) -> torch.Tensor:
+        """The training images of this member: all of them, or as many drawn with replacement."""
+        train = self.recipe.task.train
+        if not self.recipe.settings.bootstrap:
+            return train
+        draw = torch.randint(len(train), (len(train),), generator=generator(self.seed, self.index, "bootstrap"))
+        return train[draw.to(train.device)]
+
+    def order(self, epoch: int) -> torch.Tensor:
+        """The order of an epoch: [n] positions into this member's images."""
+        if not self.recipe.settings.shuffle:
+            return torch.arange(len(self.images), device=self.images.device)
+        draw = torch.randperm(len(self.images), generator=generator(self.seed, self.index, "order", epoch))
+        return draw.to(self.images.device)
+
+    def train_epoch(self, epoch: int, weights: torch.Tensor | None = None, steps: int | None = None) -> EpochOutcome:
+        """Train one epoch (from 1), or its first `steps` batches.
+
+        `weights` [n] are per position of the member's images, with mean 1. Raises Diverged if a loss was
+        not finite.
+        """
+        recipe, settings = self.recipe, self.recipe.settings
+        lr = recipe.lr(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        pool, labels = recipe.training_images(), recipe.task.data.train_labels
+        augmentation = generator(self.seed, self.index, "augmentation", epoch, recipe.device)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=recipe.device)
+        correct = torch.zeros((), dtype=torch.int64, device=recipe.device)
+        seen = 0
+        self.network.train()
+        with seeded(self.seed, self.index, "dropout", epoch, recipe.device):
+            for positions in _batches(self.order(epoch), settings.batch_size)[:steps]:
+                batch = self.images[positions]
+                inputs = recipe.train_inputs(pool[batch], augmentation)
+                losses, logits = recipe.update(
+                    self.network,
+                    self.optimizer,
+                    inputs,
+                    labels[batch],
+                    None if weights is None else weights[positions],
+                )
+                # Sums stay on the device: reading one would wait for it at every step.
+                loss_sum += losses.sum()
+                correct += (logits.argmax(1) == labels[batch]).sum()
+                seen += len(batch)
+        loss = loss_sum.item() / seen
+        if not math.isfinite(loss):
+            raise Diverged(f"training loss is {loss} in epoch {epoch} of member {self.index + 1}")
+        return EpochOutcome(loss, correct.item() / seen, seen, lr)
+
+    @torch.no_grad()
+    def probabilities(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Softmax outputs [len(indices), classes] on images[indices], in evaluation mode."""
+        return self.logits(images, indices).softmax(1)
+
+    @torch.no_grad()
+    def logits(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Outputs [len(indices), classes] on images[indices], in evaluation mode, float32."""
+        self.network.eval()
+        outputs = [self.network(self.recipe.test_inputs(images[batch])) for batch in indices.split(EVALUATION_BATCH)]
+        return torch.cat(outputs).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    batches = list(order.split(size))
+    # Batch normalisation has no variance of one image.
+    return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches

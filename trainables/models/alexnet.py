@@ -1,0 +1,156 @@
+"""AlexNet with every width scaled down for a small number of classes (note A, section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainables import augment
+from trainables.recipe import Recipe, channels_last
+from trainables.seeds import generator
+from trainables.settings import Settings, number
+from trainables.task import Task
+
+INPUT_SIZE = 224
+ORIGINAL_CLASSES = 1000
+
+
+class AlexNet(nn.Sequential):
+    """AlexNet whose channels and nodes are multiplied by (classes / 1000) ** ratio, truncated.
+
+    100 classes at ratio 0.6 give convolutions of 24, 64, 96, 96, 64 and linears of 1028, 1028, 100.
+    Takes [n, channels, h, w] of any size, resizes it to 224x224 (bilinear) and returns logits
+    [n, classes]. Weights of convolutions and linears are Xavier-uniform, biases PyTorch's own.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        ratio: float = 0.6,
+        dropout: float = 0.5,
+        batch_norm: bool = True,
+        channels: int = 3,
+    ) -> None:
+        scale = (classes / ORIGINAL_CLASSES) ** ratio
+        c1, c2, c3, nodes = (int(width * scale) for width in (96, 256, 384, 4096))
+        if c1 < 1:
+            raise ValueError(f"ratio must leave conv1 at least one channel for {classes} classes, got {ratio}")
+
+        def conv(inputs: int, outputs: int, kernel: int, **options: int) -> list[nn.Module]:
+            norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
+            return [nn.Conv2d(inputs, outputs, kernel, **options), *norm, nn.ReLU(inplace=True)]
+
+        super().__init__(
+            *conv(channels, c1, 11, stride=4, padding=1),
+            nn.MaxPool2d(3, 2),
+            *conv(c1, c2, 5, padding=2),
+            nn.MaxPool2d(3, 2),
+            *conv(c2, c3, 3, padding=1),
+            *conv(c3, c3, 3, padding=1),
+            *conv(c3, c2, 3, padding=1),
+            nn.MaxPool2d(3, 2),
+            nn.Flatten(),
+            nn.Linear(c2 * 5 * 5, nodes),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(nodes, nodes),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(nodes, classes),
+        )
+        for module in self:
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.xavier_uniform_(module.weight)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[-1] != INPUT_SIZE:
+            images = F.interpolate(images, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
+        logits: torch.Tensor = super().forward(images)
+        return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlexNetSettings(Settings):
+    """Hyperparameters of note A. Defaults are its most frequent choices (section 4).
+
+    `crop_scale` (smallest share of the area that a random crop keeps) and `jitter` (largest change of
+    brightness, contrast and saturation) are not printed: the defaults are inferred from torchvision's.
+    """
+
+    ratio: float = number(0.6, low=0, high=1)
+    dropout: float = number(0.5, low=0, high=0.99)
+    batch_norm: bool = True
+    normalize: bool = True
+    gray: bool = False
+    augmentation: Literal["none", "real-time", "cached"] = "none"
+    random_crop: bool = True
+    crop_scale: float = number(0.08, low=0.01, high=1)
+    jitter: float = number(0.5, low=0, high=1)
+    decay: Literal["constant", "exponential", "cosine"] = "exponential"
+
+
+class AlexNetRecipe(Recipe[AlexNetSettings]):
+    """Note A's preprocessing: augment, gray or RGB, normalise; the network itself resizes to 224x224."""
+
+    settings_type = AlexNetSettings
+
+    def __init__(self, settings: AlexNetSettings, task: Task) -> None:
+        super().__init__(settings, task)
+        mean, std = task.data.mean, task.data.std
+        if settings.gray:
+            mean = augment.to_gray(mean[None])[0]
+            std = augment.to_gray(std[None])[0]
+        self.mean, self.std = mean, std
+        self._cached: torch.Tensor | None = None
+
+    def network(self) -> nn.Module:
+        settings = self.settings
+        return AlexNet(
+            self.task.data.classes,
+            ratio=settings.ratio,
+            dropout=settings.dropout,
+            batch_norm=settings.batch_norm,
+            channels=1 if settings.gray else 3,
+        )
+
+    def training_images(self) -> torch.Tensor:
+        if self.settings.augmentation != "cached":
+            return self.task.data.train_images
+        if self._cached is None:
+            self._cached = self._augmented_once()
+        return self._cached
+
+    def _augmented_once(self) -> torch.Tensor:
+        """One augmentation of every training image, as uint8 like the images themselves (note A, 4.3)."""
+        cached = self.task.data.train_images.clone()
+        draws = generator(self.settings.seed, 0, "cache", device=self.device)
+        for batch in self.task.train.split(1000):
+            cached[batch] = (self._augment(cached[batch].float() / 255, draws) * 255).round().to(torch.uint8)
+        return cached
+
+    def _augment(self, images: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+        images = augment.flip(images, draws)
+        if self.settings.random_crop:
+            images = augment.crop_and_resize(images, draws, scale=(self.settings.crop_scale, 1.0))
+        return augment.color_jitter(images, draws, self.settings.jitter)
+
+    def train_inputs(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        floats = images.float() / 255
+        if self.settings.augmentation == "real-time":
+            floats = self._augment(floats, generator)
+        return self._prepared(floats)
+
+    def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
+        return self._prepared(images.float() / 255)
+
+    def _prepared(self, images: torch.Tensor) -> torch.Tensor:
+        if self.settings.gray:
+            images = augment.to_gray(images)
+        if self.settings.normalize:
+            images = (images - self.mean) / self.std
+        return channels_last(images)

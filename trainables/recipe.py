@@ -1,0 +1,86 @@
+"""What a configuration means for one network: inputs, weights, loss, optimizer, rate.
+
+A family is a `Recipe` subclass with its own `Settings`. The training loop knows only this interface.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Generic, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainables import schedules
+from trainables.settings import Settings
+from trainables.task import Task
+
+S = TypeVar("S", bound=Settings)
+
+
+class Recipe(Generic[S]):
+    """One family's way from uint8 images to an updated network. Override what the family does otherwise."""
+
+    settings_type: ClassVar[type[Settings]]
+
+    def __init__(self, settings: S, task: Task) -> None:
+        self.settings = settings
+        self.task = task
+        self.device = task.data.device
+
+    def network(self) -> nn.Module:
+        """A freshly initialised network (drawn from PyTorch's default generator), on the CPU."""
+        raise NotImplementedError
+
+    def training_images(self) -> torch.Tensor:
+        """uint8 [n, c, h, w]: what `task.train` indexes."""
+        return self.task.data.train_images
+
+    def train_inputs(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A batch of uint8 images [n, c, h, w] as the network takes it in training (augmented)."""
+        return self.test_inputs(images)
+
+    def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """A batch of uint8 images [n, c, h, w] as the network takes it in evaluation."""
+        return channels_last(images.float() / 255)
+
+    def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Nats per image [n] from logits [n, classes] and int64 labels [n]."""
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            network.parameters(),
+            lr=self.settings.lr,
+            momentum=self.settings.momentum,
+            weight_decay=self.settings.weight_decay,
+        )
+
+    def lr(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 1."""
+        decay = getattr(schedules, self.settings.decay)
+        return self.settings.lr * float(decay(epoch, self.settings.epochs))
+
+    def update(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        inputs: torch.Tensor,
+        labels: torch.Tensor,
+        weights: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of the optimizer; returns (losses [n], logits [n, classes]) from before it, detached.
+
+        `weights` [n] multiply the images' losses; their mean over the training set is 1.
+        """
+        logits = network(inputs)
+        losses = self.losses(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        (losses if weights is None else losses * weights).mean().backward()
+        optimizer.step()
+        return losses.detach(), logits.detach()
+
+
+def channels_last(images: torch.Tensor) -> torch.Tensor:
+    """The memory layout in which convolutions run fastest, on a CPU as on a GPU."""
+    return images.contiguous(memory_format=torch.channels_last)

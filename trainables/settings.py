@@ -1,0 +1,154 @@
+"""What a configuration must hold: every hyperparameter with its type, default and range.
+
+A family declares its hyperparameters as a frozen dataclass. Types are plain (`int`, `float`, `bool`, a
+`Literal` of choices, or any of these `| None`); ranges are given with `number`. A configuration, a
+`--set name=value` and a search space are all checked against it, before anything starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+
+class SettingError(ValueError):
+    """A hyperparameter that is unknown, ill-typed or out of range; the message is one line."""
+
+
+def number(default: float | None, *, low: float = -math.inf, high: float = math.inf, above: float = -math.inf) -> Any:
+    """A field with low <= value <= high and value > above."""
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, "above": above})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Hyperparameters that every family has.
+
+    The last four say how a run is measured (its protocol): a search holds out a validation set and looks
+    at the test set once, at the last epoch; a replay measures as the reported run did.
+    """
+
+    seed: int = number(0, low=0)
+    epochs: int = number(20, low=1)
+    batch_size: int = number(32, low=1)
+    lr: float = number(0.03, above=0)
+    momentum: float = number(0.0, low=0, high=1)
+    weight_decay: float = number(0.0, low=0)
+    members: int = number(1, low=1)
+    decay: Literal["constant", "exponential", "cosine"] = "constant"
+    shuffle: bool = True
+    vote: Literal["hard", "soft"] = "hard"
+    bootstrap: bool = False
+    train_images: int | None = number(None, low=1)
+    test_images: int | None = number(None, low=1)
+    validation: bool = True
+    test_every_epoch: bool = False
+    train_measure: Literal["running", "after"] = "running"
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, type(self), getattr(self, field.name))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Raises SettingError for an unknown name, an ill-typed or an out-of-range value."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        for name in config:
+            if name not in names:
+                raise SettingError(unknown(name, names))
+        return cls(**{name: _widened(cls, name, value) for name, value in config.items()})
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> Any:
+        """The value that `name=text` on a command line means; raises SettingError."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        if name not in fields:
+            raise SettingError(unknown(name, fields))
+        value = _widened(cls, name, _literal(text))
+        _check(fields[name], cls, value)
+        return value
+
+
+def unknown(name: str, known: typing.Iterable[str]) -> str:
+    return f"unknown hyperparameter {name!r}; this trainable takes {', '.join(sorted(known))}"
+
+
+def _literal(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words and text.lower() != "none":
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def _widened(cls: type, name: str, value: Any) -> Any:
+    """An int where a float is wanted, and "none" where None is, are what their writer meant."""
+    alternatives = _alternatives(_hints(cls)[name])
+    if type(value) is int and float in alternatives and int not in alternatives:
+        return float(value)
+    if isinstance(value, str) and value.lower() == "none" and type(None) in alternatives:
+        return None
+    return value
+
+
+def _wanted(hint: Any, metadata: Mapping[str, float]) -> str:
+    words = []
+    for alternative in _alternatives(hint):
+        if typing.get_origin(alternative) is Literal:
+            words.append("one of " + ", ".join(map(repr, typing.get_args(alternative))))
+        elif alternative is type(None):
+            words.append("None")
+        else:
+            words.append({int: "a whole number", float: "a number", bool: "true or false"}[alternative])
+    text = " or ".join(words)
+    low, high, above = (metadata.get(key, default) for key, default in _LIMITS)
+    if above != -math.inf:
+        text += f" above {above:g}"
+    if low != -math.inf and high != math.inf:
+        text += f" from {low:g} to {high:g}"
+    elif low != -math.inf:
+        text += f" of at least {low:g}"
+    return text
+
+
+_LIMITS = (("low", -math.inf), ("high", math.inf), ("above", -math.inf))
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    for alternative in _alternatives(hint):
+        if typing.get_origin(alternative) is Literal:
+            # 1 == True, so equality alone would let a bool pass for a choice of numbers.
+            if any(value == choice and type(value) is type(choice) for choice in typing.get_args(alternative)):
+                return True
+        elif type(value) is alternative:
+            return True
+    return False
+
+
+def _check(field: dataclasses.Field[Any], cls: type, value: Any) -> None:
+    hint = _hints(cls)[field.name]
+    low, high, above = (field.metadata.get(key, default) for key, default in _LIMITS)
+    fits = _fits(hint, value)
+    if fits and isinstance(value, (int, float)) and not isinstance(value, bool):
+        fits = low <= value <= high and value > above and math.isfinite(value)
+    if not fits:
+        raise SettingError(f"{field.name} must be {_wanted(hint, field.metadata)}, got {value!r}")
