@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ray.tune.search.sample import Categorical, Domain, Float, Integer
+from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized
 
 from search.records import Claim, RecordError, Reported
 
@@ -109,11 +109,13 @@ class Study:
             raise StudyError(
                 f"{self.name}: {name} uses tune.grid_search; write tune.choice and run with --searcher grid"
             )
-        for value in domain_edges(domain):
-            try:
+        try:
+            for value in domain_edges(domain):
                 self.settings({name: value})
-            except ValueError as error:
-                raise StudyError(f"{self.name}: {error}") from None
+        except StudyError as error:
+            raise StudyError(f"{self.name}: {name}: {error}") from None
+        except ValueError as error:
+            raise StudyError(f"{self.name}: {error}") from None
 
     def _check_references(self) -> None:
         for reported in self.reported:
@@ -169,16 +171,27 @@ class Study:
 
 
 def domain_edges(domain: Any) -> tuple[Any, ...]:
-    """The values that decide whether a domain is valid: its choices, or its two ends; a value itself."""
+    """The values that decide whether a domain is valid: its choices, or its two ends; a value itself.
+
+    Raises StudyError for a domain that holds no value or that Optuna has no like of.
+    """
+    if not isinstance(domain, Domain):
+        return (domain,)
+    quantized = isinstance(domain.sampler, Quantized)
     if isinstance(domain, Categorical):
-        return tuple(domain.categories)
-    if isinstance(domain, Float):
-        return (domain.lower, domain.upper)
-    if isinstance(domain, Integer):
-        return (domain.lower, domain.upper - 1)
-    if isinstance(domain, Domain):
+        edges = tuple(domain.categories)
+    elif isinstance(domain, Float):
+        edges = (domain.lower, domain.upper)
+    elif isinstance(domain, Integer):
+        # Ray's own rule: quantization makes the upper end inclusive.
+        edges = (domain.lower, domain.upper if quantized else domain.upper - 1)
+    else:
         raise StudyError(f"a domain must be a choice, a float or an integer range, got {domain!r}")
-    return (domain,)
+    if quantized and isinstance(domain.sampler.sampler, LogUniform):
+        raise StudyError(f"a logarithmic range must not be quantized, got {domain.domain_str}")
+    if not edges or (not isinstance(domain, Categorical) and edges[0] > edges[1]):
+        raise StudyError(f"a domain must hold at least one value, got {domain.domain_str}")
+    return edges
 
 
 def load(path: Path) -> Study:
@@ -202,7 +215,7 @@ def load(path: Path) -> Study:
         raise StudyError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     except (StudyError, RecordError) as error:
         raise StudyError(f"{path}: {error}") from None
-    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is the user's to see, in a line
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file raises is the user's to see, in a line
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {lines[-1]}" if lines else ""
         raise StudyError(f"{path}{line}: {type(error).__name__}: {error}") from None

@@ -1,0 +1,238 @@
+"""A study validates itself: what is wrong with it is one line that names what it got."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from search.records import Claim, Reported
+from search.study import Study, StudyError, domain_edges, load
+
+Make = Callable[..., Study]
+
+
+@pytest.fixture
+def make(toy: Study) -> Make:
+    return lambda **changes: dataclasses.replace(toy, **changes)
+
+
+def reported(arm: str) -> Reported:
+    return Reported(run="a-1", note="A", section="1", arm=arm, dataset="cifar10", model="alexnet")
+
+
+def claim(*arms: str, clean: tuple[str, ...] = ()) -> Claim:
+    return Claim("better", "The first is better.", "note A", arms, clean_arms=clean, confounded_by=clean[:1])
+
+
+WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "test metric": ({"metric": "test_accuracy"}, ["'test_accuracy'", "training or validation"]),
+    "test objective": ({"objectives": {"test_loss": "min"}}, ["'test_loss'"]),
+    "ranked by test": ({"rank_by": "test_accuracy"}, ["rank_by", "'test_accuracy'"]),
+    "mode": ({"mode": "maximum"}, ["'max' or 'min'", "'maximum'"]),
+    "objective's mode": ({"objectives": {"parameters": "least"}}, ["'least'", "'parameters'"]),
+    "searcher": ({"searcher": "bayes"}, ["tpe, random, grid, nsga2", "'bayes'"]),
+    "scheduler": ({"scheduler": "pbt"}, ["asha, median, hyperband, none", "'pbt'"]),
+    "dataset": ({"dataset": "imagenet"}, ["cifar10, cifar100, digits", "'imagenet'"]),
+    "no epochs": ({"epochs": 0}, ["epochs", "at least 1", "got 0"]),
+    "half a sample": ({"samples": 2.5}, ["samples", "whole number", "2.5"]),
+    "yes epochs": ({"epochs": True}, ["epochs", "whole number", "True"]),
+    "no grace": ({"grace_epochs": 0}, ["grace_epochs", "at least 1"]),
+    "factor 1": ({"reduction_factor": 1}, ["reduction_factor", "at least 2", "got 1"]),
+    "searched epochs": ({"param_space": {"epochs": tune.choice([1, 2])}}, ["epochs belongs to the study"]),
+    "unknown": ({"param_space": {"speed": 1.0}}, ["'speed'", "quality"]),
+    "lower end": ({"param_space": {"quality": tune.uniform(-0.1, 0.5)}}, ["quality", "from 0 to 1", "-0.1"]),
+    "upper end": ({"param_space": {"quality": tune.uniform(0.1, 1.5)}}, ["quality", "from 0 to 1", "1.5"]),
+    "integer range": ({"param_space": {"members": tune.randint(0, 3)}}, ["members", "at least 1", "got 0"]),
+    "a choice": ({"param_space": {"members": tune.choice([1, 2.5])}}, ["members", "whole number", "2.5"]),
+    "a fixed value": ({"param_space": {"quality": "high"}}, ["quality", "'high'"]),
+    "normal": ({"param_space": {"quality": tune.randn(0.5, 0.1)}}, ["quality", "-inf"]),
+    "function": ({"param_space": {"quality": tune.sample_from(lambda _: 0.5)}}, ["quality", "choice", "range"]),
+    "quantized log": ({"param_space": {"lr": tune.qloguniform(0.1, 1, 0.1)}}, ["lr", "logarithmic", "quantized"]),
+    "quantized log int": ({"param_space": {"members": tune.qlograndint(2, 8, 2)}}, ["members", "quantized"]),
+    "no choice": ({"param_space": {"members": tune.choice([])}}, ["members", "at least one value", "[]"]),
+    "no integer": ({"param_space": {"members": tune.randint(2, 2)}}, ["members", "at least one value", "(2, 2)"]),
+    "ends swapped": ({"param_space": {"lr": tune.loguniform(0.1, 0.01)}}, ["lr", "at least one value", "0.1"]),
+    "grid_search": (
+        {"param_space": {"quality": tune.grid_search([0.1, 0.2])}},
+        ["quality", "tune.grid_search", "tune.choice", "--searcher grid"],
+    ),
+    "arm": ({"arms": {"wide": {"width": 10}}}, ["arm 'wide'", "'width'"]),
+    "arm's value": ({"arms": {"good": {"quality": 2.0}}}, ["arm 'good'", "quality", "2.0"]),
+    "reported": ({"reported": (reported("lost"),)}, ["'a-1'", "'lost'"]),
+    "claim": ({"claims": (claim("one", "two:3"),), "arms": {"one": {}}}, ["'better'", "'two:3'"]),
+    "clean arm": (
+        {"claims": (claim("one", "two", clean=("one", "gone")),), "arms": {"one": {}, "two": {}}},
+        ["'better'", "'gone'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_study_is_refused_in_one_line(make: Make, case: str) -> None:
+    changes, words = WRONG[case]
+    with pytest.raises(StudyError) as caught:
+        make(**changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == [], message
+
+
+def test_edges_inside_the_range_are_accepted(make: Make) -> None:
+    space = {
+        "quality": tune.uniform(0.0, 1.0),
+        "members": tune.randint(1, 9),
+        "lr": tune.loguniform(1e-5, 1),
+        "switch": tune.choice([None, True]),
+        "weight_decay": 0,
+    }
+    study = make(param_space=space)
+    assert set(study.searched()) == {"quality", "members", "lr", "switch"}
+    assert study.fixed() == {"weight_decay": 0}
+
+
+def test_the_end_of_an_integer_range_is_as_ray_takes_it() -> None:
+    assert domain_edges(tune.randint(1, 9)) == (1, 8)
+    assert domain_edges(tune.lograndint(1, 9)) == (1, 8)
+    assert domain_edges(tune.qrandint(2, 8, 2)) == (2, 8)
+
+
+def test_claims_and_reported_runs_may_name_arms_and_prefixes(make: Make) -> None:
+    study = make(
+        arms={"one": {"members": 1}, "nine": {"members": 9}},
+        reported=(reported("nine"),),
+        claims=(claim("nine:3", "one"),),
+    )
+    assert study.claims[0].arms == ("nine:3", "one")
+
+
+def test_goals_put_the_metric_first(make: Make) -> None:
+    study = make(objectives={"parameters": "min"})
+    assert list(study.goals.items()) == [("val_accuracy", "max"), ("parameters", "min")]
+
+
+# --set
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("quality=0.25", 0.25),
+        ("quality=1", 1.0),
+        ("lr=1e-3", 1e-3),
+        ("members=7", 7),
+        ("switch=true", True),
+        ("switch=False", False),
+        ("switch=none", None),
+        ("train_images=none", None),
+        ("fate=diverges", "diverges"),
+    ],
+)
+def test_set_fixes_a_hyperparameter_with_its_type(toy: Study, assignment: str, value: Any) -> None:
+    name = assignment.partition("=")[0]
+    study = toy.with_set([assignment])
+    assert study.fixed()[name] == value
+    assert type(study.fixed()[name]) is type(value)
+    assert name not in study.searched()
+
+
+def test_set_epochs_changes_the_study_and_the_last_assignment_wins(toy: Study) -> None:
+    study = toy.with_set(["epochs=7", "members=2", "members=3"])
+    assert study.epochs == 7
+    assert study.fixed() == {"members": 3}
+    assert (toy.epochs, toy.fixed()) == (3, {})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("quality", ["name=value", "'quality'"]),
+        ("speed=3", ["--set speed=3", "'speed'", "quality"]),
+        ("members=2.5", ["--set members=2.5", "whole number", "2.5"]),
+        ("members=many", ["members", "whole number", "'many'"]),
+        ("quality=1.5", ["quality", "from 0 to 1", "1.5"]),
+        ("quality=nan", ["quality", "nan"]),
+        ("lr=inf", ["lr", "inf"]),
+        ("lr=", ["lr", "''"]),
+        ("fate=dies", ["'well', 'diverges', 'raises'", "'dies'"]),
+        ("switch=1", ["true or false", "got 1"]),
+        ("epochs=0", ["epochs", "at least 1", "got 0"]),
+        ("epochs=half", ["epochs", "whole number", "'half'"]),
+    ],
+)
+def test_a_wrong_set_is_refused_in_one_line(toy: Study, assignment: str, words: list[str]) -> None:
+    with pytest.raises(StudyError) as caught:
+        toy.with_set([assignment])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == [], message
+
+
+# --smoke
+
+
+def test_smoke_runs_on_the_digits_with_what_the_study_changes(make: Make) -> None:
+    study = make(
+        epochs=20, smoke={"samples": 4, "epochs": 2, "members": tune.choice([1, 2]), "train_images": 300}
+    ).as_smoke()
+    assert (study.dataset, study.samples, study.epochs) == ("digits", 4, 2)
+    assert study.searched()["members"].categories == [1, 2]
+    assert study.fixed() == {"train_images": 300}
+    assert "quality" in study.searched()
+
+
+def test_smoke_has_few_samples_even_where_the_study_says_nothing(make: Make) -> None:
+    assert make(samples=500).as_smoke().samples == 8
+
+
+# Space files
+
+
+def space(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    return path
+
+
+def test_load_gives_the_study_of_the_file(toy_space: Path) -> None:
+    assert load(toy_space).name == "toy"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("study = (\n", [", line 1: "]),
+        ("x = 1\n", ["must define `study = Study(...)`", "got NoneType"]),
+        ("study = 3\n", ["must define `study = Study(...)`", "got int"]),
+        ("import math\n\nmath.sqrt(-1)\n", [", line 3: ValueError: math domain error"]),
+        ("import nothing_of_this_name\n", [", line 1: ModuleNotFoundError", "nothing_of_this_name"]),
+        ("raise ValueError('first\\nsecond')\n", [", line 1: ValueError: first"]),
+        ("raise SystemExit(0)\n", [", line 1: SystemExit"]),
+        ("study = '\udce9'\n", ["utf-8"]),
+    ],
+)
+def test_a_space_that_gives_no_study_is_refused_with_its_line(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = space(tmp_path / "wrong.py", text)
+    with pytest.raises(StudyError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert [word for word in words if word not in message] == [], message
+
+
+def test_a_wrong_study_in_a_space_names_the_file(tmp_path: Path, toy_space: Path) -> None:
+    path = space(tmp_path / "wrong.py", toy_space.read_text().replace("epochs=3", 'metric="test_accuracy"'))
+    with pytest.raises(StudyError, match=r"wrong\.py: toy: .*'test_accuracy'"):
+        load(path)
+
+
+def test_what_is_no_space_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"no such space file: .*missing\.py"):
+        load(tmp_path / "missing.py")
+    with pytest.raises(StudyError, match=r"a space is a Python file, got .*\.txt"):
+        load(space(tmp_path / "space.txt", "study = 1"))
+    with pytest.raises(StudyError, match="no such space file"):
+        load(tmp_path)
