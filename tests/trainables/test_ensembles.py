@@ -1,0 +1,113 @@
+import math
+
+import pytest
+import torch
+
+from trainables.ensembles import accuracy, hard_votes, most_votes, scores, soft_votes, top_k_accuracy
+
+
+@pytest.mark.parametrize(
+    ("ballots", "classes", "prefixes"),
+    [
+        ([2], 3, [2]),
+        ([2, 1], 3, [2, 1]),  # 1 against 1
+        ([2, 1, 2], 3, [2, 1, 2]),
+        ([2, 1, 2, 1], 3, [2, 1, 2, 1]),  # 2 against 2
+        ([9, 0, 9, 0, 9, 0], 10, [9, 0, 9, 0, 9, 0]),
+        ([4, 3, 2, 1, 0], 5, [4, 3, 2, 1, 0]),  # all tied
+        ([1, 5, 5, 1, 7, 7], 10, [1, 1, 5, 1, 1, 1]),  # 2 against 2 against 2
+        ([0, 99, 99], 100, [0, 0, 99]),  # most votes before the smallest label
+    ],
+)
+def test_most_votes_win_and_ties_go_to_the_smallest_label(ballots, classes, prefixes):
+    assert hard_votes(torch.tensor(ballots)[:, None], classes).squeeze(1).tolist() == prefixes
+
+
+def test_votes_agree_with_a_count_by_hand_on_random_ballots():
+    ballots = torch.randint(0, 5, (12, 500), generator=torch.Generator().manual_seed(0))
+    found = hard_votes(ballots, 5)
+    for members in range(1, 13):
+        for image in range(500):
+            votes = ballots[:members, image].tolist()
+            expected = max(range(5), key=lambda label: (votes.count(label), -label))
+            assert found[members - 1, image] == expected
+
+
+def test_a_tie_among_many_votes_is_still_a_tie():
+    counts = torch.tensor([[7, 1_000_000, 1_000_000], [1_000_001, 1_000_000, 0], [0, 0, 0]])
+    assert most_votes(counts).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(("members", "ideal"), [(3, 0.784), (5, 0.837), (7, 0.874)])
+def test_independent_voters_reach_what_arithmetic_says(members, ideal):
+    """Note A: voters that are right with probability .7, independently, on two classes."""
+    generator = torch.Generator().manual_seed(0)
+    images = 200_000
+    labels = torch.randint(0, 2, (images,), generator=generator)
+    right = torch.rand(members, images, generator=generator) < 0.7
+    predictions = torch.where(right, labels, 1 - labels)
+    reached = accuracy(hard_votes(predictions, 2)[-1], labels).item()
+    assert reached == pytest.approx(ideal, abs=0.0005 + 4 * math.sqrt(ideal * (1 - ideal) / images))
+
+
+def test_soft_votes_take_the_largest_mean_probability():
+    # Two of three members prefer label 1 slightly, one prefers label 0 strongly.
+    probabilities = torch.tensor([[[0.4, 0.6, 0.0]], [[0.45, 0.55, 0.0]], [[1.0, 0.0, 0.0]]])
+    assert soft_votes(probabilities).squeeze(1).tolist() == [1, 1, 0]
+    assert hard_votes(probabilities.argmax(-1), 3).squeeze(1).tolist() == [1, 1, 1]
+
+
+def test_accuracy_is_the_share_of_right_labels():
+    predictions = torch.tensor([[0, 1, 2, 3], [0, 0, 0, 0]])
+    assert accuracy(predictions, torch.tensor([0, 1, 2, 0])).tolist() == [0.75, 0.5]
+
+
+def test_top_k_counts_a_label_among_the_k_largest():
+    values = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]])
+    labels = torch.tensor([1, 1])
+    assert [top_k_accuracy(values, labels, k) for k in (1, 2, 3, 4)] == [0.0, 0.5, 1.0, 1.0]
+
+
+def test_top_5_of_fewer_classes_is_all_of_them():
+    assert top_k_accuracy(torch.rand(6, 3), torch.tensor([0, 1, 2, 0, 1, 2]), 5) == 1.0
+
+
+# Three members, two images, seven classes.
+PROBABILITIES = torch.tensor(
+    [
+        [[0.0, 0.6, 0.4, 0, 0, 0, 0], [0.4, 0.0, 0.6, 0, 0, 0, 0]],
+        [[0.0, 0.6, 0.4, 0, 0, 0, 0], [0.4, 0.0, 0.6, 0, 0, 0, 0]],
+        [[0.0, 0.0, 1.0, 0, 0, 0, 0], [0.9, 0.0, 0.1, 0, 0, 0, 0]],
+    ]
+)
+LABELS = torch.tensor([2, 0])
+
+
+@pytest.mark.parametrize(
+    ("vote", "prefixes", "predicted"), [("hard", [0.0, 0.0, 0.0], [1, 2]), ("soft", [0.0, 0.0, 1.0], [2, 0])]
+)
+def test_scores_of_members_alone_and_together(vote, prefixes, predicted):
+    found = scores(PROBABILITIES, LABELS, vote)
+    assert found["prefix_accuracies"] == prefixes
+    assert found["accuracy"] == prefixes[-1]
+    assert found["member_accuracies"] == [0.0, 0.0, 1.0]
+    assert found["predicted"].tolist() == predicted
+    assert found["member_predicted"].tolist() == [[1, 2], [1, 2], [2, 0]]
+    # Either vote's loss is that of the mean probabilities: .6 and 1.7 / 3.
+    assert found["loss"] == pytest.approx(-(math.log(0.6) + math.log(1.7 / 3)) / 2)
+    assert found["top5_accuracy"] == 1.0
+
+
+def test_the_loss_of_an_impossible_label_is_large_and_finite():
+    certain = torch.tensor([[[1.0, 0.0]]])
+    assert scores(certain, torch.tensor([1]), "hard")["loss"] == pytest.approx(-math.log(1e-30))
+
+
+def test_prefixes_do_not_depend_on_the_members_after_them():
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.rand(12, 200, 10, generator=generator).softmax(-1)
+    labels = torch.randint(0, 10, (200,), generator=generator)
+    for vote in ("hard", "soft"):
+        whole = scores(probabilities, labels, vote)["prefix_accuracies"]
+        for members in (1, 2, 7):
+            assert scores(probabilities[:members], labels, vote)["prefix_accuracies"] == whole[:members]
