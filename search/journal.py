@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.records import COMPLETED, DIVERGED, EPOCH, FAILED, STOPPED
+from search.records import COMPLETED, DIVERGED, EPOCH, FAILED, STOPPED, TOTAL_EPOCHS
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -129,13 +129,13 @@ def apply_event(trials: dict[int, TrialLog], event: dict[str, Any]) -> bool:
     return False
 
 
-def ending(result: dict[str, Any], epochs: int) -> str | None:
+def ending(result: dict[str, Any]) -> str | None:
     """The status with which a trial ends after this result, None if it goes on."""
     if not result:
         return None
     if result.get("diverged"):
         return DIVERGED
-    if int(result[EPOCH]) >= epochs:
+    if int(result[EPOCH]) >= int(result[TOTAL_EPOCHS]):
         return COMPLETED
     return STOPPED if result.get("done") else None
 

@@ -11,11 +11,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from search.progress import span
-from search.study import Study
+from search.study import Study, StudyError
 from search.tuner import Resources
 from trainables.base import build
 from trainables.data import ImageData
-from trainables.task import DeviceData
+from trainables.task import DeviceData, Task
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
 STEPS = 3  # measured training steps, after one that is not
@@ -88,7 +88,7 @@ def make_plan(
     """
     torch.set_num_threads(max(1, int(resources.cpus_per_trial)))
     trials = study.samples if configs is None else len(configs)
-    candidates = _sampled(study) if configs is None else [{**config, "epochs": study.epochs} for config in configs]
+    candidates = _sampled(study) if configs is None else [{"epochs": study.epochs, **config} for config in configs]
     device = DeviceData(data, "cuda" if torch.cuda.is_available() and resources.gpus_per_trial else "cpu")
     flops: dict[tuple[Any, ...], int] = {}
     works = []
@@ -167,6 +167,16 @@ def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measur
         (time.perf_counter() - start) / len(indices),
         training.parameters,
     )
+
+
+def check_fits(study: Study, data: ImageData) -> None:
+    """Raises StudyError if the study fixes more images than the data set has."""
+    names = ("train_images", "test_images", "validation")
+    fixed: dict[str, Any] = {name: value for name, value in study.fixed().items() if name in names}
+    try:
+        Task.of(DeviceData(data), study.settings(fixed))
+    except ValueError as error:
+        raise StudyError(str(error)) from None
 
 
 def how_to_shrink(plan: Plan) -> str:

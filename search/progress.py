@@ -36,7 +36,7 @@ def span(seconds: float) -> str:
     return f"{seconds / 86_400:.1f} days"
 
 
-class Progress(Callback):  # type: ignore[misc]
+class Progress(Callback):
     """`total` trials of `study`; must come after the Recorder, whose journal it shows."""
 
     def __init__(self, study: Study, journal: Journal, scheduler: EarlyStopping, total: int, slots: int):
@@ -95,7 +95,7 @@ class Progress(Callback):  # type: ignore[misc]
         if not self.live:
             rate = result.get("images_per_second")
             self.say(
-                f"{log.number:04d} epoch {result['epoch']}/{self.study.epochs}  {_figures(result)}"
+                f"{log.number:04d} epoch {result['epoch']}/{result['total_epochs']}  {_figures(result)}"
                 + (f"  {rate:,.0f} images/s" if rate else "")
                 + f"  ETA {self.eta()}"
             )
@@ -167,7 +167,7 @@ class Progress(Callback):  # type: ignore[misc]
             rate = last.get("images_per_second")
             table.add_row(
                 log.name,
-                f"{last.get('epoch', 0)}/{self.study.epochs}",
+                f"{last.get('epoch', 0)}/{last.get('total_epochs', '')}",
                 "" if value is None else f"{value:.1%}",
                 "" if rate is None else f"{rate:,.0f}",
             )

@@ -36,7 +36,7 @@ _RAYS_OWN = {
 }
 
 
-class Recorder(Callback):  # type: ignore[misc]
+class Recorder(Callback):
     """Must be the first callback: it takes the predictions out of a result before Ray's loggers see them."""
 
     def __init__(self, study: Study, journal: Journal, writer: ResultsWriter, test_labels: Any, folder: Path):

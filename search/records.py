@@ -34,6 +34,7 @@ ERROR = "error"  # str, why a failed or diverged trial ended; null otherwise
 EPOCH = "epoch"  # int, from 1
 MEMBERS = "members"  # int, ensemble size (members.parquet: the first `members` members)
 PARAMETERS = "parameters"  # int, of one deployed predictor: an ensemble counts all members
+TOTAL_EPOCHS = "total_epochs"  # int, of the trial if it is not stopped
 SECONDS = "seconds"  # trials: whole trial; epochs: that epoch
 TRAIN_SECONDS = "train_seconds"  # of an epoch, the part spent training
 IMAGES_PER_SECOND = "images_per_second"  # training images, every member's counted
@@ -225,13 +226,15 @@ class StudyRecord:
             raise RecordError(f"{where} has fields this version does not know: {', '.join(unknown)}")
         try:
             raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
-            raw["claims"] = [
-                Claim(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()})
-                for c in raw.get("claims", [])
-            ]
+            raw["claims"] = [Claim(**_tuples(claim)) for claim in raw.get("claims", [])]
             return cls(**raw)
         except (TypeError, AttributeError) as error:
             raise RecordError(f"{where} holds a malformed record: {error}") from None
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples that frozen records hold."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _cell(text: str) -> Any:

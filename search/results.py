@@ -80,7 +80,7 @@ _PREDICTION_TYPES = {
     r.MEMBER_PREDICTED: pa.list_(pa.int16()),
 }
 # Results that are not a column of epochs.parquet.
-_NOT_EPOCH = {*_PREFIX_LISTS, "done", "diverged"}
+_NOT_EPOCH = {*_PREFIX_LISTS, "done", "diverged", r.TOTAL_EPOCHS}
 
 
 def protocol_of(config: dict[str, Any]) -> str:

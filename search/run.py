@@ -27,7 +27,7 @@ import torch
 
 from search.cluster import Cluster, ClusterError, connect, disconnect
 from search.journal import Journal, JournalError
-from search.plan import A_DAY, how_to_shrink, make_plan
+from search.plan import A_DAY, check_fits, how_to_shrink, make_plan
 from search.progress import span
 from search.records import (
     COMPLETED,
@@ -48,7 +48,7 @@ from trainables.data import load as load_data
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
 # What defines a study's run: stored with it, and taken from there by --resume.
-STORED = ("smoke", "set", "samples", "searcher", "scheduler", "seed", "data")
+STORED = ("smoke", "replay", "repeats", "set", "samples", "searcher", "scheduler", "seed", "data")
 
 
 class UsageError(ValueError):
@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("space", type=Path, help="a space file, e.g. spaces/alexnet_bagging.py")
     parser.add_argument("--smoke", action="store_true", help="the same study, tiny, on scikit-learn's digits")
     parser.add_argument("--plan", action="store_true", help="measure a few steps, print the cost, start nothing")
+    parser.add_argument("--replay", action="store_true", help="run the study's arms as the note ran them")
+    parser.add_argument("--repeats", type=_positive, default=1, metavar="K", help="seeds per arm of --replay")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="fix a hyperparameter")
     parser.add_argument("--samples", type=_positive, metavar="N", help="trials to run")
     parser.add_argument("--time-budget", type=_duration, metavar="30m", help="stop after this long (s, m, h, d)")
@@ -138,7 +140,11 @@ def run(options: argparse.Namespace) -> int:
             setattr(options, name, stored)
     study = adapt(space, options)
     resources = choose_resources(options)
-    proposals = make_proposals(study, study.searcher, study.samples, options.seed)
+    proposals: Proposals = (
+        Listed(study.replay_configs(options.repeats, options.seed))
+        if options.replay
+        else make_proposals(study, study.searcher, study.samples, options.seed)
+    )
     check_writable(options.results)
     data = load_data(study.dataset, options.data, progress=lambda text: print(text, flush=True))
     check_fits(study, data)
@@ -199,6 +205,8 @@ def adapt(study: Study, options: argparse.Namespace) -> Study:
         for name in ("samples", "searcher", "scheduler")
         if getattr(options, name) is not None
     }
+    if options.replay:
+        changes |= {"scheduler": "none", "searcher": "grid"}
     return dataclasses.replace(study, **changes)
 
 
@@ -222,17 +230,6 @@ def check_writable(folder: Path) -> None:
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UsageError(f"--results must be a folder that can be written, got {folder}")
-
-
-def check_fits(study: Study, data: ImageData) -> None:
-    """The image counts a study fixes must be in the data set."""
-    from trainables.task import DeviceData, Task
-
-    fixed = {name: study.fixed()[name] for name in ("train_images", "test_images") if name in study.fixed()}
-    try:
-        Task.of(DeviceData(data), study.settings({**fixed, "validation": study.fixed().get("validation", True)}))
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def new_folder(results: Path, study: str, smoke: bool) -> Path:
@@ -274,7 +271,7 @@ def new_record(
         trainable=study.trainable.__name__,
         dataset=data.name,
         dataset_fingerprint=data.fingerprint,
-        protocol=protocol_of(study.fixed()),
+        protocol="replay" if options.replay else protocol_of(study.fixed()),
         metric=study.metric,
         mode=study.mode,
         objectives=study.goals,
@@ -350,7 +347,10 @@ def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: 
         f"{counts[FAILED]} failed in {span(outcome.seconds)}"
     )
     space = shlex.quote(str(options.space))
-    if outcome.best is not None:
+    remaining = len(outcome.trials) - sum(counts[status] for status in (COMPLETED, STOPPED, DIVERGED, FAILED))
+    if outcome.interrupted:
+        print(f"interrupted, {remaining} of the trials begun are unfinished")
+    if outcome.best is not None and not options.replay:
         log = outcome.best
         print(f"\nbest by {study.metric}: trial {log.name}")
         for name in study.searched():
@@ -362,6 +362,8 @@ def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: 
     print(f"\nresults    {folder}")
     if outcome.interrupted:
         print(f"go on      python -m search.run {space} --resume --results {shlex.quote(str(options.results))}")
+    elif options.replay:
+        print(f"next       python -m analysis.compare {folder}")
     elif options.smoke:
         print(f"next       python -m search.run {space} --data DIR --plan")
     else:

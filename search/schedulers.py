@@ -54,7 +54,7 @@ class SuccessiveHalving:
             return False
         rivals = [other for other, other_size in rung.values() if other_size <= size and not math.isnan(other)]
         rung[trial] = (reward, size)
-        return bool(rivals) and reward < np.percentile(rivals, (1 - 1 / self.factor) * 100)
+        return bool(rivals) and reward < float(np.percentile(rivals, (1 - 1 / self.factor) * 100))
 
 
 class MedianStopping:

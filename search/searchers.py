@@ -172,7 +172,7 @@ def make_proposals(study: Study, searcher: str, samples: int, seed: int) -> Prop
     return OptunaProposals(study, searcher, samples, seed)
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]
+class StudySearcher(Searcher):
     """Ray Tune's view of a source of configurations, and the journal's writer of suggestions.
 
     Trials that an earlier process began come first, each from its last checkpoint and under its own
@@ -201,7 +201,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.checkpoint = checkpoint
         self.live: dict[str, int] = {}
         for number, log in sorted(journal.trials.items()):
-            status = ending(log.last, epochs)
+            status = ending(log.last)
             if log.status is None and status is not None:
                 # The process was killed between a trial's last result and its end.
                 journal.append("end", number, status=status, error=log.last.get("diverged"))
@@ -229,7 +229,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         else:
             number = len(self.journal.trials)
             config, arm, state = self.proposals.propose(number)
-            config = {**config, "epochs": self.epochs}
+            config.setdefault("epochs", self.epochs)
             config.setdefault("seed", trial_seed(self.seed, number))
             name = self.name(number, config, arm)
             self.journal.append("suggest", number, name=name, config=config, arm=arm, state=state)
@@ -245,7 +245,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number = self.live.pop(trial_id)
         log = self.journal.trials[number]
-        status = FAILED if error else ending(log.last, self.epochs)
+        status = FAILED if error else ending(log.last)
         if status is None:
             return  # interrupted: the next `--resume` goes on with it
         if status == STOPPED:

@@ -137,6 +137,21 @@ class Study:
         """The trainable's validated settings; raises ValueError with one line."""
         return self.trainable.recipe.settings_type.from_config(config)
 
+    @property
+    def trial_epochs(self) -> int:
+        """Steps of a full trial: `epochs` of a member, as its strategy trains the members."""
+        return int(self.trainable.strategy.trial_epochs(self.settings({**self.fixed(), "epochs": self.epochs})))
+
+    def replay_configs(self, repeats: int, seed: int) -> list[tuple[dict[str, Any], str | None]]:
+        """Every arm with seeds seed, seed + 1, ...: the same ones for all arms, so that they pair."""
+        if not self.arms:
+            raise StudyError(f"{self.name} has no arms to replay")
+        return [
+            ({**self.fixed(), **config, "seed": seed + repeat}, arm)
+            for repeat in range(repeats)
+            for arm, config in self.arms.items()
+        ]
+
     def searched(self) -> dict[str, Domain]:
         return {name: domain for name, domain in self.param_space.items() if isinstance(domain, Domain)}
 
@@ -157,10 +172,12 @@ class Study:
         return self.with_fixed(changes)
 
     def with_fixed(self, changes: Mapping[str, Any]) -> Study:
-        """The study with these hyperparameters fixed or given another domain."""
+        """The study with these hyperparameters fixed, in the arms too, or given another domain."""
         changes = dict(changes)
+        fixed = {name: value for name, value in changes.items() if not isinstance(value, Domain)}
+        arms = {arm: {**config, **fixed} for arm, config in self.arms.items()}
         epochs = changes.pop("epochs", self.epochs)
-        return dataclasses.replace(self, param_space={**self.param_space, **changes}, epochs=epochs)
+        return dataclasses.replace(self, param_space={**self.param_space, **changes}, epochs=epochs, arms=arms)
 
     def as_smoke(self) -> Study:
         """The same study, tiny, on the digits."""

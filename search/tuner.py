@@ -15,6 +15,7 @@ from ray import tune
 from search.journal import Journal, TrialLog, finished
 from search.progress import Progress
 from search.recorder import Recorder, best_trial
+from search.records import TOTAL_EPOCHS
 from search.results import ResultsWriter
 from search.schedulers import EarlyStopping, make_rule
 from search.searchers import Proposals, StudySearcher
@@ -82,9 +83,9 @@ def run_study(
 ) -> Outcome:
     """Run every trial that the journal does not know as finished. Ray must be initialised."""
     started = time.monotonic()
-    rule = make_rule(scheduler, grace=study.grace_epochs, epochs=study.epochs, factor=study.reduction_factor)
+    rule = make_rule(scheduler, grace=study.grace_epochs, epochs=study.trial_epochs, factor=study.reduction_factor)
     early_stopping = EarlyStopping(rule, study.rank_by, study.mode, by_size="parameters" in study.objectives)
-    replay(early_stopping, journal, study.epochs)
+    replay(early_stopping, journal)
 
     def checkpoint(log: TrialLog) -> str | None:
         return log.checkpoint if log.checkpoint and Path(log.checkpoint).is_dir() else None
@@ -149,12 +150,12 @@ def run_study(
     )
 
 
-def replay(early_stopping: EarlyStopping, journal: Journal, epochs: int) -> None:
+def replay(early_stopping: EarlyStopping, journal: Journal) -> None:
     """Show the stopping rule every result that Ray showed it before, in the same order."""
     for number, epoch in journal.order:
         result = journal.trials[number].results[epoch]
         # Ray asks no scheduler about a result with which a trial ends by itself.
-        if epoch < epochs and not result.get("diverged"):
+        if epoch < int(result[TOTAL_EPOCHS]) and not result.get("diverged"):
             early_stopping.decide(number, result)
 
 

@@ -64,6 +64,7 @@ class Bagging:
         self.epoch = epoch
         metrics: dict[str, Any] = {
             "epoch": epoch,
+            "total_epochs": self.total_epochs,
             "lr": outcomes[0].lr,
             "train_loss": _mean([outcome.loss for outcome in outcomes]),
             "train_accuracy": _mean([outcome.accuracy for outcome in outcomes]),

@@ -65,6 +65,7 @@ class ImageTrainable(tune.Trainable):
             # Metrics that a search compares must be there; NaN is in no competition.
             return {
                 "epoch": self.training.epoch + 1,
+                "total_epochs": self.training.total_epochs,
                 "diverged": str(error),
                 "val_accuracy": math.nan,
                 "member_val_accuracy": math.nan,

@@ -41,18 +41,18 @@ class AlexNet(nn.Sequential):
         if c1 < 1:
             raise ValueError(f"ratio must leave conv1 at least one channel for {classes} classes, got {ratio}")
 
-        def conv(inputs: int, outputs: int, kernel: int, **options: int) -> list[nn.Module]:
+        def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 1) -> list[nn.Module]:
             norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
-            return [nn.Conv2d(inputs, outputs, kernel, **options), *norm, nn.ReLU(inplace=True)]
+            return [nn.Conv2d(inputs, outputs, kernel, stride, padding), *norm, nn.ReLU(inplace=True)]
 
         super().__init__(
-            *conv(channels, c1, 11, stride=4, padding=1),
+            *conv(channels, c1, 11, stride=4),
             nn.MaxPool2d(3, 2),
             *conv(c1, c2, 5, padding=2),
             nn.MaxPool2d(3, 2),
-            *conv(c2, c3, 3, padding=1),
-            *conv(c3, c3, 3, padding=1),
-            *conv(c3, c2, 3, padding=1),
+            *conv(c2, c3, 3),
+            *conv(c3, c3, 3),
+            *conv(c3, c2, 3),
             nn.MaxPool2d(3, 2),
             nn.Flatten(),
             nn.Linear(c2 * 5 * 5, nodes),
