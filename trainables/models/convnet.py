@@ -1,0 +1,41 @@
+"""The plain convolutional networks of note D."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import nn
+
+INPUT_SIZE = 32
+
+
+class ConvNet(nn.Module):
+    """`depth` blocks of 5x5 convolution, BatchNorm, ReLU and 2x2 max-pool, then one linear (note D, 1).
+
+    Block i has `width` * 2**i channels: 16, 32, 64, 128, 256 as the note's. Takes [n, 3, 32, 32] and
+    returns logits [n, classes]. The note's layouts were pictures that are lost: these give its three
+    parameter counts and its three sizes exactly. Raises ValueError for a depth that 32 pixels cannot halve.
+    """
+
+    def __init__(self, depth: int = 2, *, width: int = 16, classes: int = 100) -> None:
+        super().__init__()
+        deepest = INPUT_SIZE.bit_length() - 1
+        if not 1 <= depth <= deepest:
+            raise ValueError(f"depth must be from 1 to {deepest} for {INPUT_SIZE}x{INPUT_SIZE}, got {depth}")
+        channels = [3, *(width * 2**block for block in range(depth))]
+        self.features = nn.Sequential(*(_block(*pair) for pair in itertools.pairwise(channels)))
+        self.classifier = nn.Linear(channels[-1] * (INPUT_SIZE >> depth) ** 2, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(self.features(images).flatten(1))
+        return logits
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 5, padding=2),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+    )
