@@ -1,0 +1,198 @@
+import os
+import pickle
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from trainables.models import pretrained
+from trainables.models.pretrained import InputTransform, WeightsError, build, input_transform, set_trainable
+
+FILE = "resnet18-f37072fd.pth"
+
+
+@pytest.fixture(scope="module")
+def stock():
+    """A ResNet-18 of torchvision with seeded weights, in place of the published ones."""
+    torch.manual_seed(0)
+    return torchvision.models.resnet18()
+
+
+@pytest.fixture
+def folder(tmp_path, stock):
+    torch.save(stock.state_dict(), tmp_path / FILE)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("vgg19", 139_979_940),
+        ("resnet101", 42_705_060),
+        ("vit_b_32", 87_532_132),
+        ("swin_b", 86_845_724),
+        ("resnet18", 11_227_812),
+    ],
+)
+def test_parameters_are_those_the_note_prints(name, expected):
+    with torch.device("meta"):
+        network = build(name, 100, "random")
+        logits = network(torch.zeros(2, 3, 224, 224))
+    assert sum(p.numel() for p in network.parameters()) == expected
+    assert logits.shape == (2, 100)
+    # Weights are assigned to a network without memory: what no file holds would stay without.
+    assert {name for name, _ in network.named_buffers()} <= set(network.state_dict())
+
+
+def test_random_weights_follow_the_seed():
+    torch.manual_seed(3)
+    first = build("resnet18", 10, "random")
+    torch.manual_seed(3)
+    second = build("resnet18", 10, "random")
+    images = torch.randn(2, 3, 32, 32)
+    assert first(images).shape == (2, 10)
+    assert torch.equal(first(images), second(images))
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_weights_from_a_folder_are_the_files(folder, stock, kind):
+    network = build("resnet18", 10, kind(folder))
+    assert network.fc.out_features == 10
+    for name, tensor in network.state_dict().items():
+        assert tensor.device.type == "cpu"
+        if not name.startswith("fc."):
+            assert torch.equal(tensor, stock.state_dict()[name])
+    images = torch.randn(4, 3, 32, 32)
+    network(images).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_weights_of_torchvisions_cache_need_no_network(tmp_path, stock, monkeypatch):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(stock.state_dict(), tmp_path / "checkpoints" / FILE)
+    network = build("resnet18", 10)
+    assert torch.equal(network.layer4[1].conv2.weight, stock.layer4[1].conv2.weight)
+
+
+def one_line(caught):
+    text = str(caught.value)
+    assert "\n" not in text
+    assert FILE in text
+    return text
+
+
+def test_offline_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(WeightsError) as caught:
+        build("resnet18", 10)
+    text = one_line(caught)
+    assert str(tmp_path) in text
+    assert "https://" in text
+
+
+def test_missing_file_says_where_it_looked(tmp_path):
+    with pytest.raises(WeightsError) as caught:
+        build("resnet18", 10, tmp_path)
+    assert one_line(caught) == f"{FILE} not found in {tmp_path}"
+
+
+@pytest.mark.parametrize("zipped", [True, False])  # old files of torchvision are not zipped
+@pytest.mark.parametrize("keep", [0, 1, 1000, -10])
+def test_truncated_file(tmp_path, stock, zipped, keep):
+    path = tmp_path / FILE
+    torch.save(stock.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match="cut short") as caught:
+        build("resnet18", 10, tmp_path)
+    one_line(caught)
+
+
+def test_file_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    (tmp_path / FILE).write_bytes(pickle.dumps(Evil(), protocol=2))
+    with pytest.raises(WeightsError) as caught:
+        build("resnet18", 10, tmp_path)
+    one_line(caught)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda: torchvision.models.resnet18(num_classes=10).state_dict(), "fc.weight"),
+        (lambda: torchvision.models.resnet34().state_dict(), "layer1.2.conv1.weight"),
+        (lambda: {"model": torch.zeros(3)}, "conv1.weight"),
+        (lambda: torch.zeros(3), "must hold a state dict, got Tensor"),
+    ],
+)
+def test_weights_of_something_else(tmp_path, content, reason):
+    torch.save(content(), tmp_path / FILE)
+    with pytest.raises(WeightsError, match=reason) as caught:
+        build("resnet18", 10, tmp_path)
+    assert len(one_line(caught)) < 300
+
+
+def test_unknown_network():
+    for function in (build, input_transform):
+        with pytest.raises(ValueError, match=r"network must be one of vgg19, .*, got 'resnet34'"):
+            function("resnet34")
+
+
+def test_input_transform_is_that_of_the_weights():
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    assert input_transform("vgg19") == InputTransform(256, 224, mean, std, "bilinear")
+    assert input_transform("swin_b") == InputTransform(238, 224, mean, std, "bicubic")
+
+
+def trainable_modules(network: nn.Module) -> set[str]:
+    return {name.rsplit(".", 1)[0] for name, p in network.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "stages"),
+    [
+        ("vgg19", "classifier.6", 6),
+        ("resnet101", "fc", 5),
+        ("vit_b_32", "heads.head", 13),
+        ("swin_b", "head", 4),
+    ],
+)
+def test_each_stage_unfreezes_some_more_until_all_train(name, head, stages):
+    with torch.device("meta"):
+        network = build(name, 100, "random")
+    set_trainable(network, "head")
+    assert trainable_modules(network) == {head}
+    counts = []
+    for stage in range(stages + 1):
+        set_trainable(network, stage)
+        counts.append(sum(p.numel() for p in network.parameters() if p.requires_grad))
+    assert counts == sorted(set(counts))
+    assert counts[-1] == sum(p.numel() for p in network.parameters())
+    set_trainable(network, "head")
+    set_trainable(network, "all")
+    assert all(p.requires_grad for p in network.parameters())
+    with pytest.raises(ValueError, match=f"stages must be 'all', 'head' or 0 to {stages}, got {stages + 1}"):
+        set_trainable(network, stages + 1)
+
+
+def test_stages_are_freed_from_the_head_down():
+    with torch.device("meta"):
+        network = build("resnet18", 10, "random")
+    set_trainable(network, 1)
+    assert {name.split(".")[0] for name in trainable_modules(network)} == {"layer4", "fc"}
+    assert all(p.requires_grad for p in network.layer4.parameters())
+
+
+def test_only_a_network_of_build_has_stages():
+    with pytest.raises(ValueError, match=r"set_trainable takes a network of pretrained.build, got Linear"):
+        set_trainable(nn.Linear(2, 2), "head")
+
+
+def test_every_name_has_a_head_and_stages():
+    assert set(pretrained._HEADS) == set(pretrained._STAGES)
