@@ -61,7 +61,6 @@ class Bagging:
         start = time.perf_counter()
         outcomes = [member.train_epoch(epoch) for member in self.members]
         train_seconds = time.perf_counter() - start
-        self.epoch = epoch
         metrics: dict[str, Any] = {
             "epoch": epoch,
             "total_epochs": self.total_epochs,
@@ -81,6 +80,7 @@ class Bagging:
         if settings.bootstrap:
             metrics["oob_accuracy"] = self.out_of_bag_accuracy()
         metrics["seconds"] = time.perf_counter() - start
+        self.epoch = epoch
         return metrics
 
     def _scores(self, images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> dict[str, Any]:

@@ -15,7 +15,7 @@ EVALUATION_BATCH = 125
 
 
 class Diverged(ArithmeticError):
-    """The training loss is no longer finite; the message names epoch and member."""
+    """A training loss or an output is no longer finite; the message names the member."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Member:
         return draw.to(self.images.device)
 
     def train_epoch(self, epoch: int, weights: torch.Tensor | None = None, steps: int | None = None) -> EpochOutcome:
-        """Train one epoch (from 1), or its first `steps` batches.
+        """Train one epoch (from 1), or its first `steps` batches; a last batch of one image is left out.
 
         `weights` [n] are per position of the member's images, with mean 1. Raises Diverged if a loss was
         not finite.
@@ -98,15 +98,22 @@ class Member:
 
     @torch.no_grad()
     def probabilities(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """Softmax outputs [len(indices), classes] on images[indices], in evaluation mode."""
+        """Softmax outputs [len(indices), classes] on images[indices], in evaluation mode. Raises Diverged."""
         return self.logits(images, indices).softmax(1)
 
     @torch.no_grad()
     def logits(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """Outputs [len(indices), classes] on images[indices], in evaluation mode, float32."""
+        """Outputs [len(indices), classes] on images[indices], in evaluation mode, float32.
+
+        Raises Diverged if one is not finite.
+        """
         self.network.eval()
         outputs = [self.network(self.recipe.test_inputs(images[batch])) for batch in indices.split(EVALUATION_BATCH)]
-        return torch.cat(outputs).float()
+        logits = torch.cat(outputs).float()
+        # An epoch's last update can overflow the weights after every training loss was finite.
+        if not logits.isfinite().all():
+            raise Diverged(f"outputs of member {self.index + 1} are not finite")
+        return logits
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -119,4 +126,4 @@ class Member:
 def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
     batches = list(order.split(size))
     # Batch normalisation has no variance of one image.
-    return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+    return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 < size else batches
