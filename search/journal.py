@@ -69,8 +69,14 @@ class Journal:
         complete = content.rfind(b"\n") + 1
         if complete < len(content):
             self._file.truncate(complete)
-        for event in parse(content[:complete], self.path):
-            self._apply(event)
+        for number, event in enumerate(parse(content[:complete], self.path), 1):
+            try:
+                self._apply(event)
+            except KeyError as error:
+                raise JournalError(
+                    f"{self.path}, line {number} is about something that no line before it has: {error}: "
+                    "the file is damaged"
+                ) from None
 
     def append(self, event: str, trial: int, **fields: Any) -> None:
         record = {"event": event, "trial": trial, **fields}

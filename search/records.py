@@ -228,6 +228,8 @@ class StudyRecord:
             raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
             raw["claims"] = [Claim(**_tuples(claim)) for claim in raw.get("claims", [])]
             return cls(**raw)
+        except RecordError as error:
+            raise RecordError(f"{where}: {error}") from None
         except (TypeError, AttributeError) as error:
             raise RecordError(f"{where} holds a malformed record: {error}") from None
 

@@ -172,6 +172,30 @@ def test_a_wrong_set_is_refused_in_one_line(toy: Study, assignment: str, words: 
     assert [word for word in words if word not in message] == [], message
 
 
+def test_set_reaches_the_arms_too(make: Make) -> None:
+    study = make(arms={"one": {"members": 1}, "nine": {"members": 9, "quality": 0.9}}).with_set(["quality=0.2"])
+    assert study.arms == {"one": {"members": 1, "quality": 0.2}, "nine": {"members": 9, "quality": 0.2}}
+
+
+# --replay
+
+
+def test_a_replay_pairs_every_arm_with_the_same_seeds(make: Make) -> None:
+    study = make(arms={"one": {"members": 1}, "nine": {"members": 9, "lr": 0.1, "epochs": 9}}).with_set(["lr=0.2"])
+    configs = study.replay_configs(repeats=2, seed=5)
+    assert configs == [
+        ({"lr": 0.2, "members": 1, "seed": 5}, "one"),
+        ({"lr": 0.2, "members": 9, "epochs": 9, "seed": 5}, "nine"),
+        ({"lr": 0.2, "members": 1, "seed": 6}, "one"),
+        ({"lr": 0.2, "members": 9, "epochs": 9, "seed": 6}, "nine"),
+    ]
+
+
+def test_a_study_without_arms_cannot_be_replayed(toy: Study) -> None:
+    with pytest.raises(StudyError, match="toy has no arms to replay"):
+        toy.replay_configs(1, 0)
+
+
 # --smoke
 
 

@@ -35,10 +35,17 @@ class ToyRecipe:
     settings_type = ToySettings
 
 
+class ToyStrategy:
+    @staticmethod
+    def trial_epochs(settings: Settings) -> int:
+        return settings.epochs
+
+
 class Toy(tune.Trainable):
     """Reports what an ImageTrainable reports; `process` and `began` say where and from which epoch."""
 
     recipe = ToyRecipe
+    strategy = ToyStrategy
 
     def setup(self, config: dict[str, Any], data: Any) -> None:
         self.images = len(data.test_labels)
@@ -64,6 +71,7 @@ class Toy(tune.Trainable):
             raise RuntimeError("the toy is broken")
         result: dict[str, Any] = {
             "epoch": self.epoch,
+            "total_epochs": settings.epochs,
             "seconds": settings.wait,
             "parameters": PARAMETERS * settings.members,
             "process": os.getpid(),

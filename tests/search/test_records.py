@@ -1,0 +1,185 @@
+"""study.json and the reported runs: what is written is what is read, and damage is told in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.records import Claim, RecordError, Reported, StudyRecord, read_reported
+
+REPORTED = Path(__file__).parents[2] / "spaces" / "reported"
+
+
+@pytest.fixture
+def record() -> StudyRecord:
+    return StudyRecord(
+        study="alexnet",
+        run="20260101-100000",
+        question="Wie groß? – «größer»",
+        source="note A, section 4.7",
+        trainable="BaggedAlexNet",
+        dataset="cifar100",
+        dataset_fingerprint="ab" * 32,
+        protocol="search",
+        metric="val_accuracy",
+        mode="max",
+        objectives={"val_accuracy": "max", "parameters": "min"},
+        epochs=20,
+        samples=64,
+        searcher="tpe",
+        scheduler="asha",
+        seed=0,
+        space={"lr": "(0.03, 0.1) log"},
+        fixed={"random_crop": False, "train_images": None},
+        arms={"nine": {"members": 9, "lr": 0.06}},
+        command="python -m search.run spaces/alexnet_bagging.py",
+        started="2026-01-01T10:00:00+00:00",
+        versions={"torch": "2.13.0"},
+        commit="c0ffee",
+        machine={"cpus": 2, "gpus": 0},
+        wall_seconds=12.5,
+        finished=True,
+        options={"set": ["lr=0.05"], "data": None},
+        reported=list(read_reported(REPORTED).values()),
+        claims=[
+            Claim("difference", "Nine beat one.", "note A, 4.7", ("nine", "one"), effect=0.05),
+            Claim("flat", "All alike.", "note A, 4.7", ("nine:3", "nine:6", "nine"), kind="within", margin=0.03),
+            Claim(
+                *("cached", "Cached costs 21 points.", "note A, 4.3", ("real-time", "cached")),
+                confounded_by=("lr", "train_images"),
+                clean_arms=("clean real-time", "clean cached"),
+            ),
+        ],
+    )
+
+
+def test_a_record_is_read_as_it_was_written(record: StudyRecord) -> None:
+    assert record.reported
+    read = StudyRecord.from_json(record.to_json())
+    for field in dataclasses.fields(StudyRecord):
+        assert getattr(read, field.name) == getattr(record, field.name), field.name
+    assert read == record
+
+
+def test_a_record_is_strict_json_with_its_text_readable(record: StudyRecord) -> None:
+    assert "größer" in record.to_json()
+    with pytest.raises(ValueError, match="JSON compliant"):
+        dataclasses.replace(record, wall_seconds=float("nan")).to_json()
+
+
+def test_what_may_be_left_out_has_its_default(record: StudyRecord) -> None:
+    raw = json.loads(record.to_json())
+    for name in ("reported", "claims", "options", "finished", "commit"):
+        del raw[name]
+    read = StudyRecord.from_json(json.dumps(raw))
+    assert (read.reported, read.claims, read.options, read.finished, read.commit) == ([], [], {}, False, None)
+
+
+def changed(record: StudyRecord, **changes: Any) -> str:
+    return json.dumps(json.loads(record.to_json()) | changes)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda record: record.to_json()[:200], ["is not JSON"]),
+        (lambda record: "[1]", ["must hold a JSON object, got list"]),
+        (lambda record: "{}", ["lacks", "study", "metric"]),
+        (lambda record: changed(record, colour="red"), ["does not know: colour"]),
+        (lambda record: changed(record, reported=[{"run": "a"}]), ["malformed record", "note"]),
+        (lambda record: changed(record, reported=[{"speed": 1}]), ["malformed record", "speed"]),
+        (lambda record: changed(record, reported=None), ["malformed record"]),
+        (lambda record: changed(record, claims=["a"]), ["malformed record"]),
+        (
+            lambda record: changed(record, claims=[{"name": "c", "statement": "", "source": "", "arms": ["a"]}]),
+            ["claim 'c' needs at least two arms, got 1"],
+        ),
+    ],
+)
+def test_a_damaged_record_names_the_file_and_what_is_wrong(record: StudyRecord, spoil: Any, words: list[str]) -> None:
+    with pytest.raises(RecordError) as caught:
+        StudyRecord.from_json(spoil(record), "results/x/study.json")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "results/x/study.json" in message
+    assert [word for word in words if word not in message] == [], message
+
+
+# Claims
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"arms": ("a",)}, "needs at least two arms, got 1"),
+        ({"arms": ("a", "b", "c")}, "of kind 'difference' needs two arms, got 3"),
+        ({"kind": "ratio", "arms": ("a", "b", "c")}, "of kind 'ratio' needs two arms, got 3"),
+        ({"kind": "order", "arms": ("a", "b", "c")}, "'increasing' or 'decreasing', got 'greater'"),
+        ({"expected": "increasing"}, "'greater', 'less' or 'equal', got 'increasing'"),
+        ({"expected": "equal"}, "needs a positive margin, got None"),
+        ({"expected": "equal", "margin": 0.0}, "needs a positive margin, got 0.0"),
+        ({"kind": "within", "margin": -0.1}, "needs a positive margin, got -0.1"),
+        ({"confounded_by": ("lr",)}, "confounded_by and clean_arms together"),
+        ({"clean_arms": ("a", "b")}, "confounded_by and clean_arms together"),
+        ({"confounded_by": ("lr",), "clean_arms": ("a",)}, "needs 2 clean_arms, got 1"),
+    ],
+)
+def test_a_claim_that_cannot_be_tested_is_refused(changes: dict[str, Any], words: str) -> None:
+    fields: dict[str, Any] = {"name": "c", "statement": "s", "source": "note A", "arms": ("a", "b")}
+    with pytest.raises(RecordError) as caught:
+        Claim(**fields | changes)
+    assert str(caught.value).startswith("claim 'c' ")
+    assert words in str(caught.value)
+
+
+# Reported runs
+
+
+RUNS = """run,note,section,arm,dataset,model,members,test_accuracy,config/lr,config/shuffle
+a-1,A,4.1,one,cifar10,alexnet,1,0.5,0.03,True
+a-2,A,4.2,two,cifar10,alexnet,,0.6,,
+"""
+CURVES = """run,epoch,test_accuracy
+a-1,2,0.5
+a-1,1,0.25
+"""
+
+
+def folder(path: Path, runs: str = RUNS, curves: str = CURVES) -> Path:
+    (path / "runs.csv").write_text(runs)
+    (path / "curves.csv").write_text(curves)
+    return path
+
+
+def test_reported_runs_hold_their_cells_typed_and_their_curve_in_order(tmp_path: Path) -> None:
+    runs = read_reported(folder(tmp_path))
+    assert list(runs) == ["a-1", "a-2"]
+    assert runs["a-1"] == Reported(
+        *("a-1", "A", "4.1", "one", "cifar10", "alexnet"),
+        members=1,
+        test_accuracy=0.5,
+        config={"lr": 0.03, "shuffle": True},
+        curve=({"epoch": 1, "test_accuracy": 0.25}, {"epoch": 2, "test_accuracy": 0.5}),
+    )
+    assert runs["a-2"].members is None
+    assert (runs["a-2"].config, runs["a-2"].curve) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"runs": RUNS.replace("members", "size")}, "a column that no reported run has: 'size'"),
+        ({"runs": RUNS.replace("a-2", "a-1")}, "has run 'a-1' twice"),
+        ({"curves": CURVES + "a-9,1,0.1\n"}, "curves.csv has runs that runs.csv lacks: a-9"),
+        ({"runs": RUNS.replace("0.6,,", "0.6,,,extra")}, "run 'a-2' has too many or too few cells"),
+        ({"runs": RUNS.replace("0.6,,", "0.6")}, "run 'a-2' has too many or too few cells"),
+    ],
+)
+def test_a_wrong_reported_file_is_refused(tmp_path: Path, files: dict[str, str], words: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        read_reported(folder(tmp_path, **files))
+    assert words in str(caught.value)
