@@ -1,0 +1,327 @@
+"""A verdict for each claim of a note that the study replayed.
+
+The claims and what they compare stand in study.json; the rule and its intervals are those of
+`analysis.statistics`, paired by seed. Only finished trials of the claims' arms count.
+
+    reproduced | contradicted | undecided | confounded
+
+A claim whose comparison changes more than one thing is confounded whatever it measures; the verdict of the
+arms that change one thing only stands with it. The parameter count of a model is exact: one run decides it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import math
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import cli, measure
+from analysis import statistics as s
+from analysis.load import Results, require_one, require_one_data_set
+from analysis.tables import Table
+from search import records as r
+
+CONFOUNDED = "confounded"
+VERDICTS = (s.REPRODUCED, s.CONTRADICTED, s.UNDECIDED, CONFOUNDED)
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What the runs say of one comparison.
+
+    `low`, `high` bound the effect over seeds, `image_low`, `image_high` over test images, in the unit of the
+    quantity (a ratio has none); NaN where there is none. `n` counts seeds. `seeds_needed`: how many would
+    decide an undecided one, None where no number can be told. `trials`: the rows of trials.parquet behind it.
+    """
+
+    verdict: str
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    image_low: float = math.nan
+    image_high: float = math.nan
+    seeds_needed: int | None = None
+    why: str = ""
+    trials: str = ""
+
+
+_WEIGHED = [field.name for field in dataclasses.fields(Weighed)]
+COLUMNS = [
+    *("study", "claim", "statement", "source", "arms", "quantity", "kind", "expected", "margin"),
+    *("note_effect", "confounded_by", "clean_arms", *_WEIGHED),
+    *(f"clean_{name}" for name in _WEIGHED),
+]
+
+
+def claims(results: Sequence[Results]) -> pd.DataFrame:
+    """A row a claim, with `COLUMNS`: the claim, what our runs say (`Weighed`), what its clean arms say.
+
+    Runs of one study are pooled. Raises ResultsError where they differ in data set, or the trials of its
+    arms in protocol, and for a claim that the results folder cannot answer.
+    """
+    rows = []
+    for study in dict.fromkeys(result.record.study for result in results):
+        pooled = [result for result in results if result.record.study == study]
+        require_one_data_set(pooled)
+        require_one(pooled, "protocol", _protocols_of_arms)
+        declared = {claim.name: claim for result in pooled for claim in result.record.claims}
+        rows += [{"study": study} | _row(claim, pooled) for claim in declared.values()]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _protocols_of_arms(result: Results) -> np.ndarray:
+    finished = result.finished()
+    return finished.loc[finished[r.ARM].notna(), r.PROTOCOL].unique()
+
+
+def _row(claim: r.Claim, results: Sequence[Results]) -> dict[str, object]:
+    row: dict[str, object] = {
+        "claim": claim.name,
+        "statement": claim.statement,
+        "source": claim.source,
+        "arms": ", ".join(claim.arms),
+        "quantity": claim.quantity,
+        "kind": claim.kind,
+        "expected": claim.expected,
+        "margin": claim.margin,
+        "note_effect": claim.effect,
+        "confounded_by": ", ".join(claim.confounded_by),
+        "clean_arms": ", ".join(claim.clean_arms),
+        **dataclasses.asdict(weigh(results, claim, claim.arms)),
+    }
+    if claim.clean_arms:
+        clean = dataclasses.asdict(weigh(results, claim, claim.clean_arms))
+        row |= {f"clean_{name}": value for name, value in clean.items()} | {"verdict": CONFOUNDED}
+    return row
+
+
+def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> Weighed:
+    """What `results` say of `claim` with `arms` in the place of its own."""
+    measured = {arm: measure.values(results, arm, claim.quantity) for arm in arms}
+    trials = "; ".join(f"{arm}: {_names(measure.trials(results, arm), results)}" for arm in measured)
+    lost = _lost(results, list(measured))
+    seeds = sorted(set.intersection(*(set(series.index) for series in measured.values())))
+    if not seeds:
+        missing = [arm for arm, series in measured.items() if series.empty]
+        reason = f"no {claim.quantity} of {', '.join(missing)}" if missing else "the arms share no seed"
+        return Weighed(s.UNDECIDED, why="; ".join([reason, *lost]), trials=trials)
+
+    paired = {arm: series[seeds].to_numpy() for arm, series in measured.items()}
+    pairs, region = _pairs(claim, arms), _region(claim)
+    level = 1 - (1 - s.LEVEL) / len(pairs)
+    compare = s.ratio_interval if claim.kind == "ratio" else _difference_interval
+    intervals = [compare(paired[a], paired[b], level) for a, b in pairs]
+    if claim.quantity == r.PARAMETERS:
+        intervals = [dataclasses.replace(each, low=each.effect, high=each.effect) for each in intervals]
+    over_seeds = _join(claim, intervals)
+    over_images = _over_images(results, claim, pairs, seeds, level)
+    verdict = s.verdict(region, *filter(None, (over_seeds, over_images)))
+    needed: int | None = None
+    why: list[str] = []
+    if verdict == s.UNDECIDED:
+        if s.verdict(region, over_seeds) != s.UNDECIDED:
+            why = ["the test set is too small, whatever the seeds"]
+        elif len(seeds) == 1:
+            why = ["one seed has no spread"]
+        else:
+            needed = _seeds_needed(claim, paired, pairs, level, over_seeds.effect)
+            why = [] if needed else [f"more than {s.MOST_SEEDS} seeds, or none, would decide"]
+    return Weighed(
+        verdict=verdict,
+        effect=over_seeds.effect,
+        low=over_seeds.low,
+        high=over_seeds.high,
+        n=len(seeds),
+        image_low=over_images.low if over_images else math.nan,
+        image_high=over_images.high if over_images else math.nan,
+        seeds_needed=needed,
+        why="; ".join([*why, *lost]),
+        trials=trials,
+    )
+
+
+def _pairs(claim: r.Claim, arms: Sequence[str]) -> Pairs:
+    """The comparisons a claim is made of, each written so that its effect is first less second."""
+    if claim.kind == "within":
+        return list(itertools.combinations(arms, 2))
+    if claim.kind == "order":
+        steps = list(itertools.pairwise(arms))
+        return [(b, a) for a, b in steps] if claim.expected == "increasing" else steps
+    return [(arms[0], arms[1])]
+
+
+def _region(claim: r.Claim) -> tuple[float, float]:
+    none = 1.0 if claim.kind == "ratio" else 0.0  # the effect of no difference
+    if claim.kind == "within":
+        return -math.inf, claim.margin or 0.0
+    if claim.expected == "equal":
+        margin = claim.margin or 0.0
+        return none - margin, none + margin
+    return (-math.inf, none) if claim.expected == "less" else (none, math.inf)
+
+
+def _difference_interval(first: np.ndarray, second: np.ndarray, level: float) -> s.Interval:
+    return s.mean_interval(first - second, level)
+
+
+def _join(claim: r.Claim, intervals: Sequence[s.Interval]) -> s.Interval:
+    """The least step of an order, the largest difference within; otherwise there is but one."""
+    extreme = max if claim.kind == "within" else min
+    if claim.kind == "within":
+        turned = (s.Interval(-i.effect, -i.high, -i.low, i.n) if i.effect < 0 else i for i in intervals)
+        intervals = [dataclasses.replace(i, low=max(i.low, 0.0)) for i in turned]
+    return s.Interval(
+        effect=extreme(i.effect for i in intervals),
+        low=extreme(i.low for i in intervals),
+        high=extreme(i.high for i in intervals),
+        n=min(i.n for i in intervals),
+    )
+
+
+def _over_images(
+    results: Sequence[Results], claim: r.Claim, pairs: Pairs, seeds: list[int], level: float
+) -> s.Interval | None:
+    """The interval over test images, where the claim is on final test accuracy and all labels were kept."""
+    if claim.quantity != r.TEST_ACCURACY:
+        return None
+    right = {arm: measure.right(results, arm) for arm in dict.fromkeys(itertools.chain(*pairs))}
+    tables = [table for table in right.values() if table is not None]
+    if len(tables) < len(right):
+        return None
+    images = tables[0].index
+    for table in tables[1:]:
+        images = images.intersection(table.index)
+    scores = {arm: table.loc[images, seeds].to_numpy().T for arm, table in zip(right, tables, strict=True)}
+    if claim.kind == "ratio":
+        ((a, b),) = pairs
+        return s.ratio_interval(scores[a].mean(axis=0), scores[b].mean(axis=0), level)
+    return _join(claim, [s.image_interval(scores[a], scores[b], level) for a, b in pairs])
+
+
+def _seeds_needed(
+    claim: r.Claim, paired: dict[str, np.ndarray], pairs: Pairs, level: float, effect: float
+) -> int | None:
+    """Seeds that would decide `claim` if means and spreads stay as they are."""
+    region = _region(claim)
+    bound = min((end for end in region if math.isfinite(end)), key=lambda end: abs(effect - end))
+    if claim.kind == "ratio":
+        ((a, b),) = pairs
+        return s.seeds_to_decide(paired[a] - bound * paired[b], 0.0, level)
+    steps = [paired[a] - paired[b] for a, b in pairs]
+    if claim.kind == "within":
+        steps = [step if step.mean() >= 0 else -step for step in steps]
+    if not region[0] < effect < region[1]:
+        # One comparison on the wrong side is enough to contradict.
+        steps = [max(steps, key=np.mean) if claim.kind == "within" else min(steps, key=np.mean)]
+    needed = [s.seeds_to_decide(step, bound, level) for step in steps]
+    return None if None in needed else max(n for n in needed if n is not None)
+
+
+def _names(trials: pd.DataFrame, results: Sequence[Results]) -> str:
+    """Trial numbers, with their run where there are several."""
+    run = (lambda place: f"{results[place].record.run}/") if len(results) > 1 else (lambda place: "")
+    return " ".join(f"{run(p)}{i}" for p, i in zip(trials["result"], trials[r.TRIAL_ID], strict=True))
+
+
+def _lost(results: Sequence[Results], arms: Sequence[str]) -> list[str]:
+    """Trials of these arms that ended without a result: leaving them out unsaid would flatter an arm."""
+    names = {measure.split_arm(arm)[0] for arm in arms}
+    lost = pd.concat([result.trials for result in results])
+    lost = lost[lost[r.ARM].isin(names) & lost[r.STATUS].isin([r.STOPPED, r.DIVERGED, r.FAILED])]
+    return [f"{row[r.ARM]} seed {row[r.SEED]} {row[r.STATUS]}" for _, row in lost.iterrows()]
+
+
+_UNITS = {measure.SECONDS_PER_EPOCH: "s", r.PARAMETERS: "parameters"}
+
+
+def amount(value: float, quantity: str, kind: str = "difference") -> str:
+    """An effect as a reader sees it: points of accuracy, nats, seconds; a ratio with ×."""
+    if not math.isfinite(value):
+        return "–"
+    if kind == "ratio":
+        return f"{value:.3g}×"
+    name = measure.split_quantity(quantity)[0]
+    if name == measure.GAP or name.endswith("accuracy"):
+        return f"{100 * value:+.2f}"
+    return f"{value:+,.0f}" if name == r.PARAMETERS else f"{value:+.3g}"
+
+
+def _unit(quantity: str, kind: str) -> str:
+    if kind == "ratio":
+        return ""
+    name = measure.split_quantity(quantity)[0]
+    return _UNITS.get(name, "nats" if name.endswith("loss") else "points")
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    def row(one: dict[str, Any]) -> dict[str, str]:
+        quantity, kind = str(one["quantity"]), str(one["kind"])
+
+        def told(prefix: str = "") -> str:
+            effect, low, high = (amount(one[prefix + x], quantity, kind) for x in ("effect", "low", "high"))
+            interval = "no interval" if "–" in (low, high) else f"{low} to {high}"
+            return "not measured" if effect == "–" else f"{effect} {_unit(quantity, kind)} ({interval})"
+
+        def judged(prefix: str = "") -> str:
+            needed, why = one[prefix + "seeds_needed"], one[prefix + "why"]
+            hints = [f"{needed:.0f} seeds would decide"] if pd.notna(needed) else []
+            return "; ".join([str(one[prefix + "verdict"]), *hints, *([str(why)] if why else [])])
+
+        note = one["note_effect"]
+        verdict = judged()
+        if one["verdict"] == CONFOUNDED:
+            verdict = f"confounded by {one['confounded_by']}; clean arms: {told('clean_')}, {judged('clean_')}"
+        return {
+            "claim": str(one["statement"]),
+            "source": str(one["source"]),
+            "arms": str(one["arms"]),
+            "quantity": f"{one['quantity']}, {one['kind']}",
+            "ours (95 %)": told(),
+            "seeds": str(one["n"]),
+            "note": "" if pd.isna(note) else amount(note, quantity, kind),
+            "verdict": verdict,
+        }
+
+    rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
+    columns = ("claim", "source", "arms", "quantity", "ours (95 %)", "seeds", "note", "verdict")
+    return pd.DataFrame(rows, columns=columns, dtype=str)
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """ "2 reproduced, 1 undecided of 3 claims"."""
+    counts = Counter(frame["verdict"])
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return f"{told} of {len(frame)} claims" if told else "no claims"
+
+
+def answer(results: list[Results], args: argparse.Namespace) -> Table:
+    frame = claims(results)
+    studies = ", ".join(dict.fromkeys(result.record.study for result in results))
+    datasets = ", ".join(dict.fromkeys(result.record.dataset for result in results))
+    title = f"Claims of {studies} on {datasets}: {summary(frame)}"
+    notes = ["Differences of accuracy in points; intervals over seeds, and the test images must agree."]
+    if any(result.partial for result in results):
+        title += "; partial: the run has not ended"
+    if any(result.record.smoke for result in results):
+        notes.append("A smoke run tests the machinery: its verdicts say nothing of the note.")
+    return Table(frame, title, notes, read=readable)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.table(cli.parser("claims", __doc__), answer, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

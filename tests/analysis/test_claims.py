@@ -1,0 +1,269 @@
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import claims as c
+from analysis import statistics as s
+from analysis.load import ResultsError, load
+
+# Test accuracy of the arms: its centre, and how five seeds lie around it.
+ARMS = {
+    "a": (0.50, (0.0, 0.004, -0.003, 0.002, -0.004)),
+    "b": (0.45, (-0.004, 0.002, -0.003, 0.004, 0.0)),
+    "c": (0.40, (0.002, -0.001, 0.003, 0.0, -0.002)),
+    "d": (0.499, (0.003, -0.002, 0.0, -0.004, 0.002)),
+    "e": (0.4975, (-0.001, 0.0, 0.003, 0.001, -0.002)),
+    "wide": (0.51, (0.08, -0.06, 0.03, -0.08, 0.05)),
+}
+
+
+@pytest.fixture
+def study(made_up, tmp_path, claim):
+    """study(claim's changes, seeds=5, ...) -> the row of that claim."""
+
+    def build(seeds=5, predict=False, record=None, **changes):
+        study = made_up(claims=[claim(**changes)], **(record or {}))
+        for arm, (centre, spread) in ARMS.items():
+            for seed in range(seeds):
+                test = centre + spread[seed]
+                study.trial(
+                    arm=arm,
+                    seed=seed,
+                    protocol="replay",
+                    test=[0.2 + centre / 10 + spread[seed], test],
+                    train_accuracy=[0.3, 0.9 - spread[seed] / 2],
+                    parameters={"a": 100, "b": 150, "d": 101}.get(arm, 200),
+                    predict=predict,
+                )
+        folder = study.write(tmp_path / "run")
+        (row,) = c.claims(load([folder])).to_dict("records")
+        return row
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("changes", "effect", "verdict"),
+    [
+        ({"arms": ("a", "b")}, 0.05, "reproduced"),
+        ({"arms": ("b", "a")}, -0.05, "contradicted"),
+        ({"arms": ("a", "d")}, 0.001, "undecided"),
+        ({"arms": ("b", "a"), "expected": "less"}, -0.05, "reproduced"),
+        ({"arms": ("a", "d"), "expected": "equal", "margin": 0.02}, 0.001, "reproduced"),
+        ({"arms": ("a", "b"), "expected": "equal", "margin": 0.02}, 0.05, "contradicted"),
+        ({"arms": ("a", "d"), "expected": "equal", "margin": 0.002}, 0.001, "undecided"),
+        ({"arms": ("a", "b"), "quantity": "test_accuracy@1"}, 0.005, "reproduced"),
+        ({"arms": ("a", "b"), "quantity": "gap", "expected": "less"}, -0.05, "reproduced"),
+        ({"kind": "ratio", "arms": ("a", "b")}, 0.4998 / 0.4498, "reproduced"),
+        ({"kind": "ratio", "arms": ("a", "b"), "expected": "less"}, 0.4998 / 0.4498, "contradicted"),
+        ({"kind": "ratio", "arms": ("a", "d"), "expected": "equal", "margin": 0.05}, 1.002, "reproduced"),
+        ({"kind": "ratio", "arms": ("a", "c"), "expected": "equal", "margin": 0.05}, 1.25, "contradicted"),
+        ({"kind": "order", "arms": ("c", "b", "a"), "expected": "increasing"}, 0.05, "reproduced"),
+        ({"kind": "order", "arms": ("a", "b", "c"), "expected": "decreasing"}, 0.05, "reproduced"),
+        ({"kind": "order", "arms": ("a", "b", "c"), "expected": "increasing"}, -0.05, "contradicted"),
+        ({"kind": "order", "arms": ("c", "a", "b"), "expected": "increasing"}, -0.05, "contradicted"),
+        ({"kind": "order", "arms": ("c", "d", "a"), "expected": "increasing"}, 0.001, "undecided"),
+        ({"kind": "within", "arms": ("a", "d"), "margin": 0.02}, 0.001, "reproduced"),
+        ({"kind": "within", "arms": ("d", "a", "b"), "margin": 0.09}, 0.05, "reproduced"),
+        ({"kind": "within", "arms": ("a", "b", "c"), "margin": 0.05}, 0.1, "contradicted"),
+        ({"kind": "within", "arms": ("c", "b", "a"), "margin": 0.101}, 0.1, "undecided"),
+    ],
+)
+def test_every_kind_and_verdict(study, changes, effect, verdict):
+    row = study(**changes)
+    assert row["effect"] == pytest.approx(effect, abs=2e-3)
+    assert row["low"] < row["effect"] < row["high"]
+    assert (row["verdict"], row["n"]) == (verdict, 5)
+    if verdict == "undecided":
+        assert row["seeds_needed"] > 5
+    else:
+        assert row["seeds_needed"] is None
+
+
+def accuracy(arm):
+    centre, spread = ARMS[arm]
+    return centre + np.array(spread)
+
+
+def test_a_claim_of_several_comparisons_takes_each_at_a_stricter_level(study):
+    row = study(kind="order", arms=("c", "b", "a"), expected="increasing")
+    steps = [s.mean_interval(accuracy(y) - accuracy(x), 0.975) for x, y in (("c", "b"), ("b", "a"))]
+    assert row["low"] == pytest.approx(min(step.low for step in steps))
+    assert row["high"] == pytest.approx(min(step.high for step in steps))
+
+
+def test_a_largest_less_a_smallest_is_not_negative(study):
+    assert study(kind="within", arms=("a", "d"), margin=0.02)["low"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arms", "decisive"),
+    [
+        # All steps lie on the claimed side: the hardest one, not the smallest, says how many.
+        (("c", "b", "wide"), ("b", "wide")),
+        (("c", "d", "a"), ("d", "a")),
+        # One on the other side is enough to contradict, however hard the others.
+        (("d", "a", "e"), ("a", "e")),
+    ],
+)
+def test_seeds_needed_by_an_order(study, arms, decisive):
+    row = study(kind="order", arms=arms, expected="increasing")
+    first, second = (accuracy(arm) for arm in decisive)
+    assert row["seeds_needed"] == s.seeds_to_decide(second - first, 0.0, 0.975)
+
+
+def test_seeds_needed_reach_for_the_nearest_bound(study):
+    row = study(kind="ratio", arms=("a", "c"), expected="equal", margin=0.251)
+    assert row["seeds_needed"] == s.seeds_to_decide(accuracy("a") - 1.251 * accuracy("c"), 0.0)
+
+
+def test_one_seed_is_undecided_whatever_it_shows(study):
+    row = study(seeds=1, arms=("a", "c"))
+    assert (row["verdict"], row["n"], row["why"]) == ("undecided", 1, "one seed has no spread")
+    assert row["effect"] == pytest.approx(0.1, abs=3e-3)
+
+
+def test_parameters_are_exact(study):
+    row = study(seeds=1, arms=("b", "a"), quantity="parameters", kind="ratio")
+    assert (row["verdict"], row["effect"], row["low"], row["high"]) == ("reproduced", 1.5, 1.5, 1.5)
+
+
+def test_parameters_within(study):
+    row = study(seeds=1, arms=("d", "b", "a"), quantity="parameters", kind="within", margin=50)
+    assert (row["verdict"], row["effect"]) == ("contradicted", 50)  # not less than its margin
+
+
+def test_a_confounded_claim_shows_its_clean_arms(study):
+    row = study(arms=("a", "b"), confounded_by=("rate",), clean_arms=("d", "a"))
+    assert row["verdict"] == "confounded"
+    assert row["effect"] == pytest.approx(0.05, abs=1e-3)
+    assert row["clean_verdict"] == "undecided"
+    assert row["clean_effect"] == pytest.approx(-0.001, abs=1e-3)
+    assert row["clean_seeds_needed"] > 5
+
+
+def test_the_test_images_can_keep_a_claim_undecided(made_up, claim, tmp_path):
+    # A point apart and hardly a spread over seeds; but the arms differ on half of only 2,000 images.
+    rng = np.random.default_rng(0)
+    rank = {"a": rng.permutation(2000), "b": rng.permutation(2000)}
+    study = made_up(claims=[claim(arms=("a", "b"))])
+    for arm, right in (("a", (1000, 1001, 1002)), ("b", (981, 980, 982))):
+        for seed, count in enumerate(right):
+            trial = study.trial(arm=arm, seed=seed, test=[count / 2000])
+            study.labels(trial, np.ones(2000, int), (rank[arm] < count).astype(int))
+    folder = study.write(tmp_path / "run")
+    (row,) = c.claims(load([folder])).to_dict("records")
+    assert row["low"] > 0
+    assert row["image_low"] < 0 < row["image_high"]
+    assert (row["verdict"], row["why"]) == ("undecided", "the test set is too small, whatever the seeds")
+    (folder / "predictions.parquet").unlink()
+    (row,) = c.claims(load([folder])).to_dict("records")
+    assert row["verdict"] == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("changes", "effect"),
+    [
+        ({"arms": ("a", "b")}, 0.05),
+        ({"kind": "ratio", "arms": ("a", "c")}, 1.25),
+        ({"kind": "order", "arms": ("c", "b", "a"), "expected": "increasing"}, 0.05),
+        ({"kind": "within", "arms": ("b", "c", "a"), "margin": 0.2}, 0.10),
+    ],
+)
+def test_every_kind_has_an_interval_over_images(study, changes, effect):
+    row = study(predict=True, **changes)
+    assert row["image_low"] < effect < row["image_high"]
+    assert row["verdict"] == "reproduced"
+
+
+def test_trials_behind_a_verdict_are_named(study):
+    assert study(arms=("a", "c"), seeds=2)["trials"] == "a: 0 1; c: 4 5"
+
+
+@pytest.fixture
+def two_runs(made_up, claim, tmp_path):
+    def build(first=None, second=None):
+        folders = []
+        for run, seeds, changes in (("one", (0, 1), first or {}), ("two", (1, 2), second or {})):
+            protocol = changes.pop("trial_protocol", "replay")
+            study = made_up(run=run, claims=[claim(arms=("a", "b"))], **changes)
+            for arm in ("a", "b"):
+                for seed in seeds:
+                    centre, spread = ARMS[arm]
+                    study.trial(arm=arm, seed=seed, protocol=protocol, test=[centre + spread[seed]])
+            folders.append(study.write(tmp_path / run))
+        return folders
+
+    return build
+
+
+def test_runs_of_a_study_are_pooled(two_runs):
+    (row,) = c.claims(load(two_runs())).to_dict("records")
+    assert row["n"] == 3
+    assert row["trials"] == "a: one/0 one/1 two/0 two/1; b: one/2 one/3 two/2 two/3"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"dataset": "digits"}, "cifar10 .*; digits "),
+        ({"dataset_fingerprint": "sha256:bb"}, "sha256:aa .*sha256:bb"),
+        ({"trial_protocol": "search"}, "replay .*; search "),
+    ],
+)
+def test_what_differs_in_data_or_protocol_is_not_pooled(two_runs, changes, named):
+    with pytest.raises(ResultsError, match=named):
+        c.claims(load(two_runs(second=changes)))
+
+
+def test_other_studies_stand_beside_each_other(two_runs):
+    rows = c.claims(load(two_runs(second={"study": "other", "dataset": "digits"})))
+    assert list(rows["study"]) == ["batch_size", "other"]
+
+
+def test_what_did_not_finish_is_said(made_up, claim, tmp_path):
+    study = made_up(claims=[claim(arms=("a", "b"))])
+    for seed in (0, 1, 2):
+        study.trial(arm="a", seed=seed, test=[0.5])
+    study.trial(arm="b", seed=0, status="diverged")
+    study.trial(arm="b", seed=1, test=[0.4], protocol="recovery")
+    (row,) = c.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert (row["verdict"], row["n"]) == ("undecided", 0)
+    assert math.isnan(row["effect"])
+    assert row["why"] == "no test_accuracy of b; b seed 0 diverged"
+
+
+def test_arms_without_a_common_seed_are_not_paired(made_up, claim, tmp_path):
+    study = made_up(claims=[claim(arms=("a", "b"))])
+    study.trial(arm="a", seed=0, test=[0.5])
+    study.trial(arm="b", seed=1, test=[0.4])
+    (row,) = c.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert (row["verdict"], row["why"]) == ("undecided", "the arms share no seed")
+
+
+def test_the_command(study, tmp_path, capsys):
+    study(arms=("a", "b"), effect=0.03, confounded_by=("rate",), clean_arms=("a", "d"))
+    assert c.main([str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Claims of batch_size on cifar10: 1 confounded of 1 claims\n")
+    assert "| +5.00 points (" in out
+    assert "| +3.00 | confounded by rate; clean arms: +0.10 points (" in out
+    assert c.main([str(tmp_path / "run"), "--format", "csv"]) == 0
+    (row,) = pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("records")
+    assert row["effect"] == pytest.approx(0.05, abs=1e-3)
+
+
+def test_a_study_without_claims(made_up, tmp_path, capsys):
+    study = made_up()
+    study.trial(val=[0.5], test=0.5)
+    assert c.main([str(study.write(tmp_path / "run"))]) == 0
+    assert "no claims" in capsys.readouterr().out
+
+
+def test_a_smoke_run_says_that_it_is_one(study, tmp_path, capsys):
+    study(arms=("a", "b"), record={"smoke": True})
+    assert c.main([str(tmp_path / "run")]) == 0
+    assert "say nothing of the note" in capsys.readouterr().out

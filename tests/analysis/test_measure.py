@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from analysis import measure
+from analysis.load import ResultsError, load
+
+
+@pytest.fixture
+def results(made_up, tmp_path):
+    study = made_up()
+    for seed in (1, 0):
+        study.trial(
+            arm="bag",
+            seed=seed,
+            val=[0.2, 0.3, 0.3],
+            test=[0.25, 0.3, 0.35 + seed / 100],
+            train_accuracy=[0.4, 0.5, 0.6],
+            train_loss=[2.0, 1.5, 1.0],
+            parameters=30,
+            members=[
+                {"members": k, "val_accuracy": 0.1 * k, "test_accuracy": 0.1 * k, "parameters": 10 * k}
+                for k in (1, 2, 3)
+            ],
+        )
+    for row in study.epochs:
+        row["seconds"] = 10.0 if row["epoch"] == 1 else 4.0
+    study.trial(arm="bag", seed=2, val=[0.3], test=0.9, status="stopped")
+    study.trial(arm="other", seed=0, val=[0.3], test=0.9)
+    return load([study.write(tmp_path / "run")])
+
+
+@pytest.mark.parametrize(
+    ("arm", "quantity", "expected"),
+    [
+        ("bag", "test_accuracy", {0: 0.35, 1: 0.36}),
+        ("bag", "test_accuracy@1", {0: 0.25, 1: 0.25}),
+        ("bag", "test_accuracy@9", {}),
+        ("bag", "gap", {0: 0.25, 1: 0.24}),
+        ("bag", "gap@1", {0: 0.15, 1: 0.15}),
+        ("bag", "train_loss", {0: 1.0, 1: 1.0}),
+        ("bag", "seconds_per_epoch", {0: 4.0, 1: 4.0}),
+        ("bag", "seconds_per_epoch@1", {0: 10.0, 1: 10.0}),
+        ("bag", "parameters", {0: 30, 1: 30}),
+        ("bag:2", "parameters", {0: 20, 1: 20}),
+        ("bag:2", "test_accuracy", {0: 0.2, 1: 0.2}),
+        ("bag:4", "test_accuracy", {}),
+        ("nothing", "test_accuracy", {}),
+    ],
+)
+def test_values_seed_by_seed(results, arm, quantity, expected):
+    assert measure.values(results, arm, quantity).to_dict() == pytest.approx(expected)
+
+
+def test_a_repeated_seed_counts_once(results, made_up, tmp_path):
+    again = made_up(run="again")
+    again.trial(arm="bag", seed=0, val=[0.3], test=0.45)
+    again.trial(arm="bag", seed=7, val=[0.3], test=0.45)
+    both = [*results, *load([again.write(tmp_path / "again")])]
+    values = measure.values(both, "bag", "test_accuracy")
+    assert values.to_dict() == pytest.approx({0: 0.40, 1: 0.36, 7: 0.45})
+
+
+@pytest.mark.parametrize(
+    ("arm", "quantity", "message"),
+    [
+        ("bag", "speed", "got 'speed'"),
+        ("bag", "test_accuracy@last", "got 'test_accuracy@last'"),
+        ("bag:all", "test_accuracy", "got 'bag:all'"),
+        ("bag:0", "test_accuracy", "got 'bag:0'"),
+        ("bag:2", "train_loss", "does not tell train_loss"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(results, arm, quantity, message):
+    with pytest.raises(ResultsError, match=message):
+        measure.values(results, arm, quantity)
+
+
+def test_majority_breaks_ties_by_the_smallest_label():
+    votes = np.array([[3, 1, 1], [2, 0, 1], [5, 5, 0], [9, 2, 2]])
+    assert measure.majority(votes).tolist() == [1, 0, 5, 2]
+    assert measure.majority(votes[:, :2]).tolist() == [1, 0, 5, 2]
+
+
+def ensemble(made_up, tmp_path, prefix_accuracy):
+    label = np.zeros(4, int)
+    votes = np.array([[0, 1, 1], [0, 0, 1], [1, 0, 0], [0, 0, 0]])  # 0.75 right alone, 0.75 as three
+    study = made_up()
+    rows = [
+        {"members": k, "val_accuracy": 0.5, "test_accuracy": accuracy, "parameters": k}
+        for k, accuracy in zip((1, 3), prefix_accuracy, strict=True)
+    ]
+    study.trial(arm="bag", val=[0.5], test=0.75, members=rows)
+    study.labels(0, label, measure.majority(votes), votes)
+    return load([study.write(tmp_path / "run")])
+
+
+def test_which_images_the_first_members_get_right(made_up, tmp_path):
+    results = ensemble(made_up, tmp_path, (0.75, 0.75))
+    assert measure.right(results, "bag")[0].tolist() == [0, 1, 1, 1]
+    assert measure.right(results, "bag:1")[0].tolist() == [1, 1, 0, 1]
+
+
+def test_votes_that_are_no_majority_are_not_redone(made_up, tmp_path):
+    # The run measured another accuracy for its first member than its label gives: not this vote.
+    assert measure.right(ensemble(made_up, tmp_path, (0.5, 0.75)), "bag:1") is None
+
+
+def test_without_all_predictions_there_is_nothing_over_images(results):
+    assert measure.right(results, "bag") is None
+    assert measure.right(results, "nothing") is None
