@@ -262,7 +262,7 @@ def _unit(quantity: str, kind: str) -> str:
     if kind == "ratio":
         return ""
     name = measure.split_quantity(quantity)[0]
-    return _UNITS.get(name, "nats" if name.endswith("loss") else "points")
+    return " " + _UNITS.get(name, "nats" if name.endswith("loss") else "points")
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -272,14 +272,19 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         def told(prefix: str = "") -> str:
             effect, low, high = (amount(one[prefix + x], quantity, kind) for x in ("effect", "low", "high"))
             interval = "no interval" if "–" in (low, high) else f"{low} to {high}"
-            return "not measured" if effect == "–" else f"{effect} {_unit(quantity, kind)} ({interval})"
+            return "not measured" if effect == "–" else f"{effect}{_unit(quantity, kind)} ({interval})"
 
         def judged(prefix: str = "") -> str:
             needed, why = one[prefix + "seeds_needed"], one[prefix + "why"]
             hints = [f"{needed:.0f} seeds would decide"] if pd.notna(needed) else []
             return "; ".join([str(one[prefix + "verdict"]), *hints, *([str(why)] if why else [])])
 
-        note = one["note_effect"]
+        note = ""
+        if pd.notna(one["note_effect"]):
+            note = amount(one["note_effect"], quantity, kind)
+            if math.isfinite(one["low"]):
+                inside = one["low"] <= one["note_effect"] <= one["high"]
+                note += " (inside)" if inside else " (outside)"
         verdict = judged()
         if one["verdict"] == CONFOUNDED:
             verdict = f"confounded by {one['confounded_by']}; clean arms: {told('clean_')}, {judged('clean_')}"
@@ -290,7 +295,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "quantity": f"{one['quantity']}, {one['kind']}",
             "ours (95 %)": told(),
             "seeds": str(one["n"]),
-            "note": "" if pd.isna(note) else amount(note, quantity, kind),
+            "note": note,
             "verdict": verdict,
         }
 
@@ -311,7 +316,7 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
     studies = ", ".join(dict.fromkeys(result.record.study for result in results))
     datasets = ", ".join(dict.fromkeys(result.record.dataset for result in results))
     title = f"Claims of {studies} on {datasets}: {summary(frame)}"
-    notes = ["Differences of accuracy in points; intervals over seeds, and the test images must agree."]
+    notes = ["Differences of accuracy in points; intervals over seeds. Inside, outside: the note's own figure."]
     if any(result.partial for result in results):
         title += "; partial: the run has not ended"
     if any(result.record.smoke for result in results):

@@ -250,7 +250,7 @@ def test_the_command(study, tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.startswith("Claims of batch_size on cifar10: 1 confounded of 1 claims\n")
     assert "| +5.00 points (" in out
-    assert "| +3.00 | confounded by rate; clean arms: +0.10 points (" in out
+    assert "| +3.00 (outside) | confounded by rate; clean arms: +0.10 points (" in out
     assert c.main([str(tmp_path / "run"), "--format", "csv"]) == 0
     (row,) = pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("records")
     assert row["effect"] == pytest.approx(0.05, abs=1e-3)
