@@ -8,6 +8,7 @@ plain function of the results in the order they came, so that replaying the jour
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,24 +65,20 @@ class MedianStopping:
     def __init__(self, grace: int, min_trials: int = 3) -> None:
         self.grace = grace
         self.min_trials = min_trials
-        self.results: dict[int, dict[int, tuple[float, float]]] = {}
+        self.rewards: dict[int, list[float]] = {}  # of each trial, epoch by epoch
+        self.means: dict[int, dict[int, tuple[float, float]]] = {}  # epoch -> trial -> (running mean, size)
 
     def on_result(self, trial: int, epoch: int, reward: float, size: float) -> bool:
-        own = self.results.setdefault(trial, {})
-        if epoch in own:
+        means = self.means.setdefault(epoch, {})
+        if trial in means:
             return False
-        own[epoch] = (reward, size)
-        if epoch < self.grace:
+        rewards = self.rewards.setdefault(trial, [])
+        rewards.append(reward)
+        others = [mean for mean, other_size in means.values() if other_size <= size and not math.isnan(mean)]
+        means[trial] = (statistics.fmean(rewards), size)
+        if epoch < self.grace or len(others) < self.min_trials:
             return False
-        others = [
-            float(np.mean([value for e, (value, _) in log.items() if e <= epoch]))
-            for other, log in self.results.items()
-            if other != trial and epoch in log and log[epoch][1] <= size
-        ]
-        others = [value for value in others if not math.isnan(value)]
-        if len(others) < self.min_trials:
-            return False
-        return max(value for value, _ in own.values()) < float(np.median(others))
+        return max(rewards) < statistics.median(others)
 
 
 class NeverStop:
@@ -94,7 +91,9 @@ def make_rule(scheduler: str, *, grace: int, epochs: int, factor: int) -> Stoppi
     if scheduler == "asha":
         return SuccessiveHalving(grace, epochs, factor)
     if scheduler == "hyperband":
-        brackets = int(math.log(max(1, epochs / grace), factor)) + 1
+        brackets = 1
+        while grace * factor**brackets <= epochs:
+            brackets += 1
         return SuccessiveHalving(grace, epochs, factor, brackets)
     if scheduler == "median":
         return MedianStopping(grace)
