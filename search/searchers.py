@@ -62,7 +62,9 @@ class OptunaProposals:
         self.distributions = OptunaSearch.convert_search_space(study.searched())
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = ["maximize" if mode == "max" else "minimize" for mode in self.goals.values()]
-        self.study = optuna.create_study(directions=directions, study_name=study.name)
+        self.storage = optuna.storages.InMemoryStorage()
+        self.study = optuna.create_study(storage=self.storage, directions=directions, study_name=study.name)
+        self.study_id = self.storage.get_study_id_from_name(study.name)
         self._trials: dict[int, optuna.Trial] = {}
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
@@ -79,11 +81,20 @@ class OptunaProposals:
 
     def propose(self, number: int) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
         self.study.sampler = self._sampler(number)
+        known = set(self.storage.get_study_system_attrs(self.study_id))
         trial = self.study.ask(self.distributions)
         assert trial.number == number
         self._trials[number] = trial
-        frozen = self.study.trials[number]
-        return {**self.fixed, **trial.params}, None, {"system_attrs": frozen.system_attrs}
+        # NSGA-II chooses a generation's parents once, from what had finished when it first needed them.
+        study_attrs = self.storage.get_study_system_attrs(self.study_id)
+        notes = {
+            "system_attrs": self._frozen(number).system_attrs,
+            "study_attrs": {name: value for name, value in study_attrs.items() if name not in known},
+        }
+        return {**self.fixed, **trial.params}, None, notes
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
 
     def report(self, number: int, result: dict[str, Any]) -> None:
         # With several objectives Optuna has no intermediate values.
@@ -123,9 +134,10 @@ class OptunaProposals:
                 intermediate_values=intermediate,
             )
         )
+        for name, value in log.state.get("study_attrs", {}).items():
+            self.storage.set_study_system_attr(self.study_id, name, value)
         if state == TrialState.RUNNING:
-            stored: FrozenTrial = self.study.trials[log.number]
-            self._trials[log.number] = optuna.Trial(self.study, stored._trial_id)
+            self._trials[log.number] = optuna.Trial(self.study, self._frozen(log.number)._trial_id)
 
 
 class Listed:
