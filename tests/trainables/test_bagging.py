@@ -1,0 +1,282 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainables import schedules
+from trainables.bagging import Bagging
+from trainables.loop import Diverged, Member
+
+TIMES = {"seconds", "train_seconds", "images_per_second"}
+EVERYTHING = {"dropout": 0.5, "momentum": 0.9, "weight_decay": 1e-4, "bootstrap": True, "augmentation": "real-time"}
+
+
+def run(training: Bagging) -> list[dict[str, Any]]:
+    """The rest of a trial, epoch by epoch."""
+    return [training.run_epoch() for _ in range(training.epoch, training.total_epochs)]
+
+
+def comparable(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Metrics that do not depend on the machine's speed, as values that compare exactly."""
+    return {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in metrics.items()
+        if name not in TIMES
+    }
+
+
+def weights(member: Member) -> list[torch.Tensor]:
+    return list(member.network.state_dict().values())
+
+
+def same(one: Member, other: Member) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def vote(ballots: list[int]) -> int:
+    return max(set(ballots), key=lambda label: (ballots.count(label), -label))
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("augmentation", ["none", "real-time", "cached"])
+def test_the_first_members_of_an_ensemble_are_a_smaller_ensemble(bagging, augmentation, kind):
+    config = EVERYTHING | {"augmentation": augmentation, "vote": kind, "test_every_epoch": True}
+    four = bagging(members=4, **config)
+    whole = run(four)
+    for k in (1, 3):
+        few = bagging(members=k, **config)
+        metrics = run(few)
+        assert all(same(a, b) for a, b in zip(four.members[:k], few.members, strict=True))
+        for epoch, expected in zip(metrics, whole, strict=True):
+            for name in ("each_val_accuracy", "prefix_val_accuracy", "each_test_accuracy", "prefix_test_accuracy"):
+                assert epoch[name] == expected[name][:k]
+            assert epoch["prefix_parameters"] == expected["prefix_parameters"][:k]
+            assert epoch["test_accuracy"] == expected["prefix_test_accuracy"][k - 1]
+        assert metrics[-1]["member_predicted"].tolist() == whole[-1]["member_predicted"][:k].tolist()
+    assert not same(four.members[0], four.members[1])
+
+
+def test_the_same_configuration_and_seed_give_the_same_metrics(bagging):
+    config = EVERYTHING | {"members": 2, "seed": 5}
+    first, second, other = (run(bagging(**config | change)) for change in ({}, {}, {"seed": 6}))
+    assert [comparable(m) for m in first] == [comparable(m) for m in second]
+    assert first[0]["train_loss"] != other[0]["train_loss"]
+
+
+@pytest.mark.parametrize("augmentation", ["real-time", "cached"])
+def test_a_restored_trial_goes_on_as_an_uninterrupted_one(bagging, tmp_path, augmentation):
+    config = EVERYTHING | {"augmentation": augmentation, "members": 2, "epochs": 5, "decay": "exponential"}
+    whole = bagging(**config)
+    expected = run(whole)
+    stopped = bagging(**config)
+    for _ in range(2):
+        stopped.run_epoch()
+    torch.save(stopped.state_dict(), tmp_path / "trial.pt")
+    restored = bagging(**config)
+    restored.load_state_dict(torch.load(tmp_path / "trial.pt", weights_only=True))
+    assert [comparable(m) for m in run(restored)] == [comparable(m) for m in expected[2:]]
+    assert all(same(a, b) for a, b in zip(whole.members, restored.members, strict=True))
+
+
+def test_a_state_of_another_number_of_members_is_refused(bagging):
+    with pytest.raises(ValueError, match="shorter"):
+        bagging(members=3).load_state_dict(bagging(members=2).state_dict())
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_cached_augmentation_is_made_once_for_all_members_and_epochs(recipe, gray):
+    made = recipe(augmentation="cached", gray=gray, members=2)
+    originals = made.task.data.train_images.clone()
+    cached = made.training_images()
+    Bagging(made).run_epoch()
+    assert made.training_images() is cached
+    assert torch.equal(made.task.data.train_images, originals)
+    images = made.task.train
+    changed = (cached[images] != originals[images]).flatten(1).any(1)
+    assert changed.float().mean() > 0.9
+    held_out = made.task.validation
+    assert torch.equal(cached[held_out], originals[held_out])
+    assert torch.equal(recipe(augmentation="cached", members=5, lr=0.5).training_images(), cached)
+    assert not torch.equal(recipe(augmentation="cached", seed=1).training_images(), cached)
+
+
+def test_cached_images_enter_training_as_they_are(recipe):
+    made = recipe(augmentation="cached")
+    batch = made.training_images()[made.task.train]
+    assert torch.equal(made.train_inputs(batch, torch.Generator()), made.test_inputs(batch))
+
+
+def test_the_vote_is_of_the_members_labels(bagging):
+    training = bagging(members=4, lr=0.3)
+    metrics = run(training)[-1]
+    task = training.recipe.task
+    labels = task.data.test_labels[task.test].tolist()
+    ballots = [m.probabilities(task.data.test_images, task.test).argmax(1).tolist() for m in training.members]
+    votes = [[vote([b[image] for b in ballots[:k]]) for image in range(50)] for k in range(1, 5)]
+
+    def share(predicted: list[int]) -> float:
+        return sum(p == label for p, label in zip(predicted, labels, strict=True)) / 50
+
+    assert metrics["predicted"].dtype == metrics["member_predicted"].dtype == np.int16
+    assert metrics["predicted"].tolist() == votes[-1]
+    assert metrics["member_predicted"].tolist() == ballots
+    assert metrics["test_indices"].tolist() == list(range(50))
+    assert metrics["prefix_test_accuracy"] == pytest.approx([share(v) for v in votes])
+    assert metrics["each_test_accuracy"] == pytest.approx([share(b) for b in ballots])
+    assert metrics["test_accuracy"] == metrics["prefix_test_accuracy"][-1]
+    assert metrics["member_test_accuracy"] == pytest.approx(sum(map(share, ballots)) / 4)
+    assert len(set(metrics["each_test_accuracy"])) > 1
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_loss_and_top_5_are_of_the_mean_probabilities(bagging, kind):
+    training = bagging(members=3, vote=kind)
+    metrics = run(training)[-1]
+    data, task = training.recipe.task.data, training.recipe.task
+    for name, images, labels, indices in (
+        ("val", data.train_images, data.train_labels, task.validation),
+        ("test", data.test_images, data.test_labels, task.test),
+    ):
+        mean = sum(m.probabilities(images, indices).double() for m in training.members) / 3
+        right = labels[indices]
+        assert metrics[f"{name}_loss"] == pytest.approx(-mean[range(len(right)), right].log().mean().item(), rel=1e-5)
+        if kind == "soft":
+            assert metrics[f"{name}_accuracy"] == pytest.approx((mean.argmax(1) == right).double().mean().item())
+    ranks = (mean > mean[range(len(right)), right][:, None]).sum(1)
+    assert metrics["test_top5_accuracy"] == pytest.approx((ranks < 5).double().mean().item())
+    assert metrics["test_accuracy"] < metrics["test_top5_accuracy"] < 1
+
+
+def test_top_1_never_exceeds_top_5_under_training(bagging):
+    for metrics in run(bagging(members=1, epochs=4, test_every_epoch=True)):
+        assert metrics["test_accuracy"] <= metrics["test_top5_accuracy"]
+
+
+@pytest.mark.parametrize("train_images", [60, None])
+def test_out_of_bag_accuracy_is_what_a_slow_loop_finds(bagging, train_images):
+    training = bagging(members=3, bootstrap=True, train_images=train_images)
+    metrics = run(training)
+    data = training.recipe.task.data
+    right = voted = 0
+    for image in training.recipe.task.train.tolist():
+        unseen = [m for m in training.members if image not in m.images.tolist()]
+        ballots = [int(m.probabilities(data.train_images, torch.tensor([image])).argmax()) for m in unseen]
+        if ballots:
+            voted += 1
+            right += vote(ballots) == data.train_labels[image].item()
+    assert 0 < voted < len(training.recipe.task.train)
+    assert metrics[-1]["oob_accuracy"] == pytest.approx(right / voted)
+    assert "oob_accuracy" not in bagging().run_epoch()
+
+
+def test_running_training_accuracy_is_the_mean_of_the_members_own(bagging):
+    metrics = bagging(members=3).run_epoch()
+    alone = [member.train_epoch(1) for member in bagging(members=3).members]
+    assert metrics["train_accuracy"] == pytest.approx(sum(o.accuracy for o in alone) / 3)
+    assert metrics["train_loss"] == pytest.approx(sum(o.loss for o in alone) / 3)
+
+
+def test_training_accuracy_after_the_epoch_is_the_vote_on_the_images_as_they_are(bagging):
+    config = {"members": 3, "augmentation": "cached", "dropout": 0.5}
+    training = bagging(train_measure="after", **config)
+    metrics = run(training)[-1]
+    data, train = training.recipe.task.data, training.recipe.task.train
+    ballots = [m.probabilities(data.train_images, train).argmax(1).tolist() for m in training.members]
+    votes = torch.tensor([vote([b[image] for b in ballots]) for image in range(60)])
+    assert metrics["train_accuracy"] == pytest.approx((votes == data.train_labels[train]).double().mean().item())
+    running = run(bagging(**config))[-1]
+    assert running["train_accuracy"] != metrics["train_accuracy"]
+    assert running["train_loss"] == metrics["train_loss"]
+    assert running["val_accuracy"] == metrics["val_accuracy"]
+
+
+TESTED = {
+    "test_loss",
+    "test_accuracy",
+    "test_top5_accuracy",
+    "member_test_accuracy",
+    "each_test_accuracy",
+    "prefix_test_accuracy",
+}
+PREDICTED = {"predicted", "member_predicted", "test_indices"}
+
+
+def about_test_images(metrics: dict[str, Any]) -> set[str]:
+    return {name for name in metrics if "test" in name or "predicted" in name}
+
+
+def test_test_images_are_looked_at_once_after_the_last_epoch(bagging):
+    metrics = run(bagging(epochs=3))
+    assert [about_test_images(m) for m in metrics] == [set(), set(), TESTED | PREDICTED]
+
+
+def test_a_protocol_may_look_at_test_images_every_epoch(bagging):
+    metrics = run(bagging(epochs=3, test_every_epoch=True))
+    assert [about_test_images(m) for m in metrics] == [TESTED, TESTED, TESTED | PREDICTED]
+    once = run(bagging(epochs=3))
+    assert comparable(metrics[-1]) == comparable(once[-1])
+
+
+def test_without_validation_images_nothing_is_said_of_them(bagging):
+    metrics = run(bagging(validation=False, train_images=None))
+    assert not [name for name in metrics[-1] if "val" in name]
+    assert about_test_images(metrics[-1]) == TESTED | PREDICTED
+
+
+def test_epochs_are_counted_from_1_at_the_rate_of_their_decay(bagging):
+    metrics = run(bagging(epochs=6, lr=0.04, decay="cosine"))
+    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4, 5, 6]
+    assert [m["lr"] for m in metrics] == pytest.approx([0.04 * schedules.cosine(epoch, 6) for epoch in range(1, 7)])
+
+
+def test_parameters_count_every_member(bagging):
+    one = 6 * 3 * 25 + 6 + 12 + 600 * 10 + 10
+    metrics = bagging(members=3).run_epoch()
+    assert metrics["parameters"] == 3 * one
+    assert metrics["prefix_parameters"] == [one, 2 * one, 3 * one]
+
+
+def test_seconds_hold_the_training_and_the_measuring(bagging):
+    metrics = bagging(members=2).run_epoch()
+    assert 0 < metrics["train_seconds"] < metrics["seconds"]
+    assert metrics["images_per_second"] == pytest.approx(120 / metrics["train_seconds"])
+
+
+def test_a_diverged_member_ends_the_epoch_and_leaves_it_uncounted(bagging):
+    training = bagging(members=2, lr=1e30)
+    with pytest.raises(Diverged, match=r"^training loss is nan in epoch 1 of member 1$"):
+        training.run_epoch()
+    assert training.epoch == 0
+
+
+def test_outputs_that_are_not_finite_are_no_result(bagging):
+    training = bagging(lr=1e30, batch_size=60, epochs=1)
+    with pytest.raises(Diverged, match=r"^outputs of member 1 are not finite$"):
+        training.run_epoch()
+    assert training.epoch == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"members": 3},
+        {"test_every_epoch": True},
+        {"train_measure": "after"},
+        {"validation": False, "test_images": 20},
+        {"augmentation": "real-time", "epochs": 3},
+    ],
+)
+def test_work_is_the_number_of_images_that_pass_through_a_network(recipe, change):
+    made = recipe(**{"batch_size": 20} | change)
+    passed = {"train": 0, "evaluated": 0}
+
+    def counting(network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        passed["train" if network.training else "evaluated"] += len(inputs[0])
+
+    training = Bagging(made)
+    for member in training.members:
+        member.network.register_forward_pre_hook(counting)
+    run(training)
+    assert Bagging.work(made.settings, made.task) == (passed["train"], passed["evaluated"])
