@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -68,7 +69,7 @@ def get(url: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, ""
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # a gRPC port speaks no HTTP
         return 0, ""
 
 
