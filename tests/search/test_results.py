@@ -1,0 +1,359 @@
+"""The results folder keeps its contract: exact columns and types, whole files at any moment."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.load import load
+from search.journal import TrialLog
+from search.records import STUDY_FILE, StudyRecord
+from search.results import ResultsWriter, protocol_of, write_record
+
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+FLOAT, INT, TEXT = pa.float64(), pa.int64(), pa.string()
+METRICS = dict.fromkeys(
+    (
+        *("seconds", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "member_val_accuracy"),
+        *("oob_accuracy", "test_loss", "test_accuracy", "test_top5_accuracy", "member_test_accuracy"),
+        "images_per_second",
+    ),
+    FLOAT,
+)
+SCHEMAS: dict[str, dict[str, pa.DataType]] = {
+    "trials": {
+        "trial_id": INT,
+        "name": TEXT,
+        "arm": TEXT,
+        "seed": INT,
+        "protocol": TEXT,
+        "status": TEXT,
+        "epochs": INT,
+        **METRICS,
+        "best_val_accuracy": FLOAT,
+        "best_val_epoch": INT,
+        "best_test_accuracy": FLOAT,
+        "best_test_epoch": INT,
+        "parameters": INT,
+        "peak_memory_bytes": INT,
+        "error": TEXT,
+    },
+    "epochs": {
+        "trial_id": INT,
+        "epoch": INT,
+        "lr": FLOAT,
+        **METRICS,
+        "train_seconds": FLOAT,
+        "parameters": INT,
+        "peak_memory_bytes": INT,
+    },
+    "members": {
+        "trial_id": INT,
+        "epoch": INT,
+        "members": INT,
+        "val_accuracy": FLOAT,
+        "test_accuracy": FLOAT,
+        "own_val_accuracy": FLOAT,
+        "own_test_accuracy": FLOAT,
+        "parameters": INT,
+    },
+    "predictions": {
+        "trial_id": INT,
+        "image": pa.int32(),
+        "label": pa.int16(),
+        "predicted": pa.int16(),
+        "member_predicted": pa.list_(pa.int16()),
+    },
+}
+
+
+def epoch(number: int, members: int = 1, **metrics: Any) -> dict[str, Any]:
+    accuracies = [0.1 * number + 0.01 * member for member in range(1, members + 1)]
+    return {
+        "epoch": number,
+        "total_epochs": 3,
+        "lr": 0.1,
+        "train_loss": 1 / number,
+        "val_accuracy": accuracies[-1],
+        "each_val_accuracy": accuracies[::-1],
+        "prefix_val_accuracy": accuracies,
+        "prefix_parameters": [100 * member for member in range(1, members + 1)],
+        "parameters": 100 * members,
+        "seconds": 2.0,
+        "peak_memory_bytes": 5_000,
+        **metrics,
+    }
+
+
+def trial(number: int, results: list[dict[str, Any]], status: str | None, **fields: Any) -> TrialLog:
+    config = fields.pop("config", {"lr": 0.1, "seed": 40 + number, "epochs": 3})
+    by_epoch = {result["epoch"]: result for result in results}
+    return TrialLog(number, f"{number:04d}", config, results=by_epoch, status=status, **fields)
+
+
+@pytest.fixture
+def trials() -> dict[int, TrialLog]:
+    """One of every status; trial 0 is an ensemble of three."""
+    tested = {
+        "test_accuracy": 0.31,
+        "prefix_test_accuracy": [0.3, 0.33, 0.31],
+        "each_test_accuracy": [0.3, 0.29, 0.28],
+        "done": True,
+    }
+    lost = epoch(2, val_accuracy=None, diverged="loss is nan", done=True)
+    return {
+        0: trial(0, [epoch(1, 3), epoch(2, 3), epoch(3, 3, **tested)], "completed", arm="nine"),
+        1: trial(1, [epoch(1, done=True)], "stopped"),
+        2: trial(2, [epoch(1), lost], "diverged", error="loss is nan"),
+        3: trial(3, [], "failed", error="out of memory"),
+        4: trial(4, [epoch(1)], None),
+    }
+
+
+def refresh(folder: Path, trials: dict[int, TrialLog]) -> ResultsWriter:
+    writer = ResultsWriter(folder)
+    writer.refresh(trials, force=True)
+    return writer
+
+
+def rows(folder: Path, table: str) -> list[dict[str, Any]]:
+    return pq.read_table(folder / f"{table}.parquet").to_pylist()
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_a_table_has_the_contracts_columns_and_types(tmp_path: Path, trials: dict[int, TrialLog], table: str) -> None:
+    refresh(tmp_path, trials)
+    schema = pq.read_schema(tmp_path / f"{table}.parquet")
+    columns = dict(zip(schema.names, schema.types, strict=True))
+    config = {"config/lr": FLOAT, "config/seed": INT, "config/epochs": INT} if table == "trials" else {}
+    assert list(columns.items()) == list((SCHEMAS[table] | config).items())
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_a_run_without_a_single_result_has_them_too(tmp_path: Path, table: str) -> None:
+    refresh(tmp_path, {})
+    schema = pq.read_schema(tmp_path / f"{table}.parquet")
+    assert dict(zip(schema.names, schema.types, strict=True)) == SCHEMAS[table]
+
+
+def test_a_trial_is_a_row_of_its_last_and_best_figures(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    refresh(tmp_path, trials)
+    done, stopped, diverged, failed, running = rows(tmp_path, "trials")
+    assert [done["status"], stopped["status"], diverged["status"]] == ["completed", "stopped", "diverged"]
+    assert [failed["status"], running["status"]] == ["failed", "running"]
+    assert [row["epochs"] for row in (done, stopped, diverged, failed, running)] == [3, 1, 2, 0, 1]
+    assert (done["arm"], done["seed"], done["config/seed"], done["config/lr"]) == ("nine", 40, 40, 0.1)
+    assert (done["val_accuracy"], done["test_accuracy"], done["train_loss"]) == (pytest.approx(0.33), 0.31, 1 / 3)
+    assert (done["seconds"], done["parameters"], done["peak_memory_bytes"]) == (6.0, 300, 5_000)
+    assert (done["best_val_accuracy"], done["best_val_epoch"]) == (done["val_accuracy"], 3)
+    assert (diverged["val_accuracy"], diverged["error"]) == (None, "loss is nan")
+    assert (diverged["best_val_accuracy"], diverged["best_val_epoch"]) == (pytest.approx(0.11), 1)
+    assert (failed["error"], failed["seconds"], failed["val_accuracy"]) == ("out of memory", 0.0, None)
+    assert {row["protocol"] for row in (done, stopped, diverged, failed, running)} == {"search"}
+
+
+def test_the_best_of_one_look_at_the_test_set_is_no_best(tmp_path: Path) -> None:
+    once = trial(0, [epoch(1), epoch(2), epoch(3, test_accuracy=0.3)], "completed")
+    always = trial(1, [epoch(e, test_accuracy=a) for e, a in ((1, 0.2), (2, 0.4), (3, 0.3))], "completed")
+    refresh(tmp_path, {0: once, 1: always})
+    first, second = rows(tmp_path, "trials")
+    assert (first["test_accuracy"], first["best_test_accuracy"], first["best_test_epoch"]) == (0.3, None, None)
+    assert (second["test_accuracy"], second["best_test_accuracy"], second["best_test_epoch"]) == (0.3, 0.4, 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "protocol"),
+    [
+        ({}, "search"),
+        ({"validation": True, "test_every_epoch": False}, "search"),
+        ({"validation": False}, "replay"),
+        ({"test_every_epoch": True}, "replay"),
+    ],
+)
+def test_only_what_chose_on_validation_and_tested_once_is_a_search(config: dict[str, Any], protocol: str) -> None:
+    assert protocol_of(config) == protocol
+
+
+def test_an_epoch_is_a_row(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    refresh(tmp_path, trials)
+    epochs = rows(tmp_path, "epochs")
+    assert [(row["trial_id"], row["epoch"]) for row in epochs] == [
+        *((0, 1), (0, 2), (0, 3), (1, 1), (2, 1), (2, 2), (4, 1))
+    ]
+    assert [row["test_accuracy"] for row in epochs[:3]] == [None, None, 0.31]
+    assert [row["train_loss"] for row in epochs[:3]] == [1.0, 0.5, 1 / 3]
+
+
+def test_what_a_family_reports_beside_the_contract_is_kept(tmp_path: Path) -> None:
+    log = trial(0, [epoch(1, alpha=0.5, rounds=2), epoch(2, alpha=None, rounds=3)], None)
+    refresh(tmp_path, {0: log})
+    table = pq.read_table(tmp_path / "epochs.parquet")
+    assert table.column("alpha").to_pylist() == [0.5, None]
+    assert table.column("rounds").to_pylist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([1, 2], [1, 2]),
+        ([1, None], [1, None]),
+        ([1, 2.5], [1.0, 2.5]),
+        ([True, None], [True, None]),
+        (["a", None], ["a", None]),
+        ([None, None], [None, None]),
+        ([1, "all"], ["1", "all"]),
+        ([True, 1], ["True", "1"]),
+    ],
+)
+def test_a_hyperparameter_keeps_its_type_where_it_has_one(tmp_path: Path, values: list[Any], column: list[Any]) -> None:
+    logs = {number: trial(number, [], None, config={"x": value}) for number, value in enumerate(values)}
+    refresh(tmp_path, logs)
+    written = [row["config/x"] for row in rows(tmp_path, "trials")]
+    assert written == column
+    assert [type(value) for value in written] == [type(value) for value in column]
+
+
+def test_every_prefix_of_an_ensemble_is_a_row(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    refresh(tmp_path, trials)
+    members = rows(tmp_path, "members")
+    assert [(row["trial_id"], row["epoch"], row["members"]) for row in members] == [
+        *((0, e, n) for e in (1, 2, 3) for n in (1, 2, 3)),
+        *((1, 1, 1), (2, 1, 1), (2, 2, 1), (4, 1, 1)),
+    ]
+    final = members[6:9]
+    assert [row["test_accuracy"] for row in final] == [0.3, 0.33, 0.31]
+    assert [row["own_test_accuracy"] for row in final] == [0.3, 0.29, 0.28]
+    assert [row["val_accuracy"] for row in final] == pytest.approx([0.31, 0.32, 0.33])
+    assert [row["own_val_accuracy"] for row in final] == pytest.approx([0.33, 0.32, 0.31])
+    assert [row["parameters"] for row in final] == [100, 200, 300]
+    assert {row["test_accuracy"] for row in members[:6]} == {None}
+
+
+# Predictions
+
+
+def predictions(seed: int, members: int, indices: list[int]) -> dict[str, Any]:
+    random = np.random.default_rng(seed)
+    return {
+        "test_indices": np.array(indices, np.int32),
+        "predicted": random.integers(0, 3, len(indices)).astype(np.int16),
+        "member_predicted": random.integers(0, 3, (members, len(indices))).astype(np.int16),
+    }
+
+
+def test_predictions_of_completed_trials_are_merged(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    writer = ResultsWriter(tmp_path)
+    kept = {0: predictions(0, 3, [0, 1, 2, 3, 4, 5]), 1: predictions(1, 1, [0, 1]), 4: predictions(4, 1, [1, 5])}
+    for number in (4, 0, 1):
+        writer.keep_predictions(trials[number], kept[number], LABELS)
+    trials[4].status = "completed"
+    writer.refresh(trials, force=True)
+    table = rows(tmp_path, "predictions")
+    assert [(row["trial_id"], row["image"]) for row in table] == [*((0, i) for i in range(6)), (4, 1), (4, 5)]
+    assert [row["label"] for row in table] == [0, 1, 2, 0, 1, 2, 1, 2]
+    assert [row["predicted"] for row in table] == [*kept[0]["predicted"], *kept[4]["predicted"]]
+    assert [row["member_predicted"] for row in table[:6]] == kept[0]["member_predicted"].T.tolist()
+    # A later process merges what this one kept.
+    refresh(tmp_path, trials)
+    assert rows(tmp_path, "predictions") == table
+
+
+# Files
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    record = made_record()
+    writer = refresh(tmp_path, trials)
+    writer.keep_predictions(trials[0], predictions(0, 3, [0, 1, 2, 3, 4, 5]), LABELS)
+    write_record(tmp_path, record)
+    seen, problems, over = [], [], threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                for table in SCHEMAS:
+                    # By path, Arrow opens a file twice, and a new file may come between.
+                    with (tmp_path / f"{table}.parquet").open("rb") as file:
+                        length = len(pq.read_table(file))
+                    if table == "trials":
+                        seen.append(length)
+                StudyRecord.from_json((tmp_path / STUDY_FILE).read_text())
+            except Exception as error:  # noqa: BLE001 - any error is what this test is about
+                problems.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(5, 65):
+            trials[number] = trial(number, [epoch(e, 3) for e in (1, 2, 3)], "completed")
+            writer.refresh(trials, force=True)
+            record.wall_seconds += 1
+            write_record(tmp_path, record)
+    finally:
+        over.set()
+        reader.join()
+    assert problems == []
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 5
+    assert not list(tmp_path.glob("*tmp*"))
+
+
+def test_analysis_reads_what_search_writes(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    writer = ResultsWriter(tmp_path)
+    writer.keep_predictions(trials[0], predictions(0, 3, [0, 1, 2, 3, 4, 5]), LABELS)
+    writer.refresh(trials, force=True)
+    write_record(tmp_path, made_record())
+    (results,) = load([tmp_path])
+    assert results.finished()["trial_id"].tolist() == [0]
+    assert results.record == made_record()
+    assert len(results.predictions(0)) == 6
+    assert len(results.members) == 13
+
+
+def test_refreshing_is_held_to_a_small_share_of_the_time(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    writer = ResultsWriter(tmp_path)
+    writer.refresh({})
+    assert rows(tmp_path, "trials") == []
+    writer.refresh(trials)
+    assert rows(tmp_path, "trials") == []
+    writer.refresh(trials, force=True)
+    assert len(rows(tmp_path, "trials")) == 5
+
+
+def test_a_record_is_written_whole(tmp_path: Path) -> None:
+    write_record(tmp_path, made_record())
+    assert StudyRecord.from_json((tmp_path / STUDY_FILE).read_text()) == made_record()
+    assert [path.name for path in tmp_path.iterdir()] == [STUDY_FILE]
+
+
+def made_record() -> StudyRecord:
+    return StudyRecord(
+        study="toy",
+        run="1",
+        question="?",
+        source="none",
+        trainable="Toy",
+        dataset="digits",
+        dataset_fingerprint="0",
+        protocol="search",
+        metric="val_accuracy",
+        mode="max",
+        objectives={"val_accuracy": "max"},
+        epochs=3,
+        samples=5,
+        searcher="tpe",
+        scheduler="asha",
+        seed=0,
+        space={},
+        fixed={},
+        arms={"nine": {}},
+        command="",
+        started="2026-01-01T00:00:00+00:00",
+    )
