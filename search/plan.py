@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from search.progress import span
+from search.schedulers import make_rule
 from search.study import Study, StudyError
 from search.tuner import Resources
 from trainables.base import build
@@ -18,6 +19,7 @@ from trainables.data import ImageData
 from trainables.task import DeviceData, Task
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
+SIMULATED_STUDIES = 20
 STEPS = 3  # measured training steps, after one that is not
 EVALUATED_IMAGES = 250
 A_DAY = 86_400.0
@@ -107,7 +109,7 @@ def make_plan(
     evaluate_flop = float(np.mean([m.evaluate_seconds / f for m, f in measured]))
     per_trial = float(np.mean([(i * train_flop + e * evaluate_flop) * f for i, e, f, _ in works]))
     total_epochs = study.trainable.strategy.trial_epochs(study.settings(candidates[0]))
-    share = expected_share(study, total_epochs)
+    share = expected_share(study, trials, total_epochs)
     return Plan(
         trials=trials,
         slots=slots,
@@ -120,16 +122,22 @@ def make_plan(
     )
 
 
-def expected_share(study: Study, epochs: int) -> float:
-    """The share of all epochs that successive halving trains, if 1 in `reduction_factor` passes a rung."""
-    if study.scheduler not in ("asha", "hyperband"):
-        return 1.0
-    trained, alive, milestone, previous = 0.0, 1.0, study.grace_epochs, 0
-    while milestone < epochs:
-        trained += alive * (milestone - previous)
-        alive /= study.reduction_factor
-        previous, milestone = milestone, milestone * study.reduction_factor
-    return (trained + alive * (epochs - previous)) / epochs
+def expected_share(study: Study, trials: int, epochs: int) -> float:
+    """The share of all epochs that early stopping trains, simulated with the study's own rule.
+
+    The simulated trials have a fixed, random quality each and come one after the other; real curves cross,
+    so a real search trains somewhat more or less.
+    """
+    random = np.random.RandomState(0)
+    trained = 0
+    for _ in range(SIMULATED_STUDIES):
+        rule = make_rule(study.scheduler, grace=study.grace_epochs, epochs=epochs, factor=study.reduction_factor)
+        for trial, quality in enumerate(random.rand(trials)):
+            for epoch in range(1, epochs + 1):
+                trained += 1
+                if epoch < epochs and rule.on_result(trial, epoch, quality, 0.0):
+                    break
+    return trained / (SIMULATED_STUDIES * trials * epochs)
 
 
 def _sampled(study: Study) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def get(url: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     results = tmp_path_factory.mktemp("results")
     process = start(results, "--smoke")
     assert process.stdout is not None
@@ -104,7 +103,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             process.wait(60)
     seen.output = "".join(lines)
     seen.folder = run_folder(results)
-    yield seen
+    return seen
 
 
 def test_ends_well_and_says_what_was_found(watched: Watched) -> None:
