@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 
-# A driver started by `uv run` would start every worker through uv, in a copy of the project with a new
-# environment: minutes before the first task.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-# Keeps the GCS, the raylet and the metrics agent on the loopback interface (single machine only; a
-# cluster's own `ray start` does not read it from here).
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Joining a cluster, its own settings count, not ours.
+if not os.environ.get("RAY_ADDRESS") and not any(word.startswith("--address") for word in sys.argv):
+    # A driver started by `uv run` would start every worker through uv, in a copy of the project with a new
+    # environment: minutes before the first task.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # Keeps the GCS, the raylet and the metrics agent on the loopback interface.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its banner and tables cannot be switched off otherwise
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")

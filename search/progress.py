@@ -167,7 +167,7 @@ class Progress(Callback):
             rate = last.get("images_per_second")
             table.add_row(
                 log.name,
-                f"{last.get('epoch', 0)}/{last.get('total_epochs', '')}",
+                f"{last['epoch']}/{last['total_epochs']}" if last else "0",
                 "" if value is None else f"{value:.1%}",
                 "" if rate is None else f"{rate:,.0f}",
             )
