@@ -26,7 +26,7 @@ import pandas as pd
 
 from analysis import cli, measure
 from analysis import statistics as s
-from analysis.load import Results, require_one, require_one_data_set
+from analysis.load import Results, by_study
 from analysis.tables import Table
 from search import records as r
 
@@ -68,22 +68,14 @@ COLUMNS = [
 def claims(results: Sequence[Results]) -> pd.DataFrame:
     """A row a claim, with `COLUMNS`: the claim, what our runs say (`Weighed`), what its clean arms say.
 
-    Runs of one study are pooled. Raises ResultsError where they differ in data set, or the trials of its
-    arms in protocol, and for a claim that the results folder cannot answer.
+    Runs of one study are pooled. Raises ResultsError where they differ in data set or the trials of one arm
+    in protocol, and for a claim that no results folder can answer.
     """
     rows = []
-    for study in dict.fromkeys(result.record.study for result in results):
-        pooled = [result for result in results if result.record.study == study]
-        require_one_data_set(pooled)
-        require_one(pooled, "protocol", _protocols_of_arms)
+    for study, pooled in by_study(results).items():
         declared = {claim.name: claim for result in pooled for claim in result.record.claims}
         rows += [{"study": study} | _row(claim, pooled) for claim in declared.values()]
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _protocols_of_arms(result: Results) -> np.ndarray:
-    finished = result.finished()
-    return finished.loc[finished[r.ARM].notna(), r.PROTOCOL].unique()
 
 
 def _row(claim: r.Claim, results: Sequence[Results]) -> dict[str, object]:
@@ -110,8 +102,13 @@ def _row(claim: r.Claim, results: Sequence[Results]) -> dict[str, object]:
 def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> Weighed:
     """What `results` say of `claim` with `arms` in the place of its own."""
     measured = {arm: measure.values(results, arm, claim.quantity) for arm in arms}
-    trials = "; ".join(f"{arm}: {_names(measure.trials(results, arm), results)}" for arm in measured)
+    used = {arm: measure.trials(results, arm) for arm in measured}
+    trials = "; ".join(f"{arm}: {measure.names(rows, results)}" for arm, rows in used.items())
     lost = _lost(results, list(measured))
+    protocols = sorted({protocol for rows in used.values() for protocol in rows[r.PROTOCOL]})
+    if len(protocols) > 1:
+        reason = f"the arms ran under different protocols: {', '.join(protocols)}"
+        return Weighed(s.UNDECIDED, why="; ".join([reason, *lost]), trials=trials)
     seeds = sorted(set.intersection(*(set(series.index) for series in measured.values())))
     if not seeds:
         missing = [arm for arm, series in measured.items() if series.empty]
@@ -227,12 +224,6 @@ def _seeds_needed(
         steps = [max(steps, key=np.mean) if claim.kind == "within" else min(steps, key=np.mean)]
     needed = [s.seeds_to_decide(step, bound, level) for step in steps]
     return None if None in needed else max(n for n in needed if n is not None)
-
-
-def _names(trials: pd.DataFrame, results: Sequence[Results]) -> str:
-    """Trial numbers, with their run where there are several."""
-    run = (lambda place: f"{results[place].record.run}/") if len(results) > 1 else (lambda place: "")
-    return " ".join(f"{run(p)}{i}" for p, i in zip(trials["result"], trials[r.TRIAL_ID], strict=True))
 
 
 def _lost(results: Sequence[Results], arms: Sequence[str]) -> list[str]:

@@ -11,6 +11,11 @@ from analysis.tables import cell, heading
 from search import records as r
 
 OURS, NOTE, GREY = "#1f8ef1", "#e8590c", "#8d939e"
+CURVES = {
+    r.TRAIN_ACCURACY: ("training", "#8d939e"),
+    r.VAL_ACCURACY: ("validation", "#2f9e44"),
+    r.TEST_ACCURACY: ("test", "#1f8ef1"),
+}
 _LAYOUT = {
     "template": "none",
     "height": 440,
@@ -34,6 +39,35 @@ def pareto(candidates: pd.DataFrame, front: pd.DataFrame, reported: pd.DataFrame
     _points(figure, reported, r.TEST_ACCURACY, "note (test)", color=NOTE, size=12, symbol="star")
     figure.update_xaxes(type="log", title="parameters", dtick=1, exponentformat="power")
     figure.update_yaxes(title="accuracy", tickformat=".0%")
+    return figure
+
+
+def curves(rows: pd.DataFrame) -> go.Figure:
+    """One reported run, epoch by epoch: ours with its interval over seeds, and the printed points.
+
+    `rows` as `analysis.compare.curves` gives them, of one run.
+    """
+    figure = go.Figure(layout=_LAYOUT)
+    for quantity, one in rows.groupby("quantity", sort=False):
+        name, color = CURVES[quantity]
+        x, band = one[r.EPOCH], one.dropna(subset=["low"])
+        figure.add_scatter(
+            x=pd.concat([band[r.EPOCH], band[r.EPOCH][::-1]]),
+            y=pd.concat([band["high"], band["low"][::-1]]),
+            fill="toself",
+            fillcolor=color,
+            opacity=0.2,
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        label = f"ours, {name} (n = {one['n'].max()})"
+        figure.add_scatter(x=x, y=one["ours"], mode="lines", name=label, line={"color": color, "width": 2})
+        marker = {"color": color, "symbol": "circle-open", "size": 6}
+        figure.add_scatter(x=x, y=one["reported"], mode="markers", name=f"note, {name}", marker=marker)
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(title="accuracy", tickformat=".0%")
+    figure.update_traces(hovertemplate="epoch %{x}: %{y:.2%}")
     return figure
 
 

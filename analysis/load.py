@@ -103,6 +103,16 @@ def require_one_data_set(results: Sequence[Results]) -> None:
     require_one(results, "data set", lambda x: [f"{x.record.dataset} {x.record.dataset_fingerprint}"])
 
 
+def by_study(results: Sequence[Results]) -> dict[str, list[Results]]:
+    """The runs of each study, in the order given. Raises ResultsError where those of one differ in data."""
+    pooled: dict[str, list[Results]] = {}
+    for result in results:
+        pooled.setdefault(result.record.study, []).append(result)
+    for runs in pooled.values():
+        require_one_data_set(runs)
+    return pooled
+
+
 def _run_folder(path: Path) -> Path:
     if not path.is_dir():
         raise ResultsError(f"{path} is not a folder" if path.exists() else f"{path}: no such folder")

@@ -15,6 +15,10 @@ from analysis.load import Results, ResultsError
 from search import records as r
 
 GAP, SECONDS_PER_EPOCH = "gap", "seconds_per_epoch"
+# Of ensembles: in members.parquet the figures of the last of the first `members` alone, and in
+# epochs.parquet, of AdaBoost, which member trains and its own accuracy.
+OWN_VAL_ACCURACY, OWN_TEST_ACCURACY = "own_val_accuracy", "own_test_accuracy"
+ROUND, RUNNING_TRAIN_ACCURACY = "round", "running_train_accuracy"
 QUANTITIES = (
     *(r.TEST_ACCURACY, r.TRAIN_ACCURACY, r.VAL_ACCURACY, r.TEST_TOP5_ACCURACY, GAP),
     *(r.TRAIN_LOSS, r.VAL_LOSS, r.TEST_LOSS, SECONDS_PER_EPOCH, r.PARAMETERS),
@@ -40,13 +44,24 @@ def split_quantity(quantity: str) -> tuple[str, int | None]:
 
 
 def trials(results: Sequence[Results], arm: str) -> pd.DataFrame:
-    """The arm's finished trials, with the place of each's `Results` in `results` as column `result`."""
+    """The arm's finished trials, with the place of each's `Results` in `results` as column `result`.
+
+    Raises ResultsError where they ran under more than one protocol.
+    """
     name, _ = split_arm(arm)
-    rows = []
-    for place, result in enumerate(results):
-        finished = result.finished()
-        rows.append(finished[finished[r.ARM] == name].assign(result=place))
-    return pd.concat(rows, ignore_index=True)
+    finished = [result.finished().assign(result=place) for place, result in enumerate(results)]
+    rows = pd.concat([trials[trials[r.ARM] == name] for trials in finished], ignore_index=True)
+    if len(protocols := rows[r.PROTOCOL].unique()) > 1:
+        raise ResultsError(f"trials of arm {name} compare only under one protocol, got {', '.join(protocols)}")
+    return rows
+
+
+def names(trials: pd.DataFrame, results: Sequence[Results]) -> str:
+    """The numbers of `trials`, with their run where there are several: "0 3" or "one/0 two/3"."""
+    pairs = zip(trials["result"], trials[r.TRIAL_ID], strict=True)
+    if len(results) == 1:
+        return " ".join(str(trial) for _, trial in pairs)
+    return " ".join(f"{results[place].record.run}/{trial}" for place, trial in pairs)
 
 
 def values(results: Sequence[Results], arm: str, quantity: str) -> pd.Series:
@@ -87,6 +102,18 @@ def _prefix_value(result: Results, trial: pd.Series, name: str, epoch: int | Non
     at = trial[r.EPOCHS] if epoch is None else epoch
     rows = rows[(rows[r.TRIAL_ID] == trial[r.TRIAL_ID]) & (rows[r.EPOCH] == at) & (rows[r.MEMBERS] == size)]
     return float(rows[name].iloc[0]) if len(rows) else float("nan")
+
+
+def best_values(results: Sequence[Results], arm: str, column: str) -> pd.Series:
+    """One number a seed: the best of a trial's epochs, the highest accuracy or the lowest loss."""
+    rows = trials(results, arm)
+    best = []
+    for result, trial in zip(rows["result"], rows[r.TRIAL_ID], strict=True):
+        epochs = results[result].epochs
+        of_trial = epochs.loc[epochs[r.TRIAL_ID] == trial, column]
+        best.append(of_trial.min() if column.endswith("loss") else of_trial.max())
+    series = pd.Series(best, index=rows[r.SEED].astype("int64"), dtype="float64").dropna()
+    return series.groupby(level=0).mean()
 
 
 def right(results: Sequence[Results], arm: str) -> pd.DataFrame | None:

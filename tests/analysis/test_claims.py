@@ -211,7 +211,7 @@ def test_runs_of_a_study_are_pooled(two_runs):
     [
         ({"dataset": "digits"}, "cifar10 .*; digits "),
         ({"dataset_fingerprint": "sha256:bb"}, "sha256:aa .*sha256:bb"),
-        ({"trial_protocol": "search"}, "replay .*; search "),
+        ({"trial_protocol": "search"}, "one protocol, got replay, search"),
     ],
 )
 def test_what_differs_in_data_or_protocol_is_not_pooled(two_runs, changes, named):
@@ -234,6 +234,15 @@ def test_what_did_not_finish_is_said(made_up, claim, tmp_path):
     assert (row["verdict"], row["n"]) == ("undecided", 0)
     assert math.isnan(row["effect"])
     assert row["why"] == "no test_accuracy of b; b seed 0 diverged"
+
+
+def test_arms_under_different_protocols_are_not_compared(made_up, claim, tmp_path):
+    study = made_up(claims=[claim(arms=("a", "b"))])
+    for seed in (0, 1):
+        study.trial(arm="a", seed=seed, test=[0.5 + seed / 100], protocol="replay")
+        study.trial(arm="b", seed=seed, test=[0.4 - seed / 100], protocol="search")
+    (row,) = c.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert (row["verdict"], row["why"]) == ("undecided", "the arms ran under different protocols: replay, search")
 
 
 def test_arms_without_a_common_seed_are_not_paired(made_up, claim, tmp_path):

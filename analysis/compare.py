@@ -1,0 +1,238 @@
+"""Each replayed arm beside the run its note reports, figure by figure and epoch by epoch.
+
+Ours is the mean over seeds with its 95 % t interval. What a note calls its result is measured as the note
+measured it: the last epoch, or the best test epoch where it printed that. Losses are compared where the note's
+unit is known (bits are converted to nats). The times are of other machines: told, not judged.
+
+leaves_at       the first printed epoch at which our mean lies farther than --band from the printed figure
+selection_bias  what choosing by test data would have gained: the best epoch's test accuracy less that of the
+                epoch which validation accuracy chooses
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis import cli, figures, measure
+from analysis import statistics as s
+from analysis.load import Results, by_study
+from analysis.tables import Table, cell, heading
+from search import records as r
+
+BAND = 0.03
+CURVES = (r.TRAIN_ACCURACY, r.VAL_ACCURACY, r.TEST_ACCURACY)
+NATS = {"nats": 1.0, "bits": math.log(2)}
+MIN_TRAIN_LOSS = "min_train_loss"
+# Ours -> the field of a reported run.
+FIGURES = {
+    r.TEST_ACCURACY: "test_accuracy",
+    r.TEST_TOP5_ACCURACY: "top5_accuracy",
+    r.VAL_ACCURACY: "val_accuracy",
+    r.TRAIN_ACCURACY: "train_accuracy",
+    r.TRAIN_LOSS: "train_loss",
+    MIN_TRAIN_LOSS: "min_train_loss",
+    r.TEST_LOSS: "test_loss",
+    r.PARAMETERS: "parameters",
+    measure.SECONDS_PER_EPOCH: "seconds_per_epoch",
+}
+COLUMNS = [
+    *("study", r.ARM, "run", "section", "quantity", "ours", "low", "high", "n", "reported", "difference"),
+    *("epochs_compared", "leaves_at", "selection_bias", "trials"),
+]
+CURVE_COLUMNS = [
+    *("study", r.ARM, "run", "quantity", r.EPOCH, "ours", "low", "high", "n", "reported", "difference"),
+    "outside",
+]
+
+
+def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
+    """A row for each figure that a reported run prints and a finished trial of its arm measured.
+
+    Columns: `COLUMNS`; accuracies and `band` are fractions, losses nats. `difference` is ours less reported.
+    Raises ResultsError where runs of one study differ in data set or an arm's trials in protocol.
+    """
+    curve = curves(results, band)
+    rows = []
+    for study, pooled, run in _replayed(results):
+        trials = measure.trials(pooled, run.arm)
+        for quantity, field in FIGURES.items():
+            reported = getattr(run, field)
+            ours = _ours(pooled, run, quantity)
+            if quantity.endswith("loss") and reported is not None:
+                reported *= NATS.get(str(run.loss_unit), math.nan)
+            if reported is None or math.isnan(reported) or ours.empty:
+                continue
+            points = curve[(curve["run"] == run.run) & (curve["study"] == study) & (curve["quantity"] == quantity)]
+            outside = points[points["outside"]]
+            bias = _selection_bias(pooled, trials) if quantity == r.TEST_ACCURACY else math.nan
+            rows.append(
+                {
+                    "study": study,
+                    r.ARM: run.arm,
+                    "run": run.run,
+                    "section": f"{run.note} {run.section}",
+                    "quantity": quantity,
+                    **_mean(ours),
+                    "reported": reported,
+                    "difference": ours.mean() - reported,
+                    "epochs_compared": len(points),
+                    "leaves_at": outside[r.EPOCH].min() if len(outside) else None,
+                    "selection_bias": bias,
+                    "trials": measure.names(trials, pooled),
+                }
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def curves(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
+    """A row for each printed epoch that a finished trial of the run's arm measured; `CURVE_COLUMNS`."""
+    rows = []
+    for study, pooled, run in _replayed(results):
+        ours = pd.concat([_epochs(pooled[t["result"]], t, run) for _, t in measure.trials(pooled, run.arm).iterrows()])
+        for quantity in CURVES:
+            # Two trials of one seed are the same draw.
+            measured = ours.dropna(subset=[quantity]).groupby([r.EPOCH, r.SEED])[quantity].mean()
+            for printed in run.curve:
+                epoch, value = printed[r.EPOCH], printed.get(quantity)
+                if value is None or epoch not in measured.index.get_level_values(r.EPOCH):
+                    continue
+                at = measured.xs(epoch, level=r.EPOCH)
+                difference = at.mean() - value
+                rows.append(
+                    {"study": study, r.ARM: run.arm, "run": run.run, "quantity": quantity, r.EPOCH: epoch}
+                    | _mean(at)
+                    | {"reported": value, "difference": difference, "outside": abs(difference) > band}
+                )
+    return pd.DataFrame(rows, columns=CURVE_COLUMNS).astype({"outside": bool})
+
+
+def _replayed(results: Sequence[Results]) -> list[tuple[str, list[Results], r.Reported]]:
+    """Each reported run on the studied data set whose arm has a finished trial: study, its runs, the run."""
+    found = []
+    for study, pooled in by_study(results).items():
+        runs = {run.run: run for result in pooled for run in result.record.reported}
+        dataset = pooled[0].record.dataset
+        found += [
+            (study, pooled, run)
+            for run in runs.values()
+            if run.dataset == dataset and len(measure.trials(pooled, run.arm))
+        ]
+    return found
+
+
+def _ours(results: Sequence[Results], run: r.Reported, quantity: str) -> pd.Series:
+    if quantity == MIN_TRAIN_LOSS:
+        return measure.best_values(results, run.arm, r.TRAIN_LOSS)
+    if run.selection == "best" and quantity in (r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY, r.TEST_LOSS):
+        return measure.best_values(results, run.arm, quantity)
+    return measure.values(results, run.arm, quantity)
+
+
+def _mean(values: pd.Series) -> dict[str, float]:
+    interval = s.mean_interval(values)
+    bounded = math.isfinite(interval.low)
+    low, high = (interval.low, interval.high) if bounded else (math.nan, math.nan)
+    return {"ours": interval.effect, "low": low, "high": high, "n": interval.n}
+
+
+def _epochs(result: Results, trial: pd.Series, run: r.Reported) -> pd.DataFrame:
+    """One trial's accuracies by epoch, as the run's curve measured them.
+
+    A curve "of the last member" (AdaBoost, whose members train one after the other) counts the epochs of that
+    member's round, with the member's own running training accuracy and its own test accuracy.
+    """
+    rows = result.epochs[result.epochs[r.TRIAL_ID] == trial[r.TRIAL_ID]]
+    if "last member" in (run.train_accuracy_measured or "") and measure.ROUND in rows:
+        last = rows[rows[measure.ROUND] == rows[measure.ROUND].max()]
+        members = result.members[result.members[r.TRIAL_ID] == trial[r.TRIAL_ID]]
+        own = members[members[r.MEMBERS] == last[measure.ROUND].max()].set_index(r.EPOCH)
+        rows = last.assign(
+            **{
+                r.TRAIN_ACCURACY: last[measure.RUNNING_TRAIN_ACCURACY],
+                r.VAL_ACCURACY: last[r.EPOCH].map(own[measure.OWN_VAL_ACCURACY]),
+                r.TEST_ACCURACY: last[r.EPOCH].map(own[measure.OWN_TEST_ACCURACY]),
+                r.EPOCH: last[r.EPOCH] - last[r.EPOCH].min() + 1,
+            }
+        )
+    return rows[[r.EPOCH, *CURVES]].assign(**{r.SEED: trial[r.SEED]})
+
+
+def _selection_bias(results: Sequence[Results], trials: pd.DataFrame) -> float:
+    """Mean over trials; NaN without a validation accuracy or a test accuracy at every epoch."""
+    gains = []
+    for _, trial in trials.iterrows():
+        epochs = results[trial["result"]].epochs
+        test = epochs[epochs[r.TRIAL_ID] == trial[r.TRIAL_ID]].set_index(r.EPOCH)[r.TEST_ACCURACY]
+        if pd.notna(trial[r.BEST_VAL_EPOCH]) and test.notna().all():
+            gains.append(test.max() - test[trial[r.BEST_VAL_EPOCH]])
+    return float(pd.Series(gains, dtype="float64").mean())
+
+
+def _difference(value: float, quantity: str) -> str:
+    """Accuracies in points."""
+    if pd.isna(value):
+        return ""
+    return f"{100 * value:+.2f}" if quantity.endswith("accuracy") else f"{value:+,.4g}"
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    def row(one: dict[str, Any]) -> dict[str, str]:
+        quantity = one["quantity"]
+        leaves = ""
+        if one["epochs_compared"]:
+            at = one["leaves_at"]
+            leaves = f"not in {one['epochs_compared']} epochs" if pd.isna(at) else f"epoch {at:.0f}"
+        return {
+            "arm": one[r.ARM],
+            "note": one["section"],
+            "quantity": heading(quantity),
+            "ours": cell(one["ours"], quantity),
+            "95 %": " to ".join(filter(None, (cell(one[end], quantity) for end in ("low", "high")))),
+            "seeds": str(one["n"]),
+            "reported": cell(one["reported"], quantity),
+            "difference": _difference(one["difference"], quantity),
+            "leaves the curve": leaves,
+            "selection bias": _difference(one["selection_bias"], r.TEST_ACCURACY),
+        }
+
+    rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
+    return pd.DataFrame(rows, columns=None if rows else [], dtype=str)
+
+
+def answer(results: list[Results], args: argparse.Namespace) -> Table:
+    frame, curve = compare(results, args.band), curves(results, args.band)
+    title = f"Ours beside the notes' figures: {frame['run'].nunique()} runs of {', '.join(by_study(results))}"
+    if any(result.partial for result in results):
+        title += "; partial: the run has not ended"
+    notes = [
+        "Accuracies in percent, their differences in points, losses in nats, times in seconds and of other "
+        f"machines. A curve is left at the first epoch more than {100 * args.band:g} points away."
+    ]
+    if args.curves:
+        return Table(curve, title, notes)
+    return Table(frame, title, notes, [figures.curves(one) for _, one in curve.groupby("run", sort=False)], readable)
+
+
+def _band(text: str) -> float:
+    if not (value := float(text)) > 0:
+        raise ValueError
+    return value / 100
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = cli.parser("compare", __doc__)
+    options.add_argument(
+        "--band", type=_band, default=BAND, metavar="POINTS", help="how far is off the curve; default: 3 points"
+    )
+    options.add_argument("--curves", action="store_true", help="the table epoch by epoch")
+    return cli.table(options, answer, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
