@@ -45,21 +45,33 @@ class Recipe(Generic[S]):
         return channels_last(images.float() / 255)
 
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Nats per image [n] from logits [n, classes] and int64 labels [n]."""
-        return F.cross_entropy(logits, labels, reduction="none")
+        """Nats per image [n] from logits [n, classes] and int64 labels [n], under label smoothing.
+
+        The target is 1 - eps on the label and eps / (classes - 1) elsewhere (note C).
+        """
+        classes = logits.shape[1]
+        # PyTorch spreads its share over all classes, the label included.
+        smoothing = self.settings.label_smoothing * classes / (classes - 1)
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        settings = self.settings
+        if settings.optimizer == "adam":
+            return torch.optim.Adam(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         return torch.optim.SGD(
-            network.parameters(),
-            lr=self.settings.lr,
-            momentum=self.settings.momentum,
-            weight_decay=self.settings.weight_decay,
+            network.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
 
     def lr(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 1."""
-        decay = getattr(schedules, self.settings.decay)
-        return self.settings.lr * float(decay(epoch, self.settings.epochs))
+        warmup, epochs = self.settings.warmup_epochs, self.settings.epochs
+        if epoch <= warmup:
+            return self.settings.lr * schedules.warmup(epoch, warmup)
+        return self.settings.lr * self.decay(epoch - warmup, max(1, epochs - warmup))
+
+    def decay(self, epoch: int, epochs: int) -> float:
+        """The rate of an epoch after warm-up, as a multiple of `lr`; both are counted from its end."""
+        return float(getattr(schedules, self.settings.decay)(epoch, epochs))
 
     def update(
         self,

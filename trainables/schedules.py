@@ -8,13 +8,18 @@ EXPONENTIAL_FACTOR = 0.8
 EXPONENTIAL_PERIOD = 4
 
 
+def warmup(epoch: int, warmup_epochs: int) -> float:
+    """Up in equal steps: the first epoch after the last of `warmup_epochs` is the first at the whole rate."""
+    return epoch / (warmup_epochs + 1)
+
+
 def constant(epoch: int, epochs: int) -> float:
     return 1.0
 
 
-def exponential(epoch: int, epochs: int) -> float:
+def exponential(epoch: int, epochs: int, factor: float = EXPONENTIAL_FACTOR, period: int = EXPONENTIAL_PERIOD) -> float:
     """Note A's "mixture exponential" decay: a step of 0.8 every four epochs. `epoch` counts from 1."""
-    return EXPONENTIAL_FACTOR ** ((epoch - 1) // EXPONENTIAL_PERIOD)
+    return factor ** ((epoch - 1) // period)
 
 
 def cosine(epoch: int, epochs: int) -> float:

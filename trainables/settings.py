@@ -1,7 +1,7 @@
 """What a configuration must hold: every hyperparameter with its type, default and range.
 
-A family declares its hyperparameters as a frozen dataclass. Types are plain (`int`, `float`, `bool`, a
-`Literal` of choices, or any of these `| None`); ranges are given with `number`. A configuration, a
+A family declares its hyperparameters as a frozen dataclass. Types are plain (`int`, `float`, `bool`, `str`,
+a `Literal` of choices, or any of these `| None`); ranges are given with `number`. A configuration, a
 `--set name=value` and a search space are all checked against it, before anything starts.
 """
 
@@ -29,18 +29,26 @@ def number(default: float | None, *, low: float = -math.inf, high: float = math.
 class Settings:
     """Hyperparameters that every family has.
 
-    The last four say how a run is measured (its protocol): a search holds out a validation set and looks
-    at the test set once, at the last epoch; a replay measures as the reported run did.
+    `momentum` is SGD's: Adam has PyTorch's own betas. `label_smoothing` is the share of the target that goes,
+    in equal parts, to the wrong classes. The first `warmup_epochs` raise the rate linearly; then it decays.
+    The last five say how a run is measured (its protocol): a search holds out a validation set and looks
+    at the test set once, at the last epoch; a replay measures as the reported run did. `train_measure`:
+    training accuracy is the epoch's own ("running": dropout on, augmented, weights in motion) or the vote's
+    after the epoch, on the training images as they are ("after") or as the network was given them
+    ("augmented").
     """
 
     seed: int = number(0, low=0)
     epochs: int = number(20, low=1)
     batch_size: int = number(32, low=1)
     lr: float = number(0.03, above=0)
+    optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = number(0.0, low=0, high=1)
     weight_decay: float = number(0.0, low=0)
+    label_smoothing: float = number(0.0, low=0, high=0.5)
     members: int = number(1, low=1)
     decay: Literal["constant", "exponential", "cosine"] = "constant"
+    warmup_epochs: int = number(0, low=0)
     shuffle: bool = True
     vote: Literal["hard", "soft"] = "hard"
     bootstrap: bool = False
@@ -48,7 +56,7 @@ class Settings:
     test_images: int | None = number(None, low=1)
     validation: bool = True
     test_every_epoch: bool = False
-    train_measure: Literal["running", "after"] = "running"
+    train_measure: Literal["running", "after", "augmented"] = "running"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -118,7 +126,7 @@ def _wanted(hint: Any, metadata: Mapping[str, float]) -> str:
         elif alternative is type(None):
             words.append("None")
         else:
-            words.append({int: "a whole number", float: "a number", bool: "true or false"}[alternative])
+            words.append({int: "a whole number", float: "a number", bool: "true or false", str: "text"}[alternative])
     text = " or ".join(words)
     low, high, above = (metadata.get(key, default) for key, default in _LIMITS)
     if above != -math.inf:
