@@ -1,7 +1,8 @@
 """Augmentation in batch on the device, drawn per image.
 
-Images are float32 [n, c, h, w] in [0, 1] and stay of that size. torchvision's v2 transforms draw once per
-batch, so that every image of a batch gets the same crop; here each image has its own draw.
+Images are float32 [n, c, h, w] in [0, 1] unless told otherwise, and stay of that size but for `crop`.
+torchvision's v2 transforms draw once per batch, so that every image of a batch gets the same crop; here each
+image has its own draw.
 """
 
 from __future__ import annotations
@@ -47,6 +48,59 @@ def crop_and_resize(
     theta[:, 1, 1], theta[:, 1, 2] = height, top * (1 - height)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def crop(images: torch.Tensor, generator: torch.Generator, size: int, padding: int = 0) -> torch.Tensor:
+    """Cut a random window of size x size out of each image, zero-padded on every side first.
+
+    Images [n, c, h, w] of any type. torchvision's RandomCrop, image by image: every place of the window is
+    equally likely. Notes B and C pad 32-pixel images by 2 and 4 and cut 32 out, note E cuts 24 out of 32.
+    """
+    padded = F.pad(images, (padding,) * 4)
+    windows = padded.unfold(2, size, 1).unfold(3, size, 1)  # a view [n, c, tops, lefts, size, size]
+    top, left = (
+        torch.randint(places, (len(images),), generator=generator, device=generator.device)
+        for places in windows.shape[2:4]
+    )
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
+
+
+def center_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+    """The middle size x size of images [n, c, h, w]."""
+    top, left = ((side - size) // 2 for side in images.shape[2:])
+    return images[:, :, top : top + size, left : left + size]
+
+
+def cutout(images: torch.Tensor, generator: torch.Generator, size: int, probability: float = 0.5) -> torch.Tensor:
+    """Zero a size x size square of each image with the given probability (note C, data).
+
+    The square is clipped at the border: its first row and column are uniform in [-size // 2, side - size // 2).
+    Images [n, c, h, w] are normalised, so that zero is the training set's mean.
+    """
+    n, _, *sides = images.shape
+    device = generator.device
+    chosen = torch.rand(n, generator=generator, device=device) < probability
+    covered = []
+    for side in sides:
+        first = torch.randint(-(size // 2), side - size // 2, (n, 1), generator=generator, device=device)
+        pixels = torch.arange(side, device=device)
+        covered.append((pixels >= first) & (pixels < first + size))
+    rows, columns = covered
+    return images.masked_fill((chosen[:, None, None] & rows[:, :, None] & columns[:, None, :])[:, None], 0)
+
+
+def shift_brightness(images: torch.Tensor, generator: torch.Generator, delta: float) -> torch.Tensor:
+    """Add to each image a number uniform in +-delta (note E, experiment 2). Nothing is clipped."""
+    return images + _uniform((len(images), 1, 1, 1), -delta, delta, generator)
+
+
+def scale_contrast(images: torch.Tensor, generator: torch.Generator, strength: float) -> torch.Tensor:
+    """Scale each image about its channels' means by a factor uniform in 1 +- strength (note E, experiment 2).
+
+    Nothing is clipped.
+    """
+    factor = _uniform((len(images), 1, 1, 1), 1 - strength, 1 + strength, generator)
+    return torch.lerp(images.mean(dim=(2, 3), keepdim=True), images, factor)
 
 
 def color_jitter(images: torch.Tensor, generator: torch.Generator, strength: float = 0.5) -> torch.Tensor:

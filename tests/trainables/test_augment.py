@@ -1,14 +1,31 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from trainables.augment import color_jitter, crop_and_resize, flip, to_gray
+from trainables.augment import (
+    center_crop,
+    color_jitter,
+    crop,
+    crop_and_resize,
+    cutout,
+    flip,
+    scale_contrast,
+    shift_brightness,
+    to_gray,
+)
 
 SIZE = 32
 TRANSFORMS = [flip, crop_and_resize, color_jitter]
+ANY_RANGE = [
+    partial(crop, size=SIZE, padding=4),
+    partial(cutout, size=16, probability=1.0),
+    partial(shift_brightness, delta=0.2),
+    partial(scale_contrast, strength=0.8),
+]
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -26,7 +43,17 @@ def test_equal_images_of_one_batch_come_out_different(transform):
     assert len(different) == (2 if transform is flip else 16)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("transform", ANY_RANGE)
+def test_each_image_has_its_own_draw_and_the_input_stays(transform):
+    images = noise(1).repeat(16, 1, 1, 1)
+    before = images.clone()
+    out = transform(images, draws())
+    assert len({image.numpy().tobytes() for image in out}) > 12  # two of 81 windows may be the same
+    assert out.shape == images.shape
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS + ANY_RANGE)
 def test_a_generator_of_the_same_seed_gives_the_same_batch(transform):
     images = noise(16)
     assert torch.equal(transform(images, draws(3)), transform(images, draws(3)))
@@ -138,6 +165,11 @@ def test_boxes_follow_their_law():
     assert np.abs(correlations - np.eye(4)).max() < 0.08
 
 
+def test_a_box_at_the_rim_sees_no_darkness_beyond_it():
+    white = torch.ones(500, 1, SIZE, SIZE)
+    torch.testing.assert_close(crop_and_resize(white, draws()), white)
+
+
 def test_the_whole_image_as_the_box_changes_nothing():
     images = noise(8)
     out = crop_and_resize(images, draws(), scale=(1.0, 1.0), ratio=(1.0, 1.0))
@@ -189,3 +221,98 @@ def test_gray_is_the_luma_of_rgb():
 def test_gray_of_one_channel_is_itself():
     images = noise(2, channels=1)
     assert torch.equal(to_gray(images), images)
+
+
+# Crop and cutout.
+
+
+def places(out: torch.Tensor, size: int) -> set[tuple[int, int]]:
+    """Top left corners of the windows cut out of `numbered` images: pixel (i, j) holds 100 i + j + 1, padding 0."""
+    found = set()
+    for image in out[:, 0].long():
+        inside = image.nonzero()[0]
+        value = int(image[tuple(inside)]) - 1
+        top, left = value // 100 - int(inside[0]), value % 100 - int(inside[1])
+        rows, columns = torch.arange(top, top + size)[:, None], torch.arange(left, left + size)
+        within = (rows >= 0) & (rows < SIZE) & (columns >= 0) & (columns < SIZE)
+        assert torch.equal(image, torch.where(within, 100 * rows + columns + 1, 0))
+        found.add((top, left))
+    return found
+
+
+def numbered(n: int) -> torch.Tensor:
+    pixels = 100.0 * torch.arange(SIZE)[:, None] + torch.arange(SIZE) + 1
+    return pixels.repeat(n, 3, 1, 1)
+
+
+@pytest.mark.parametrize(("size", "padding"), [(24, 0), (32, 4), (32, 2)])
+def test_a_crop_is_a_window_of_the_padded_image_at_any_place(size, padding):
+    out = crop(numbered(2000), draws(), size, padding)
+    assert out.shape == (2000, 3, size, size)
+    starts = range(-padding, SIZE + padding - size + 1)
+    assert places(out, size) == {(top, left) for top in starts for left in starts}
+
+
+def test_every_channel_is_cropped_alike_and_bytes_stay_bytes():
+    images = (255 * noise(50)).to(torch.uint8)
+    images[:, 1:] = images[:, :1]
+    out = crop(images, draws(), 24)
+    assert out.dtype == torch.uint8
+    assert torch.equal(out[:, 0], out[:, 2])
+    assert torch.equal(out, crop(images, draws(), 24))
+
+
+def test_the_center_crop_is_torchvisions():
+    images = noise(2)
+    assert torch.equal(center_crop(images, 24), reference.center_crop(images, [24, 24]))
+
+
+def test_cutout_is_the_notes():
+    """Its square starts at -8 to 23 in either direction, and is as likely anywhere as not there at all."""
+    out = cutout(torch.ones(20_000, 3, SIZE, SIZE), draws(), 16, 0.5)
+    assert torch.equal(out[:, 0], out[:, 2])
+    holes = out[:, 0] == 0
+    hit = holes.flatten(1).any(1)
+    assert hit.float().mean().item() == pytest.approx(0.5, abs=0.015)  # 4 standard deviations
+    found = set()
+    for axis in (1, 2):
+        along = holes[hit].any(3 - axis)  # [n, side]
+        lengths = along.sum(1)
+        first, last = along.int().argmax(1), SIZE - 1 - along.flip(1).int().argmax(1)
+        assert torch.equal(last - first + 1, lengths)
+        starts = torch.where(first > 0, first, last - 15)
+        assert torch.equal(lengths, torch.minimum(last + 1, starts + 16) - starts.clamp(min=0))
+        counts = torch.bincount(starts + 8, minlength=SIZE)
+        assert len(counts) == SIZE
+        assert counts.float().mul(SIZE / len(first)).sub(1).abs().max() < 0.3  # 5 standard deviations
+        found.add(tuple(counts.tolist()))
+        # A rectangle: rows times columns.
+    assert torch.equal(holes[hit].sum((1, 2)), holes[hit].any(2).sum(1) * holes[hit].any(1).sum(1))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(("probability", "size", "share"), [(0.0, 16, 0.0), (1.0, 64, 1.0)])
+def test_cutout_with_certainty(probability, size, share):
+    out = cutout(torch.ones(64, 3, SIZE, SIZE), draws(), size, probability)
+    assert (out == 0).float().mean().item() == share
+
+
+# Brightness and contrast of note E.
+
+
+def test_brightness_adds_one_number_to_an_image():
+    images = noise(2000) - 0.5
+    added = shift_brightness(images, draws(), 0.25) - images
+    assert (added.flatten(1).amax(1) - added.flatten(1).amin(1)).max() < 1e-6
+    deciles = np.quantile(added[:, 0, 0, 0].numpy(), np.linspace(0, 1, 11))
+    assert deciles == pytest.approx(np.linspace(-0.25, 0.25, 11), abs=0.03)
+
+
+def test_contrast_scales_about_each_channels_mean():
+    images = noise(2000) - 0.5
+    out = scale_contrast(images, draws(), 0.8)
+    before, after = (x - x.mean((2, 3), keepdim=True) for x in (images, out))
+    factors = (after * before).sum((1, 2, 3)) / (before**2).sum((1, 2, 3))
+    torch.testing.assert_close(after, factors[:, None, None, None] * before, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(out.mean((2, 3)), images.mean((2, 3)), atol=1e-5, rtol=1e-4)
+    assert np.quantile(factors.numpy(), np.linspace(0, 1, 11)) == pytest.approx(np.linspace(0.2, 1.8, 11), abs=0.1)
