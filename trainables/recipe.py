@@ -5,6 +5,7 @@ A family is a `Recipe` subclass with its own `Settings`. The training loop knows
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -73,6 +74,10 @@ class Recipe(Generic[S]):
         """The rate of an epoch after warm-up, as a multiple of `lr`; both are counted from its end."""
         return float(getattr(schedules, self.settings.decay)(epoch, epochs))
 
+    def slowdown(self, val_accuracies: Sequence[float]) -> float:
+        """A further multiple of the rate, from a network's validation accuracies after its epochs so far."""
+        return 1.0
+
     def update(
         self,
         network: nn.Module,
@@ -85,11 +90,23 @@ class Recipe(Generic[S]):
 
         `weights` [n] multiply the images' losses; their mean over the training set is 1.
         """
+        result = self.backward(network, optimizer, inputs, labels, weights)
+        optimizer.step()
+        return result
+
+    def backward(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        inputs: torch.Tensor,
+        labels: torch.Tensor,
+        weights: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradients of one step, in place of the last one's; arguments and result are those of `update`."""
         logits = network(inputs)
         losses = self.losses(logits, labels)
         optimizer.zero_grad(set_to_none=True)
         (losses if weights is None else losses * weights).mean().backward()
-        optimizer.step()
         return losses.detach(), logits.detach()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 EXPONENTIAL_FACTOR = 0.8
 EXPONENTIAL_PERIOD = 4
+STEPS_PERCENT = (20, 50, 70, 85)
+STEPS_FACTOR = 0.2
 
 
 def warmup(epoch: int, warmup_epochs: int) -> float:
@@ -25,3 +28,33 @@ def exponential(epoch: int, epochs: int, factor: float = EXPONENTIAL_FACTOR, per
 def cosine(epoch: int, epochs: int) -> float:
     """Half a cosine from 1 in the first epoch towards 0 after the last (note A, 4.1 and 4.7)."""
     return (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+
+
+def steps(epoch: int, epochs: int) -> float:
+    """Note C: times 0.2 after 20, 50, 70 and 85 % of the epochs, as its code has it (its prose adds 75 %).
+
+    The note sets the rate at the end of an epoch, from the number of the one that ended: there each step comes
+    an epoch later.
+    """
+    return STEPS_FACTOR ** sum(100 * (epoch - 1) >= percent * epochs for percent in STEPS_PERCENT)
+
+
+def smooth_exponential(epoch: int, factor: float, period: float) -> float:
+    """Note E: times `factor` over every `period` epochs, without steps."""
+    return factor ** ((epoch - 1) / period)
+
+
+def plateau(accuracies: Sequence[float], patience: int, factor: float = 0.1) -> float:
+    """Note E's summary: times `factor` whenever validation accuracy stalls.
+
+    `accuracies` are those after each finished epoch. It has stalled when `patience` epochs in a row, counted
+    anew after each step, did not exceed the best before them: torch's ReduceLROnPlateau with patience - 1.
+    """
+    best, waited, multiple = -math.inf, 0, 1.0
+    for accuracy in accuracies:
+        waited = 0 if accuracy > best else waited + 1
+        best = max(best, accuracy)
+        if waited == patience:
+            multiple *= factor
+            waited = 0
+    return multiple
