@@ -29,6 +29,10 @@ class Recipe(Generic[S]):
         self.task = task
         self.device = task.data.device
 
+    @classmethod
+    def require(cls, settings: S) -> None:
+        """Raise ValueError, in one line, unless what the settings take from elsewhere (weights) is there."""
+
     def network(self) -> nn.Module:
         """A freshly initialised network (drawn from PyTorch's default generator), on the CPU."""
         raise NotImplementedError
@@ -44,6 +48,9 @@ class Recipe(Generic[S]):
     def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
         """A batch of uint8 images [n, c, h, w] as the network takes it in evaluation."""
         return channels_last(images.float() / 255)
+
+    def begin_epoch(self, network: nn.Module, epoch: int) -> None:
+        """What changes in the network with an epoch (from 1), e.g. which layers train; must not depend on the past."""
 
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Nats per image [n] from logits [n, classes] and int64 labels [n], under label smoothing.

@@ -1,0 +1,65 @@
+"""Note B's augmentation (question 7): flip, shifted crop, then a policy of torchvision's on some of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torchvision.transforms import AugMix, AutoAugment, AutoAugmentPolicy
+
+from trainables import augment
+from trainables.settings import Settings, number
+
+Policy = Callable[[torch.Tensor], torch.Tensor]
+
+_POLICIES: dict[str, Callable[[], Policy]] = {
+    "autoaugment": lambda: AutoAugment(AutoAugmentPolicy.CIFAR10),
+    "autoaugment-imagenet": lambda: AutoAugment(AutoAugmentPolicy.IMAGENET),
+    "augmix": AugMix,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationSettings(Settings):
+    """Off by default. `crop_padding` is how many zero pixels are added on each side before an image is cut out.
+
+    The note calls `AutoAugment()`, whose policy in torchvision is ImageNet's, on CIFAR-10, and cites the AugMix
+    paper for it: each of the three can be meant.
+    """
+
+    flip: bool = False
+    crop_padding: int = number(0, low=0, high=16)
+    policy: Literal["none", "autoaugment", "autoaugment-imagenet", "augmix"] = "none"
+    policy_probability: float = number(0.6, low=0, high=1)
+
+
+def augmented(images: torch.Tensor, settings: AugmentationSettings, generator: torch.Generator) -> torch.Tensor:
+    """uint8 images [n, 3, h, w] in the note's order: flip, crop, policy."""
+    if settings.flip:
+        images = augment.flip(images, generator)
+    if settings.crop_padding:
+        images = augment.crop(images, generator, images.shape[-1], settings.crop_padding)
+    if settings.policy != "none":
+        images = apply_policy(images, _POLICIES[settings.policy](), settings.policy_probability, generator)
+    return images
+
+
+def apply_policy(
+    images: torch.Tensor, policy: Policy, probability: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Each of the uint8 images [n, 3, h, w] with the given probability as `policy` changes it.
+
+    torchvision's policies draw once a call, from PyTorch's default generator. So they are called image by image,
+    on the CPU, at about 0.3 (AutoAugment) or 1 ms (AugMix) an image and core, with that generator seeded by `generator`
+    inside and as it was again outside.
+    """
+    chosen = torch.rand(len(images), generator=generator, device=generator.device) < probability
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    changed = images.cpu().clone(memory_format=torch.contiguous_format)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for position in chosen.nonzero().flatten().tolist():
+            changed[position] = policy(changed[position])
+    return changed.to(images.device)
