@@ -7,13 +7,13 @@ and batch order only; `bootstrap` is the textbook's variant, with an out-of-bag 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from trainables.ensembles import accuracy, most_votes, scores
 from trainables.loop import Member
+from trainables.measure import Split, labels_of, mean, measure, member_logits
 from trainables.recipe import Recipe
 from trainables.settings import Settings
 from trainables.task import Task
@@ -38,7 +38,7 @@ class Bagging:
         """Images a full trial trains on and images it evaluates, each counted once a member."""
         evaluated = settings.epochs * len(task.validation)
         evaluated += len(task.test) * (settings.epochs if settings.test_every_epoch else 1)
-        evaluated += settings.epochs * len(task.train) if settings.train_measure == "after" else 0
+        evaluated += settings.epochs * len(task.train) if settings.train_measure != "running" else 0
         return settings.members * settings.epochs * len(task.train), settings.members * evaluated
 
     @property
@@ -50,13 +50,8 @@ class Bagging:
         return sum(member.parameters for member in self.members)
 
     def run_epoch(self) -> dict[str, Any]:
-        """Train and measure the next epoch; returns metrics under the names of search.records.
-
-        Lists `prefix_*` hold one value for the first 1..n members, `each_*` one for each member. The
-        last epoch also returns `predicted` [images] and `member_predicted` [n, images], int16 arrays.
-        Raises Diverged.
-        """
-        settings, task = self.settings, self.recipe.task
+        """See trainables.strategy. Raises Diverged."""
+        settings = self.settings
         epoch = self.epoch + 1
         start = time.perf_counter()
         outcomes = [member.train_epoch(epoch) for member in self.members]
@@ -65,17 +60,15 @@ class Bagging:
             "epoch": epoch,
             "total_epochs": self.total_epochs,
             "lr": outcomes[0].lr,
-            "train_loss": _mean([outcome.loss for outcome in outcomes]),
-            "train_accuracy": _mean([outcome.accuracy for outcome in outcomes]),
+            "train_loss": mean([outcome.loss for outcome in outcomes]),
+            "train_accuracy": mean([outcome.accuracy for outcome in outcomes]),
             "train_seconds": train_seconds,
             "images_per_second": sum(outcome.images for outcome in outcomes) / train_seconds,
             "parameters": self.parameters,
             "prefix_parameters": torch.tensor([m.parameters for m in self.members]).cumsum(0).tolist(),
         }
-        if settings.train_measure == "after":
-            metrics["train_accuracy"] = self._scores(task.data.train_images, task.data.train_labels, task.train)[
-                "accuracy"
-            ]
+        if settings.train_measure != "running":
+            metrics["train_accuracy"] = self._scores("train")["accuracy"]
         metrics |= measure(self._scores, self.recipe, last=epoch == self.total_epochs)
         if settings.bootstrap:
             metrics["oob_accuracy"] = self.out_of_bag_accuracy()
@@ -83,9 +76,11 @@ class Bagging:
         self.epoch = epoch
         return metrics
 
-    def _scores(self, images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> dict[str, Any]:
-        probabilities = torch.stack([member.probabilities(images, indices) for member in self.members])
-        return scores(probabilities, labels[indices], self.settings.vote)
+    def _scores(self, split: Split) -> dict[str, Any]:
+        probabilities = torch.stack(
+            [member_logits(member, split, self.epoch + 1).softmax(1) for member in self.members]
+        )
+        return scores(probabilities, labels_of(self.recipe.task, split), self.settings.vote)
 
     def out_of_bag_accuracy(self) -> float:
         """Hard vote on each training image by the members that did not train on it; the rest is left out."""
@@ -105,43 +100,3 @@ class Bagging:
         for member, saved in zip(self.members, state["members"], strict=True):
             member.load_state_dict(saved)
         self.epoch = int(state["epoch"])
-
-
-Scorer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], dict[str, Any]]
-
-
-def measure(score: Scorer, recipe: Recipe[Any], *, last: bool) -> dict[str, Any]:
-    """Validation metrics of an epoch, and test metrics where the protocol measures them.
-
-    `score(images, labels, indices)` gives `trainables.ensembles.scores` on those images.
-    """
-    task, settings = recipe.task, recipe.settings
-    metrics: dict[str, Any] = {}
-    if len(task.validation):
-        result = score(task.data.train_images, task.data.train_labels, task.validation)
-        metrics |= {
-            "val_loss": result["loss"],
-            "val_accuracy": result["accuracy"],
-            "member_val_accuracy": _mean(result["member_accuracies"]),
-            "each_val_accuracy": result["member_accuracies"],
-            "prefix_val_accuracy": result["prefix_accuracies"],
-        }
-    if last or settings.test_every_epoch:
-        result = score(task.data.test_images, task.data.test_labels, task.test)
-        metrics |= {
-            "test_loss": result["loss"],
-            "test_accuracy": result["accuracy"],
-            "test_top5_accuracy": result["top5_accuracy"],
-            "member_test_accuracy": _mean(result["member_accuracies"]),
-            "each_test_accuracy": result["member_accuracies"],
-            "prefix_test_accuracy": result["prefix_accuracies"],
-        }
-        if last:
-            for name in ("predicted", "member_predicted"):
-                metrics[name] = result[name].to(torch.int16).cpu().numpy()
-            metrics["test_indices"] = task.test.to(torch.int32).cpu().numpy()
-    return metrics
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

@@ -17,6 +17,7 @@ from trainables.bagging import Bagging
 from trainables.data import ImageData
 from trainables.loop import Diverged
 from trainables.recipe import Recipe
+from trainables.strategy import Strategy, Training
 from trainables.task import DeviceData, Task
 
 TRIAL = "trial"  # a configuration's trial number
@@ -33,7 +34,7 @@ class ImageTrainable(tune.Trainable):
     """
 
     recipe: ClassVar[type[Recipe[Any]]]
-    strategy: ClassVar[type[Bagging]] = Bagging
+    strategy: ClassVar[Strategy] = Bagging
 
     def setup(self, config: dict[str, Any], data: ImageData) -> None:
         # Ray gives each worker as many OpenMP threads as the trial has CPUs.
@@ -47,7 +48,7 @@ class ImageTrainable(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.training: Bagging | None = None
+        self.training: Training | None = None
         gc.collect()
         if self.data.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -92,7 +93,7 @@ class ImageTrainable(tune.Trainable):
         self.training.load_state_dict(torch.load(path, map_location=self.data.device, weights_only=True))
 
 
-def build(trainable: type[ImageTrainable], config: dict[str, Any], data: DeviceData) -> Bagging:
+def build(trainable: type[ImageTrainable], config: dict[str, Any], data: DeviceData) -> Training:
     """The training that a configuration describes, without Ray. Raises SettingError."""
     hyperparameters = {name: value for name, value in config.items() if name not in (TRIAL, RESTORE)}
     settings = trainable.recipe.settings_type.from_config(hyperparameters)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -44,7 +46,48 @@ def scores(probabilities: torch.Tensor, labels: torch.Tensor, vote: str) -> dict
     """
     alone = probabilities.argmax(-1)
     together = hard_votes(alone, probabilities.shape[-1]) if vote == "hard" else soft_votes(probabilities)
-    mean = probabilities.mean(0)
+    return _summary(alone, together, probabilities.mean(0), labels)
+
+
+def weighted_scores(
+    logits: torch.Tensor, labels: torch.Tensor, vote: str, shares: Sequence[Sequence[float]]
+) -> dict[str, object]:
+    """`scores` of a vote in which members weigh differently, and in which each weighs depends on how many vote.
+
+    logits: [n, images, classes]; shares[k]: of the first k+1 members, with sum 1; vote: of what the weighted
+    mean is taken, "logits", "probabilities" or "hard" (labels, one-hot; loss and top5_accuracy are then those
+    of the weighted mean probabilities). Ties go to the smallest label.
+    """
+    probabilities = logits.softmax(-1)
+    alone = logits.argmax(-1)
+    if vote == "hard":
+        # Equal votes must stay equal: float64 sums of shares are compared.
+        voted = torch.nn.functional.one_hot(alone, logits.shape[-1]).double()
+    else:
+        voted = probabilities if vote == "probabilities" else logits
+    together = torch.stack([_first_of_largest(_weighted_sum(voted, members)) for members in shares])
+    if vote == "logits":
+        mean = _weighted_sum(logits, shares[-1]).softmax(-1)
+    else:
+        mean = _weighted_sum(probabilities, shares[-1])
+    return _summary(alone, together, mean, labels)
+
+
+def _weighted_sum(values: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+    # One after the other: the first k members' sum is the same however many follow.
+    total = values[0] * weights[0]
+    for value, weight in zip(values[1:], weights[1:], strict=False):
+        total += value * weight
+    return total
+
+
+def _first_of_largest(values: torch.Tensor) -> torch.Tensor:
+    return most_votes((values == values.amax(-1, keepdim=True)).long())
+
+
+def _summary(
+    alone: torch.Tensor, together: torch.Tensor, mean: torch.Tensor, labels: torch.Tensor
+) -> dict[str, object]:
     return {
         "accuracy": accuracy(together[-1], labels).item(),
         "top5_accuracy": top_k_accuracy(mean, labels, 5),

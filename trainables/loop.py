@@ -60,13 +60,21 @@ class Member:
         draw = torch.randperm(len(self.images), generator=generator(self.seed, self.index, "order", epoch))
         return draw.to(self.images.device)
 
-    def train_epoch(self, epoch: int, weights: torch.Tensor | None = None, steps: int | None = None) -> EpochOutcome:
+    def train_epoch(
+        self,
+        epoch: int,
+        weights: torch.Tensor | None = None,
+        steps: int | None = None,
+        order: torch.Tensor | None = None,
+    ) -> EpochOutcome:
         """Train one epoch (from 1), or its first `steps` batches; a last batch of one image is left out.
 
-        `weights` [n] are per position of the member's images, with mean 1. Raises Diverged if a loss was
-        not finite.
+        `weights` [n] are per position of the member's images, with mean 1. `order` [n], positions into the
+        member's images, stands in for `self.order(epoch)`. Raises Diverged if a loss was not finite.
         """
+        order = self.order(epoch) if order is None else order
         recipe, settings = self.recipe, self.recipe.settings
+        recipe.begin_epoch(self.network, epoch)
         lr = recipe.lr(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -77,7 +85,7 @@ class Member:
         seen = 0
         self.network.train()
         with seeded(self.seed, self.index, "dropout", epoch, recipe.device):
-            for positions in _batches(self.order(epoch), settings.batch_size)[:steps]:
+            for positions in _batches(order, settings.batch_size)[:steps]:
                 batch = self.images[positions]
                 inputs = recipe.train_inputs(pool[batch], augmentation)
                 losses, logits = recipe.update(
@@ -102,13 +110,21 @@ class Member:
         return self.logits(images, indices).softmax(1)
 
     @torch.no_grad()
-    def logits(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    def logits(
+        self, images: torch.Tensor, indices: torch.Tensor, augmentation: torch.Generator | None = None
+    ) -> torch.Tensor:
         """Outputs [len(indices), classes] on images[indices], in evaluation mode, float32.
 
-        Raises Diverged if one is not finite.
+        With `augmentation` the images are prepared as for training. Raises Diverged if an output is not finite.
         """
+
+        def inputs(batch: torch.Tensor) -> torch.Tensor:
+            if augmentation is None:
+                return self.recipe.test_inputs(batch)
+            return self.recipe.train_inputs(batch, augmentation)
+
         self.network.eval()
-        outputs = [self.network(self.recipe.test_inputs(images[batch])) for batch in indices.split(EVALUATION_BATCH)]
+        outputs = [self.network(inputs(images[batch])) for batch in indices.split(EVALUATION_BATCH)]
         logits = torch.cat(outputs).float()
         # An epoch's last update can overflow the weights after every training loss was finite.
         if not logits.isfinite().all():

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["weights", "dropout", "order", "augmentation", "bootstrap", "cache"]
+Purpose = Literal["weights", "dropout", "order", "augmentation", "bootstrap", "cache", "evaluation"]
 _PURPOSES: dict[Purpose, int] = {
     "weights": 0,
     "dropout": 1,
@@ -22,6 +22,7 @@ _PURPOSES: dict[Purpose, int] = {
     "augmentation": 3,
     "bootstrap": 4,
     "cache": 5,
+    "evaluation": 6,
 }
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables import augment
+from trainables import augment, schedules
 from trainables.recipe import Recipe, channels_last
 from trainables.seeds import generator
-from trainables.settings import Settings, number
+from trainables.settings import SettingError, Settings, number
 from trainables.task import Task
 
 INPUT_SIZE = 224
@@ -78,6 +78,7 @@ class AlexNet(nn.Sequential):
 class AlexNetSettings(Settings):
     """Hyperparameters of note A. Defaults are its most frequent choices (section 4).
 
+    Exponential decay multiplies the rate by `step_factor` every `step_epochs` epochs.
     `crop_scale` (smallest share of the area that a random crop keeps) and `jitter` (largest change of
     brightness, contrast and saturation) are not printed: the defaults are inferred from torchvision's.
     """
@@ -92,12 +93,57 @@ class AlexNetSettings(Settings):
     crop_scale: float = number(0.08, low=0.01, high=1)
     jitter: float = number(0.5, low=0, high=1)
     decay: Literal["constant", "exponential", "cosine"] = "exponential"
+    step_factor: float = number(schedules.EXPONENTIAL_FACTOR, above=0, high=1)
+    step_epochs: int = number(schedules.EXPONENTIAL_PERIOD, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoostedAlexNetSettings(AlexNetSettings):
+    """AdaBoost's own: `members` counts its rounds, `epochs` those of one round.
+
+    boosting   "note" or "samme", see trainables.adaboost
+    weighting  how the images' weights enter: each loss times its image's, or each epoch drawn by them
+    vote       what the alphas weigh: "logits" and "probabilities" are the note's "before softmax" and "after
+               softmax"; "hard", each member's label, is SAMME as published
+    """
+
+    vote: Literal["hard", "logits", "probabilities"] = "probabilities"  # type: ignore[assignment]
+    boosting: Literal["note", "samme"] = "note"
+    weighting: Literal["loss", "sampling"] = "loss"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bootstrap and self.weighs_images:
+            raise SettingError("bootstrap must be false with AdaBoost, which weighs the images itself, got True")
+
+    @property
+    def weighs_images(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlexNetEnsembleSettings(BoostedAlexNetSettings):
+    """Bagging or AdaBoost. A vote over probabilities is called "soft" in Bagging, "probabilities" in AdaBoost."""
+
+    strategy: Literal["bagging", "adaboost"] = "bagging"
+    vote: Literal["hard", "soft", "logits", "probabilities"] = "hard"  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        votes = ("hard", "soft") if self.strategy == "bagging" else ("hard", "logits", "probabilities")
+        if self.vote not in votes:
+            choices = ", ".join(map(repr, votes))
+            raise SettingError(f"vote must be one of {choices} where strategy is {self.strategy!r}, got {self.vote!r}")
+
+    @property
+    def weighs_images(self) -> bool:
+        return self.strategy == "adaboost"
 
 
 class AlexNetRecipe(Recipe[AlexNetSettings]):
     """Note A's preprocessing: augment, gray or RGB, normalise; the network itself resizes to 224x224."""
 
-    settings_type = AlexNetSettings
+    settings_type: ClassVar[type[Settings]] = AlexNetSettings
 
     def __init__(self, settings: AlexNetSettings, task: Task) -> None:
         super().__init__(settings, task)
@@ -117,6 +163,12 @@ class AlexNetRecipe(Recipe[AlexNetSettings]):
             batch_norm=settings.batch_norm,
             channels=1 if settings.gray else 3,
         )
+
+    def decay(self, epoch: int, epochs: int) -> float:
+        settings = self.settings
+        if settings.decay == "exponential":
+            return schedules.exponential(epoch, epochs, settings.step_factor, settings.step_epochs)
+        return super().decay(epoch, epochs)
 
     def training_images(self) -> torch.Tensor:
         if self.settings.augmentation != "cached":

@@ -1,0 +1,180 @@
+"""AdaBoost: members train one after the other, each on the images its predecessors got wrong (note A, section 3).
+
+A round is one member's `epochs`. A trial runs `members` rounds, an epoch a step: two trials of a study have
+done the same work by the same step, and the first k rounds are the k-member ensemble.
+
+Which predictions count. The note's alpha is that of the training accuracy its logs print: the running one of
+the round's last epoch. Its weights are not: those printed in 4.4 (images with 5, 0, 0, 3, 5 and 0 wrong rounds
+of six) sum to 1 over the running predictions, 54 % right, only if members err nearly independently; but then
+three such images in six would not have been right in all rounds. Predictions of the finished member, in
+evaluation mode on its training images, fit both. These decide here who was wrong, and SAMME's error with it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+
+from trainables.adaboost import alpha, reweighted, shares
+from trainables.ensembles import weighted_scores
+from trainables.loop import EpochOutcome, Member
+from trainables.measure import Split, labels_of, measure, member_logits
+from trainables.recipe import Recipe
+from trainables.seeds import generator
+from trainables.settings import Settings
+from trainables.task import Task
+
+
+class Boosting:
+    """One trial of AdaBoost, as the settings `boosting`, `weighting` and `vote` choose it.
+
+    While a round is under way its member votes with a provisional alpha, that of its running training
+    accuracy. A round ends the trial, as SAMME has it, if its member makes no error (then it decides alone) or
+    is no better than chance (then it is left out, unless it is the first).
+    """
+
+    def __init__(self, recipe: Recipe[Any]) -> None:
+        self.recipe = recipe
+        self.settings = recipe.settings
+        self.members = [Member(recipe, 0)]
+        self.alphas: list[float] = []  # of the finished rounds
+        images = len(recipe.task.train)
+        self.weights = torch.full((images,), 1 / images, dtype=torch.float64)
+        self.epoch = 0
+        self.total_epochs = self.trial_epochs(self.settings)
+        self._finished: dict[Split, list[torch.Tensor]] = {"train": [], "validation": [], "test": []}
+
+    @staticmethod
+    def trial_epochs(settings: Settings) -> int:
+        """Steps of a full trial."""
+        return settings.members * settings.epochs
+
+    @staticmethod
+    def work(settings: Settings, task: Task) -> tuple[int, int]:
+        """Images a full trial trains on and images it evaluates, each counted once a member."""
+        epochs = Boosting.trial_epochs(settings)
+        evaluated = epochs * len(task.validation)
+        evaluated += len(task.test) * (epochs if settings.test_every_epoch else settings.members)
+        evaluated += len(task.train) * settings.members * (1 if settings.train_measure == "running" else 2)
+        return epochs * len(task.train), evaluated
+
+    @property
+    def parameters(self) -> int:
+        return self._prefix_parameters()[-1]
+
+    def run_epoch(self) -> dict[str, Any]:
+        """See trainables.strategy; also `round` (from 1) and `each_alpha`. Raises Diverged.
+
+        Training figures are those of the round's member. The last epoch's `train_accuracy` is the vote's where
+        `train_measure` asks for one; `running_train_accuracy` stays the member's own.
+        """
+        settings = self.settings
+        epoch = self.epoch + 1
+        finished, round_epoch = divmod(self.epoch, settings.epochs)
+        if finished == len(self.members):
+            self.members.append(Member(self.recipe, finished))
+        start = time.perf_counter()
+        outcome = self._train(self.members[-1], round_epoch + 1)
+        train_seconds = time.perf_counter() - start
+        if round_epoch + 1 == settings.epochs:
+            self._end_round(outcome, epoch)
+        last = epoch == self.total_epochs
+        alphas = list(self.alphas)
+        if len(alphas) < len(self.members):
+            alphas.append(alpha(settings.boosting, 1 - outcome.accuracy, self.recipe.task.data.classes))
+        votes = [shares(alphas[:size]) for size in range(1, len(alphas) + 1)]
+
+        def score(split: Split) -> dict[str, Any]:
+            logits = self._logits(split, epoch)
+            return weighted_scores(logits, labels_of(self.recipe.task, split), settings.vote, votes)
+
+        metrics: dict[str, Any] = {
+            "epoch": epoch,
+            "total_epochs": self.total_epochs,
+            "round": finished + 1,
+            "lr": outcome.lr,
+            "train_loss": outcome.loss,
+            "train_accuracy": outcome.accuracy,
+            "running_train_accuracy": outcome.accuracy,
+            "train_seconds": train_seconds,
+            "images_per_second": outcome.images / train_seconds,
+            "parameters": self.parameters,
+            "prefix_parameters": self._prefix_parameters(),
+            "each_alpha": [1.0 if math.isinf(value) else value for value in alphas],
+        }
+        if last and settings.train_measure != "running":
+            metrics["train_accuracy"] = score("train")["accuracy"]
+        metrics |= measure(score, self.recipe, last=last)
+        metrics["seconds"] = time.perf_counter() - start
+        # Only now: an epoch whose evaluation diverged has not finished.
+        self.epoch = epoch
+        return metrics
+
+    def _train(self, member: Member, round_epoch: int) -> EpochOutcome:
+        images, device = len(self.weights), self.recipe.device
+        if self.settings.weighting == "loss":
+            weights = (self.weights * images).to(device=device, dtype=torch.float32)
+            return member.train_epoch(round_epoch, weights=weights)
+        draws = generator(self.settings.seed, member.index, "order", round_epoch)
+        order = torch.multinomial(self.weights, images, replacement=True, generator=draws)
+        if not self.settings.shuffle:
+            order = order.sort().values
+        return member.train_epoch(round_epoch, order=order.to(device))
+
+    def _end_round(self, outcome: EpochOutcome, epoch: int) -> None:
+        """Weigh the round's member and, for the next round, the training images."""
+        recipe, variant = self.recipe, self.settings.boosting
+        member = self.members[-1]
+        predicted = member.logits(recipe.training_images(), recipe.task.train).argmax(1)
+        wrong = (predicted != labels_of(recipe.task, "train")).cpu()
+        error = 1 - outcome.accuracy if variant == "note" else self.weights[wrong].sum().item()
+        weight = alpha(variant, error, recipe.task.data.classes)
+        if weight == 0 and self.alphas:
+            self.members.pop()
+        else:
+            self.alphas.append(weight)
+        if weight in (0, math.inf):
+            self.total_epochs = epoch
+        else:
+            self.weights = reweighted(variant, self.weights, wrong, weight)
+        # A finished network needs neither: a checkpoint would carry them along.
+        member.optimizer.zero_grad(set_to_none=True)
+        member.optimizer.state.clear()
+
+    def _logits(self, split: Split, epoch: int) -> torch.Tensor:
+        """Outputs [members, images, classes]; those of finished members are computed once."""
+        if split == "train" and self.settings.train_measure == "augmented":
+            return torch.stack([member_logits(member, split, epoch) for member in self.members])
+        kept = self._finished[split]
+        for member in self.members[len(kept) : len(self.alphas)]:
+            kept.append(member_logits(member, split, epoch))
+        return torch.stack([*kept, *(member_logits(m, split, epoch) for m in self.members[len(self.alphas) :])])
+
+    def _prefix_parameters(self) -> list[int]:
+        """Of the first 1..n members: all of them, but for one that decides alone."""
+        counts: list[int] = torch.tensor([member.parameters for member in self.members]).cumsum(0).tolist()
+        if math.inf in self.alphas:
+            counts[-1] = self.members[-1].parameters
+        return counts
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "total_epochs": self.total_epochs,
+            "alphas": list(self.alphas),
+            "weights": self.weights,
+            "members": [member.state_dict() for member in self.members],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.members = [Member(self.recipe, index) for index in range(len(state["members"]))]
+        for member, saved in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(saved)
+        self.alphas = list(state["alphas"])
+        self.weights = state["weights"].cpu()
+        self.epoch, self.total_epochs = int(state["epoch"]), int(state["total_epochs"])
+        for kept in self._finished.values():
+            kept.clear()
