@@ -21,6 +21,7 @@ _PREFIX_LISTS = {
     "each_val_accuracy": "own_val_accuracy",
     "each_test_accuracy": "own_test_accuracy",
     "prefix_parameters": r.PARAMETERS,
+    "each_alpha": "alpha",  # AdaBoost: each member's weight in the vote
 }
 _FLOATS = (
     r.SECONDS,
@@ -31,6 +32,7 @@ _FLOATS = (
     r.MEMBER_VAL_ACCURACY,
     r.OOB_ACCURACY,
     r.TEST_LOSS,
+    r.TEST_KL_LOSS,
     r.TEST_ACCURACY,
     r.TEST_TOP5_ACCURACY,
     r.MEMBER_TEST_ACCURACY,
@@ -70,6 +72,7 @@ _MEMBER_TYPES = {
     r.TEST_ACCURACY: pa.float64(),
     "own_val_accuracy": pa.float64(),
     "own_test_accuracy": pa.float64(),
+    "alpha": pa.float64(),
     r.PARAMETERS: pa.int64(),
 }
 _PREDICTION_TYPES = {

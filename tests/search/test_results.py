@@ -62,6 +62,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "test_accuracy": FLOAT,
         "own_val_accuracy": FLOAT,
         "own_test_accuracy": FLOAT,
+        "alpha": FLOAT,
         "parameters": INT,
     },
     "predictions": {
