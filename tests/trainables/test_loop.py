@@ -120,6 +120,18 @@ def test_dropout_differs_from_epoch_to_epoch_and_repeats_with_the_seed(recipe):
     assert loss(0.0, 1) == loss(0.0, 2)
 
 
+def test_augmentation_differs_by_member_and_epoch_and_repeats_with_the_seed(recipe):
+    def inputs(index: int, epoch: int) -> bytes:
+        member = Member(recipe(augmentation="real-time", shuffle=False), index)
+        seen = []
+        member.network.register_forward_pre_hook(lambda _, images: seen.append(images[0].numpy().tobytes()))
+        member.train_epoch(epoch)
+        return b"".join(seen)
+
+    assert inputs(0, 1) == inputs(0, 1)
+    assert len({inputs(0, 1), inputs(0, 2), inputs(1, 1)}) == 3
+
+
 def test_a_loss_that_is_not_finite_names_epoch_and_member(recipe):
     member = Member(recipe(lr=1e30), 1)
     with pytest.raises(Diverged, match=r"^training loss is nan in epoch 2 of member 2$"):

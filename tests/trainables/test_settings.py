@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -61,6 +62,18 @@ def test_an_ill_typed_or_out_of_range_value_is_told_in_one_line(name, value, mes
     with pytest.raises(SettingError) as error:
         AlexNetSettings.from_config({name: value})
     assert str(error.value) == message
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SettingsOfChoices(Settings):
+    width: Literal[1, 2] = 1
+
+
+def test_a_choice_of_numbers_is_not_one_of_truths():
+    assert SettingsOfChoices.parse("width", "2") == 2
+    for value in (True, 1.0, 3):
+        with pytest.raises(SettingError, match=rf"^width must be one of 1, 2, got {value}$"):
+            SettingsOfChoices.from_config({"width": value})
 
 
 def test_limits_belong_to_the_range():
