@@ -73,6 +73,9 @@ class Bagging:
         if settings.bootstrap:
             metrics["oob_accuracy"] = self.out_of_bag_accuracy()
         metrics["seconds"] = time.perf_counter() - start
+        if "each_val_accuracy" in metrics:
+            for member, value in zip(self.members, metrics["each_val_accuracy"], strict=True):
+                member.val_accuracies.append(value)
         self.epoch = epoch
         return metrics
 

@@ -40,6 +40,7 @@ class Member:
         self.network = network.to(recipe.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = recipe.optimizer(self.network)
         self.images = self._sample()
+        self.val_accuracies: list[float] = []  # after each epoch, as far as they were measured
 
     @property
     def parameters(self) -> int:
@@ -75,7 +76,7 @@ class Member:
         order = self.order(epoch) if order is None else order
         recipe, settings = self.recipe, self.recipe.settings
         recipe.begin_epoch(self.network, epoch)
-        lr = recipe.lr(epoch)
+        lr = recipe.lr(epoch) * recipe.slowdown(self.val_accuracies)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         pool, labels = recipe.training_images(), recipe.task.data.train_labels
@@ -132,11 +133,16 @@ class Member:
         return logits
 
     def state_dict(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "val_accuracies": list(self.val_accuracies),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.val_accuracies = list(state["val_accuracies"])
 
 
 def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:

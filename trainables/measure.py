@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from trainables.ensembles import smoothed_divergence
 from trainables.loop import Member
 from trainables.recipe import Recipe
 from trainables.seeds import generator
@@ -69,6 +70,9 @@ def measure(score: Scorer, recipe: Recipe[Any], *, last: bool) -> dict[str, Any]
             "each_test_accuracy": result["member_accuracies"],
             "prefix_test_accuracy": result["prefix_accuracies"],
         }
+        if settings.label_smoothing:
+            divergence = smoothed_divergence(result["probabilities"], labels_of(task, "test"), settings.label_smoothing)
+            metrics["test_kl_loss"] = divergence
         if last:
             for name in ("predicted", "member_predicted"):
                 metrics[name] = result[name].to(torch.int16).cpu().numpy()

@@ -3,7 +3,15 @@ import math
 import pytest
 import torch
 
-from trainables.ensembles import accuracy, hard_votes, most_votes, scores, soft_votes, top_k_accuracy
+from trainables.ensembles import (
+    accuracy,
+    hard_votes,
+    most_votes,
+    scores,
+    smoothed_divergence,
+    soft_votes,
+    top_k_accuracy,
+)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +106,16 @@ def test_scores_of_members_alone_and_together(vote, prefixes, predicted):
     assert found["top5_accuracy"] == 1.0
 
 
+def test_scores_count_a_label_among_the_five_largest_mean_probabilities():
+    mean = torch.tensor([0.02, 0.28, 0.10, 0.05, 0.15, 0.20, 0.20 - 1e-3])
+    shift = torch.tensor([0.5, -0.5, 0, 0, 0, 0, 0])
+    # Either member alone ranks label 1 or label 0 otherwise than both together do.
+    probabilities = torch.stack([mean + shift, mean - shift])[:, None].expand(2, 7, 7)
+    found = scores(probabilities, torch.arange(7), "soft")
+    assert found["top5_accuracy"] == pytest.approx(5 / 7)
+    assert found["accuracy"] == pytest.approx(1 / 7)
+
+
 def test_the_loss_of_an_impossible_label_is_large_and_finite():
     certain = torch.tensor([[[1.0, 0.0]]])
     assert scores(certain, torch.tensor([1]), "hard")["loss"] == pytest.approx(-math.log(1e-30))
@@ -111,3 +129,21 @@ def test_prefixes_do_not_depend_on_the_members_after_them():
         whole = scores(probabilities, labels, vote)["prefix_accuracies"]
         for members in (1, 2, 7):
             assert scores(probabilities[:members], labels, vote)["prefix_accuracies"] == whole[:members]
+
+
+def test_the_divergence_from_a_smoothed_target_is_its_cross_entropy_less_its_entropy():
+    probabilities = torch.randn(7, 100, generator=torch.Generator().manual_seed(0)).softmax(1)
+    labels = torch.arange(7) * 3
+    cross_entropy = 0.0
+    for row, label in zip(probabilities.tolist(), labels.tolist(), strict=True):
+        cross_entropy -= sum((0.9 if k == label else 0.1 / 99) * math.log(p) for k, p in enumerate(row)) / 7
+    # .7846 nats: what note C's printed loss lacks.
+    assert smoothed_divergence(probabilities, labels, 0.1) == pytest.approx(cross_entropy - 0.7846, abs=1e-4)
+
+
+def test_the_divergence_is_zero_at_the_target_and_the_loss_without_smoothing():
+    target = torch.full((3, 5), 0.05).fill_diagonal_(0.8)
+    assert smoothed_divergence(target, torch.arange(3), 0.2) == pytest.approx(0, abs=1e-6)
+    result = scores(target[None], torch.arange(3), "hard")
+    assert torch.equal(result["probabilities"], target)
+    assert smoothed_divergence(target, torch.arange(3), 0.0) == pytest.approx(result["loss"])
