@@ -68,9 +68,9 @@ class Recorder(Callback):
         self._after(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = trial.get_pickled_error()
-        text = str(error).strip().splitlines() if error else ["no error message"]
-        self.journal.append("error", trial.config["trial"], error=text[-1])
+        # The driver's own copy: `get_pickled_error` looks in the storage, where the file is not yet.
+        text = Path(trial.error_file).read_text(encoding="utf-8").strip() if trial.error_file else "no error message"
+        self.journal.append("error", trial.config["trial"], error=text.splitlines()[-1])
         self._after(trial)
 
     def _after(self, trial: Trial) -> None:

@@ -260,8 +260,8 @@ class StudySearcher(Searcher):
         status = FAILED if error else ending(log.last)
         if status is None:
             return  # interrupted: the next `--resume` goes on with it
-        if status == STOPPED:
-            # Ray shows a searcher the result that stopped a trial only here.
+        if status in (COMPLETED, STOPPED):
+            # Ray shows a searcher the result that ends a trial only here.
             self.proposals.report(number, log.last)
         self.journal.append("end", number, status=status, error=log.last.get("diverged"))
         self.proposals.end(number, status, log.last)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from search.study import Study, load
+from trainables.data import ImageData
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +19,20 @@ def toy_space() -> Path:
 @pytest.fixture(scope="session")
 def toy(toy_space: Path) -> Study:
     return load(toy_space)
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> ImageData:
+    """Random images: 60 to train on, 20 to test on, of 10 classes in turn."""
+    random = np.random.default_rng(0)
+    train, test = (random.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8) for n in (60, 20))
+    return ImageData(
+        name="digits",
+        train_images=train,
+        train_labels=np.arange(60) % 10,
+        test_images=test,
+        test_labels=np.arange(20) % 10,
+        class_names=tuple("abcdefghij"),
+        fingerprint="0",
+        source="made up",
+    )

@@ -158,7 +158,7 @@ def test_set_epochs_changes_the_study_and_the_last_assignment_wins(toy: Study) -
         ("quality=nan", ["quality", "nan"]),
         ("lr=inf", ["lr", "inf"]),
         ("lr=", ["lr", "''"]),
-        ("fate=dies", ["'well', 'diverges', 'raises'", "'dies'"]),
+        ("fate=falls", ["'well', 'diverges', 'raises'", "'falls'"]),
         ("switch=1", ["true or false", "got 1"]),
         ("epochs=0", ["epochs", "at least 1", "got 0"]),
         ("epochs=half", ["epochs", "whole number", "'half'"]),

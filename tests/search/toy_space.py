@@ -23,10 +23,10 @@ PARAMETERS = 1000  # of one member
 
 @dataclass(frozen=True, kw_only=True)
 class ToySettings(Settings):
-    """`fate` is what happens in epoch 2; `wait` is how long an epoch takes, in seconds."""
+    """`fate` is what happens in epoch 2 ("dies": the process, the first time); `wait` is seconds per epoch."""
 
     quality: float = number(0.5, low=0, high=1)
-    fate: Literal["well", "diverges", "raises"] = "well"
+    fate: Literal["well", "diverges", "raises", "dies"] = "well"
     switch: bool | None = None
     wait: float = number(0.0, low=0)
 
@@ -58,10 +58,9 @@ class Toy(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         hyperparameters = {name: value for name, value in config.items() if name not in ("trial", "restore")}
         self.settings = ToySettings.from_config(hyperparameters)
-        self.epoch = 0
+        self.epoch = self.began = 0
         if config["restore"]:
             self.load_checkpoint(config["restore"])
-        self.began = self.epoch
 
     def step(self) -> dict[str, Any]:
         settings = self.settings
@@ -69,6 +68,8 @@ class Toy(tune.Trainable):
         self.epoch += 1
         if self.epoch == 2 and settings.fate == "raises":
             raise RuntimeError("the toy is broken")
+        if self.epoch == 2 and settings.fate == "dies" and not self.began:
+            os._exit(1)
         result: dict[str, Any] = {
             "epoch": self.epoch,
             "total_epochs": settings.epochs,
@@ -107,7 +108,7 @@ class Toy(tune.Trainable):
         (Path(checkpoint_dir) / "trial.pt").write_text(f"{self.settings.quality} {self.epoch}")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        self.epoch = int((Path(checkpoint_dir) / "trial.pt").read_text().split()[1])
+        self.epoch = self.began = int((Path(checkpoint_dir) / "trial.pt").read_text().split()[1])
 
 
 study = Study(
