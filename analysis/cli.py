@@ -17,15 +17,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
 
 
-def parser(name: str, description: str | None) -> Parser:
-    """The options every command has; `description` is the module's docstring."""
+def parser(name: str, description: str | None, output: str | None = None) -> Parser:
+    """The options every command has. `description`: the module's docstring; `output`: the file it must be
+    given, for a command that does not write text to stdout.
+    """
     options = Parser(
         prog=f"python -m analysis.{name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("results", nargs="+", metavar="RESULTS", help="a run, or a study: its newest run")
-    options.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: stdout")
+    options.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar=output or "FILE",
+        required=output is not None,
+        help=None if output else "default: stdout",
+    )
     return options
 
 

@@ -216,7 +216,9 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
     ]
     if args.curves:
         return Table(curve, title, notes)
-    return Table(frame, title, notes, [figures.curves(one) for _, one in curve.groupby("run", sort=False)], readable)
+    return Table(
+        frame, title, notes, [figures.curves(one) for _, one in curve.groupby(["study", "run"], sort=False)], readable
+    )
 
 
 def _band(text: str) -> float:

@@ -47,7 +47,9 @@ def curves(rows: pd.DataFrame) -> go.Figure:
 
     `rows` as `analysis.compare.curves` gives them, of one run.
     """
+    first = rows.iloc[0]
     figure = go.Figure(layout=_LAYOUT)
+    figure.update_layout(title=f"{first[r.ARM]}, reported as {first['run']}", margin={"t": 50})
     for quantity, one in rows.groupby("quantity", sort=False):
         name, color = CURVES[quantity]
         x, band = one[r.EPOCH], one.dropna(subset=["low"])
@@ -68,6 +70,30 @@ def curves(rows: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="accuracy", tickformat=".0%")
     figure.update_traces(hovertemplate="epoch %{x}: %{y:.2%}")
+    return figure
+
+
+def importance(rows: pd.DataFrame) -> go.Figure:
+    """Bars with their interval over resamples; `rows` of one run as `analysis.importance` gives them."""
+    rows = rows[::-1]  # plotly draws the first at the bottom
+    figure = go.Figure(layout=_LAYOUT)
+    figure.add_bar(
+        x=rows["importance"],
+        y=rows["hyperparameter"],
+        orientation="h",
+        marker={"color": OURS},
+        # A share can lie outside its own percentiles.
+        error_x={
+            "array": (rows["high"] - rows["importance"]).clip(lower=0),
+            "arrayminus": (rows["importance"] - rows["low"]).clip(lower=0),
+            "color": GREY,
+            "thickness": 1.5,
+        },
+        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+    )
+    figure.update_xaxes(title="share of the variance", tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(automargin=True)
+    figure.update_layout(height=120 + 34 * len(rows), margin={"b": 60})
     return figure
 
 

@@ -34,7 +34,7 @@ def made_up_record(**changes: Any) -> StudyRecord:
         searcher="tpe",
         scheduler="asha",
         seed=0,
-        space={"lr": "loguniform(0.0001, 0.1)", "batch_size": "choice([16, 64])"},
+        space={"lr": "(0.0001, 0.1) log", "batch_size": "[16, 64]"},
         fixed={},
         arms={},
         command="python -m search.run spaces/batch_size.py",

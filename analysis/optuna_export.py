@@ -1,0 +1,151 @@
+"""A run as an Optuna study in a SQLite file, for optuna-dashboard and every tool that reads Optuna.
+
+Finished trials become COMPLETE, those stopped early PRUNED with their values by epoch, diverged and failed
+ones FAIL; a trial still running is left out. The trial's row (arm, seed, test accuracy, ...) is in its user
+attributes. The Optuna study is called STUDY/RUN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from analysis import cli
+from analysis.load import Results, ResultsError
+from search import records as r
+
+STATES = {
+    r.COMPLETED: TrialState.COMPLETE,
+    r.STOPPED: TrialState.PRUNED,
+    r.DIVERGED: TrialState.FAIL,
+    r.FAILED: TrialState.FAIL,
+}
+
+
+def distributions(result: Results) -> dict[str, BaseDistribution]:
+    """The searched hyperparameters and their domains, as study.json has them from Ray Tune.
+
+    "(low, high)" with " log" for a logarithmic one, or a list of choices. Each is widened to the values that
+    trials have: arms may lie outside. Raises ResultsError for a domain written otherwise.
+    """
+    return {name: _distribution(result, name, text) for name, text in result.record.space.items()}
+
+
+def _distribution(result: Results, name: str, text: str) -> BaseDistribution:
+    try:
+        domain = ast.literal_eval(text.removesuffix(" log"))
+        column = result.trials[r.CONFIG + name]
+    except (ValueError, SyntaxError):
+        raise ResultsError(f"{result.path}: a domain is (low, high) or a list, got {text!r} for {name}") from None
+    except KeyError:
+        raise ResultsError(f"{result.path}: no trial has a column {r.CONFIG}{name}") from None
+    if isinstance(domain, list):
+        known = {*map(str, domain)} | {str(None)}
+        seen = [_plain(value) for value in column]
+        others = [value for value in seen if value not in domain and str(value) not in known]
+        return CategoricalDistribution([*domain, *dict.fromkeys(others)])
+    if not (isinstance(domain, tuple) and len(domain) == 2):
+        raise ResultsError(f"{result.path}: a domain is (low, high) or a list, got {text!r} for {name}")
+    low, high = min([domain[0], *column.dropna()]), max([domain[1], *column.dropna()])
+    log = text.endswith(" log")
+    if pd.api.types.is_integer_dtype(column):
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(float(low), float(high), log=log)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as Python has it: None for null, no NumPy scalars."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def parameters(row: dict[str, Any], domains: dict[str, BaseDistribution]) -> dict[str, Any]:
+    """A trial's searched hyperparameters, less those it does not have; `row` is of trials.parquet."""
+    found: dict[str, Any] = {}
+    for name, domain in domains.items():
+        value = _plain(row[r.CONFIG + name])
+        if isinstance(domain, CategoricalDistribution):
+            # A column of mixed types is kept as text.
+            matches = [choice for choice in domain.choices if choice == value or str(choice) == str(value)]
+            if value is None and not matches:
+                continue
+            value = matches[0]
+        elif value is None:
+            continue
+        found[name] = value
+    return found
+
+
+def trial(result: Results, row: dict[str, Any], domains: dict[str, BaseDistribution]) -> FrozenTrial:
+    """One row of trials.parquet as a trial. Raises ResultsError for a finished one without its objectives."""
+    record, state = result.record, STATES[row[r.STATUS]]
+    values = [float(row.get(metric, math.nan)) for metric in record.objectives]
+    if state == TrialState.COMPLETE and not all(map(math.isfinite, values)):
+        raise ResultsError(
+            f"{result.path}: trial {row[r.TRIAL_ID]} has finished without {', '.join(record.objectives)}"
+        )
+    found = parameters(row, domains)
+    epochs = result.epochs[result.epochs[r.TRIAL_ID] == row[r.TRIAL_ID]]
+    by_epoch = dict(zip(epochs[r.EPOCH], epochs[record.metric], strict=True)) if record.metric in epochs else {}
+    return create_trial(
+        state=state,
+        values=values if state == TrialState.COMPLETE else None,
+        params=found,
+        distributions={name: domains[name] for name in found},
+        intermediate_values={int(e): float(v) for e, v in by_epoch.items() if math.isfinite(v)},
+        user_attrs={
+            name: _plain(value) for name, value in row.items() if not name.startswith(r.CONFIG) and pd.notna(value)
+        },
+    )
+
+
+def export(result: Results, storage: str) -> optuna.Study:
+    """Writes `result` as a new study into `storage` (an Optuna storage URL). Raises ResultsError."""
+    domains = distributions(result)
+    rows = [row for row in result.trials.to_dict("records") if row[r.STATUS] in STATES]
+    trials = [trial(result, row, domains) for row in rows]
+    goals = {"max": "maximize", "min": "minimize"}
+    study = optuna.create_study(
+        storage=storage,
+        study_name=f"{result.record.study}/{result.record.run}",
+        directions=[goals[goal] for goal in result.record.objectives.values()],
+    )
+    for name in ("question", "source", "dataset", "protocol", "command", "objectives"):
+        study.set_user_attr(name, getattr(result.record, name))
+    study.add_trials(trials)
+    return study
+
+
+def write(results: list[Results], args: argparse.Namespace) -> None:
+    if args.output.exists():
+        raise ResultsError(f"{args.output} exists: an export needs a new file")
+    if not args.output.absolute().parent.is_dir():
+        raise ResultsError(f"{args.output.parent}: no such folder")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for result in results:
+        study = export(result, f"sqlite:///{args.output}")
+        print(f"{args.output}: study {study.study_name}, {len(study.trials)} trials")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = cli.parser("optuna_export", __doc__, output="FILE.db")
+    return cli.run(options, write, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

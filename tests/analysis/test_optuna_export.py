@@ -1,0 +1,115 @@
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from analysis import optuna_export
+
+SPACE = {
+    "lr": "(0.0001, 0.1) log",
+    "members": "(1, 12) log",
+    "decay": "['cosine', 'constant']",
+    "crop": "[True, None, 4]",
+}
+
+
+@pytest.fixture
+def study(made_up):
+    study = made_up(space=SPACE, run="r1")
+
+    def config(lr, members, decay, crop):
+        return {"lr": lr, "members": members, "decay": decay, "crop": crop, "dropout": 0.5}
+
+    study.trial(val=[0.3, 0.4], test=0.41, config=config(0.01, 3, "cosine", "True"))
+    study.trial(val=[0.2, 0.25], status="stopped", config=config(0.02, 1, "constant", None))
+    study.trial(val=[0.1, float("nan")], status="diverged", config=config(0.09, 12, "cosine", "4"))
+    study.trial(status="failed", parameters=None, config=config(0.001, 2, "constant", "4"))
+    study.trial(val=[0.1], status="running", config=config(0.001, 2, "constant", "4"))
+    study.trial(val=[0.5], test=0.5, arm="a", config=config(0.5, 2, "exponential", "4"))
+    study.trial(val=[0.3], test=0.3, arm="b", config={"lr": 0.1, "members": 2, "dropout": 0.1})
+    return study
+
+
+def exported(folder, tmp_path):
+    file = tmp_path / "study.db"
+    assert optuna_export.main([str(folder), "-o", str(file)]) == 0
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.load_study(study_name="batch_size/r1", storage=f"sqlite:///{file}")
+
+
+def test_optuna_reads_every_trial_in_its_state(study, tmp_path):
+    loaded = exported(study.write(tmp_path / "run"), tmp_path)
+    states = [trial.state for trial in loaded.trials]
+    complete, pruned, fail = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+    assert states == [complete, pruned, fail, fail, complete, complete]
+    first, stopped, diverged, _, arm, bare = loaded.trials
+    assert first.value == 0.4
+    assert first.params == {"lr": 0.01, "members": 3, "decay": "cosine", "crop": True}
+    assert (first.user_attrs["test_accuracy"], first.user_attrs["trial_id"]) == (0.41, 0)
+    assert stopped.params["crop"] is None
+    assert stopped.intermediate_values == {1: 0.2, 2: 0.25}
+    assert stopped.value is None or stopped.value == 0.25
+    assert diverged.intermediate_values == {1: 0.1}
+    assert diverged.user_attrs["error"] == "loss is not finite"
+    assert arm.user_attrs["arm"] == "a"
+    assert bare.params == {"lr": 0.1, "members": 2, "crop": None}
+    assert loaded.best_trial.number == 4
+    assert loaded.user_attrs["question"] == "Does a smaller batch reach a higher test accuracy?"
+
+
+def test_domains_are_the_searched_ones_widened_to_what_ran(study, tmp_path):
+    loaded = exported(study.write(tmp_path / "run"), tmp_path)
+    assert loaded.trials[0].distributions == {
+        "lr": FloatDistribution(0.0001, 0.5, log=True),
+        "members": IntDistribution(1, 12, log=True),
+        "decay": CategoricalDistribution(["cosine", "constant", "exponential"]),
+        "crop": CategoricalDistribution([True, None, 4]),
+    }
+
+
+def test_optuna_goes_on_from_it(study, tmp_path):
+    loaded = exported(study.write(tmp_path / "run"), tmp_path)
+    trial = loaded.ask(dict(loaded.trials[0].distributions))
+    assert 0.0001 <= trial.params["lr"] <= 0.5
+
+
+def test_several_objectives(study, tmp_path):
+    study.record.objectives = {"val_accuracy": "max", "parameters": "min"}
+    loaded = exported(study.write(tmp_path / "run"), tmp_path)
+    assert [direction.name for direction in loaded.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert loaded.trials[0].values == [0.4, 1000]
+    assert loaded.trials[1].intermediate_values == {1: 0.2, 2: 0.25}
+    assert loaded.trials[1].state == TrialState.PRUNED
+    assert loaded.user_attrs["objectives"] == {"val_accuracy": "max", "parameters": "min"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda study, file: file.write_text("mine"), "exists"),
+        (lambda study, file: study.record.space.update(lr="uniform(0, 1)"), "got 'uniform(0, 1)' for lr"),
+        (lambda study, file: study.record.space.update(lr="0.5"), "got '0.5' for lr"),
+        (lambda study, file: study.record.space.update(rho="(0, 1)"), "no trial has a column config/rho"),
+        (lambda study, file: study.trials[0].update(val_accuracy=None), "trial 0 has finished without"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(study, tmp_path, capsys, spoil, message):
+    file = tmp_path / "study.db"
+    study.record.space = dict(SPACE)
+    spoil(study, file)
+    before = file.exists()
+    folder = study.write(tmp_path / "run")
+    assert optuna_export.main([str(folder), "-o", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert file.exists() == before
+
+
+def test_needs_a_file(study, tmp_path, capsys):
+    folder = study.write(tmp_path / "run")
+    with pytest.raises(SystemExit) as left:
+        optuna_export.main([str(folder)])
+    assert left.value.code == 2
+    assert optuna_export.main([str(folder), "-o", str(tmp_path / "nowhere" / "s.db")]) == 2
+    assert "no such folder" in capsys.readouterr().err
