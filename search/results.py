@@ -53,6 +53,7 @@ _TRIAL_TYPES = {
     r.BEST_TEST_EPOCH: pa.int64(),
     r.PARAMETERS: pa.int64(),
     r.PEAK_MEMORY_BYTES: pa.int64(),
+    r.ONE_IMAGE_MEMORY_BYTES: pa.int64(),
     r.ERROR: pa.string(),
 }
 _EPOCH_TYPES = {
@@ -63,6 +64,7 @@ _EPOCH_TYPES = {
     r.TRAIN_SECONDS: pa.float64(),
     r.PARAMETERS: pa.int64(),
     r.PEAK_MEMORY_BYTES: pa.int64(),
+    r.ONE_IMAGE_MEMORY_BYTES: pa.int64(),
 }
 _MEMBER_TYPES = {
     r.TRIAL_ID: pa.int64(),
@@ -86,15 +88,21 @@ _PREDICTION_TYPES = {
 _NOT_EPOCH = {*_PREFIX_LISTS, "done", "diverged", r.TOTAL_EPOCHS}
 
 
-def protocol_of(config: dict[str, Any]) -> str:
-    """ "search" where a validation set chooses and the test set is looked at once, else "replay"."""
+def protocol_of(config: dict[str, Any], declared: str = r.SEARCH_PROTOCOL) -> str:
+    """ "search" where a validation set chooses and the test set is looked at once, else "replay"; "recovery"
+    where the study declares it."""
+    if declared == r.RECOVERY_PROTOCOL:
+        return declared
     if config.get("validation", True) and not config.get("test_every_epoch", False):
         return r.SEARCH_PROTOCOL
     return "replay"
 
 
-def trial_row(log: TrialLog) -> dict[str, Any]:
-    """One row of trials.parquet: the last epoch's metrics, the best ones, the configuration."""
+def trial_row(log: TrialLog, protocol: str = r.SEARCH_PROTOCOL) -> dict[str, Any]:
+    """One row of trials.parquet: the last epoch's metrics, the best ones, the configuration.
+
+    `protocol` is the one that the study declares.
+    """
     epochs = [log.results[epoch] for epoch in sorted(log.results)]
     row: dict[str, Any] = {name: log.last.get(name) for name in _TRIAL_TYPES}
     row |= {
@@ -102,7 +110,7 @@ def trial_row(log: TrialLog) -> dict[str, Any]:
         "name": log.name,
         r.ARM: log.arm,
         r.SEED: log.config.get("seed"),
-        r.PROTOCOL: protocol_of(log.config),
+        r.PROTOCOL: protocol_of(log.config, protocol),
         r.STATUS: log.status or r.RUNNING,
         r.EPOCHS: len(epochs),
         r.SECONDS: sum(result.get(r.SECONDS) or 0.0 for result in epochs),
@@ -152,8 +160,9 @@ class ResultsWriter:
     journal and the predictions of each trial are there at once.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, protocol: str = r.SEARCH_PROTOCOL) -> None:
         self.folder = folder
+        self.protocol = protocol
         self._cost = 0.0
         self._written = -np.inf
 
@@ -180,7 +189,7 @@ class ResultsWriter:
         if not force and now - self._written < 20 * self._cost:
             return
         logs = [trials[number] for number in sorted(trials)]
-        _write(_table([trial_row(log) for log in logs], _TRIAL_TYPES), self.folder / "trials.parquet")
+        _write(_table([trial_row(log, self.protocol) for log in logs], _TRIAL_TYPES), self.folder / "trials.parquet")
         _write(
             _table([row for log in logs for row in epoch_rows(log)], _EPOCH_TYPES),
             self.folder / "epochs.parquet",

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized
 
-from search.records import Claim, RecordError, Reported
+from search.records import CURVE_DISTANCE, RECOVERY_PROTOCOL, SEARCH_PROTOCOL, Claim, RecordError, Reported
 
 SEARCHERS = ("tpe", "random", "grid", "nsga2")
 SCHEDULERS = ("asha", "median", "hyperband", "none")
+LENGTHS_DRAWN = 32  # random configurations that are asked for a trial's length
 
 
 class StudyError(ValueError):
@@ -31,6 +33,8 @@ class Study:
     epochs       of a full trial; also the largest rung of early stopping
     samples      trials of a full search
     metric       what the best configuration is chosen by; never a test metric
+    protocol     "search", or "recovery" for a study that looks for an undisclosed setting by its distance to a
+                 printed test curve, "curve_distance": of no use for anything else, so without claims or arms
     rank_by      what early stopping compares: the members' mean, so that a small ensemble is not stopped
                  for being small
     objectives   further goals, metric -> "max" or "min", e.g. {"parameters": "min"}: multi-objective
@@ -53,6 +57,7 @@ class Study:
     metric: str = "val_accuracy"
     mode: str = "max"
     rank_by: str = "member_val_accuracy"
+    protocol: str = SEARCH_PROTOCOL
     objectives: Mapping[str, str] = field(default_factory=dict)
     searcher: str = "tpe"
     scheduler: str = "asha"
@@ -68,6 +73,7 @@ class Study:
         for name, value, choices in (
             ("searcher", self.searcher, SEARCHERS),
             ("scheduler", self.scheduler, SCHEDULERS),
+            ("protocol", self.protocol, (SEARCH_PROTOCOL, RECOVERY_PROTOCOL)),
             ("dataset", self.dataset, ("cifar10", "cifar100", "digits")),
         ):
             if value not in choices:
@@ -90,9 +96,22 @@ class Study:
             except ValueError as error:
                 raise StudyError(f"{self.name}: arm {arm!r}: {error}") from None
         self._check_references()
+        self._check_lengths()
 
     def _check_metrics(self) -> None:
         goals = {self.metric: self.mode, **self.objectives}
+        compared = {*goals, self.rank_by}
+        if self.protocol == RECOVERY_PROTOCOL and (compared != {CURVE_DISTANCE} or self.arms or self.claims):
+            raise StudyError(
+                f"{self.name}: protocol {self.protocol!r} takes {CURVE_DISTANCE!r} as its metric and rank_by, no "
+                f"arms and no claims, got {', '.join(sorted(compared))}, {len(self.arms)} arms, "
+                f"{len(self.claims)} claims"
+            )
+        if self.protocol != RECOVERY_PROTOCOL and CURVE_DISTANCE in compared:
+            raise StudyError(
+                f"{self.name}: {CURVE_DISTANCE!r} is measured on the test set, so it needs protocol "
+                f"{RECOVERY_PROTOCOL!r}, got {self.protocol!r}"
+            )
         for metric, mode in goals.items():
             if metric.startswith("test_"):
                 raise StudyError(
@@ -125,8 +144,28 @@ class Study:
                 )
         for claim in self.claims:
             for arm in (*claim.arms, *claim.clean_arms):
-                if arm.split(":")[0] not in self.arms:
+                # "study/arm" is another study's: only the analysis of both can tell.
+                if "/" not in arm and arm.split(":")[0] not in self.arms:
                     raise StudyError(f"{self.name}: claim {claim.name!r} names an arm the study lacks: {arm!r}")
+
+    def _check_lengths(self) -> None:
+        """Early stopping compares trials epoch by epoch, so those of a study must be equally long."""
+        if self.scheduler == "none":
+            return
+        random = np.random.RandomState(0)
+        drawn = [
+            {name: domain.sample(random_state=random) for name, domain in self.searched().items()}
+            for _ in range(LENGTHS_DRAWN)
+        ]
+        lengths = {self._trial_epochs({**self.fixed(), **config}) for config in drawn}
+        if len(lengths) > 1:
+            raise StudyError(
+                f"{self.name}: early stopping needs trials of one length, got {min(lengths)} to {max(lengths)} epochs; "
+                f"fix what decides it (members, strategy) or use --scheduler none"
+            )
+
+    def _trial_epochs(self, config: Mapping[str, Any]) -> int:
+        return int(self.trainable.strategy.trial_epochs(self.settings({**config, "epochs": self.epochs})))
 
     @property
     def goals(self) -> dict[str, str]:
@@ -140,7 +179,7 @@ class Study:
     @property
     def trial_epochs(self) -> int:
         """Steps of a full trial: `epochs` of a member, as its strategy trains the members."""
-        return int(self.trainable.strategy.trial_epochs(self.settings({**self.fixed(), "epochs": self.epochs})))
+        return self._trial_epochs(self.fixed())
 
     def replay_configs(self, repeats: int, seed: int) -> list[tuple[dict[str, Any], str | None]]:
         """Every arm with seeds seed, seed + 1, ...: the same ones for all arms, so that they pair."""

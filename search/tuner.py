@@ -99,7 +99,7 @@ def run_study(
         name=trial_name(study),
         checkpoint=checkpoint,
     )
-    writer = ResultsWriter(folder)
+    writer = ResultsWriter(folder, study.protocol)
     recorder = Recorder(study, journal, writer, data.test_labels, folder)
     progress = Progress(study, journal, early_stopping, proposals.total, slots())
     interrupted = False

@@ -16,7 +16,8 @@ from ray import tune
 from trainables.bagging import Bagging
 from trainables.data import ImageData
 from trainables.loop import Diverged
-from trainables.recipe import Recipe
+from trainables.model_size import one_image_memory
+from trainables.recipe import RecipeMaker
 from trainables.strategy import Strategy, Training
 from trainables.task import DeviceData, Task
 
@@ -33,7 +34,7 @@ class ImageTrainable(tune.Trainable):
     numbers only and is read without unpickling anything else.
     """
 
-    recipe: ClassVar[type[Recipe[Any]]]
+    recipe: ClassVar[RecipeMaker]
     strategy: ClassVar[Strategy] = Bagging
 
     def setup(self, config: dict[str, Any], data: ImageData) -> None:
@@ -54,6 +55,7 @@ class ImageTrainable(tune.Trainable):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         self.training = build(type(self), config, self.data)
+        self.one_image_memory = _one_image_memory(self.training)
         if config.get(RESTORE):
             self.load_checkpoint(config[RESTORE])
 
@@ -75,6 +77,7 @@ class ImageTrainable(tune.Trainable):
                 "done": True,
             }
         metrics["peak_memory_bytes"] = self._peak_memory()
+        metrics["one_image_memory_bytes"] = self.one_image_memory
         metrics["done"] = self.training.epoch >= self.training.total_epochs
         return metrics
 
@@ -98,3 +101,9 @@ def build(trainable: type[ImageTrainable], config: dict[str, Any], data: DeviceD
     hyperparameters = {name: value for name, value in config.items() if name not in (TRIAL, RESTORE)}
     settings = trainable.recipe.settings_type.from_config(hyperparameters)
     return trainable.strategy(trainable.recipe(settings, Task.of(data, settings)))
+
+
+def _one_image_memory(training: Training) -> int:
+    """Bytes that one member takes to train on one image."""
+    inputs = training.recipe.test_inputs(training.recipe.task.data.test_images[:1])
+    return one_image_memory(training.members[0].network, tuple(inputs.shape[1:]))

@@ -6,7 +6,7 @@ A family is a `Recipe` subclass with its own `Settings`. The training loop knows
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +115,17 @@ class Recipe(Generic[S]):
         optimizer.zero_grad(set_to_none=True)
         (losses if weights is None else losses * weights).mean().backward()
         return losses.detach(), logits.detach()
+
+
+class RecipeMaker(Protocol):
+    """What a trainable names: a Recipe class, or what makes one of several."""
+
+    @property
+    def settings_type(self) -> type[Settings]: ...
+
+    def __call__(self, settings: Any, task: Task, /) -> Recipe[Any]: ...
+
+    def require(self, settings: Any, /) -> None: ...
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ FLOAT, INT, TEXT = pa.float64(), pa.int64(), pa.string()
 METRICS = dict.fromkeys(
     (
         *("seconds", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "member_val_accuracy"),
-        *("oob_accuracy", "test_loss", "test_accuracy", "test_top5_accuracy", "member_test_accuracy"),
+        *("oob_accuracy", "test_loss", "test_kl_loss", "test_accuracy", "test_top5_accuracy", "member_test_accuracy"),
         "images_per_second",
     ),
     FLOAT,
@@ -43,6 +43,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "best_test_epoch": INT,
         "parameters": INT,
         "peak_memory_bytes": INT,
+        "one_image_memory_bytes": INT,
         "error": TEXT,
     },
     "epochs": {
@@ -53,6 +54,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "train_seconds": FLOAT,
         "parameters": INT,
         "peak_memory_bytes": INT,
+        "one_image_memory_bytes": INT,
     },
     "members": {
         "trial_id": INT,
@@ -180,6 +182,11 @@ def test_the_best_of_one_look_at_the_test_set_is_no_best(tmp_path: Path) -> None
 )
 def test_only_what_chose_on_validation_and_tested_once_is_a_search(config: dict[str, Any], protocol: str) -> None:
     assert protocol_of(config) == protocol
+
+
+def test_every_row_of_a_recovery_says_so(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    ResultsWriter(tmp_path, "recovery").refresh(trials, force=True)
+    assert set(pq.read_table(tmp_path / "trials.parquet")["protocol"].to_pylist()) == {"recovery"}
 
 
 def test_an_epoch_is_a_row(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
