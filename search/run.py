@@ -21,7 +21,7 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -55,10 +55,15 @@ class UsageError(ValueError):
     """What was asked for is wrong; the message is one line."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line where argparse would print its whole usage before the error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m search.run", description="Search, plan or resume one study.", allow_abbrev=False
-    )
+    parser = _Parser(prog="python -m search.run", description="Search, plan or resume one study.", allow_abbrev=False)
     parser.add_argument("space", type=Path, help="a space file, e.g. spaces/alexnet_bagging.py")
     parser.add_argument("--smoke", action="store_true", help="the same study, tiny, on scikit-learn's digits")
     parser.add_argument("--plan", action="store_true", help="measure a few steps, print the cost, start nothing")
@@ -69,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--time-budget", type=_duration, metavar="30m", help="stop after this long (s, m, h, d)")
     parser.add_argument("--searcher", choices=SEARCHERS)
     parser.add_argument("--scheduler", choices=SCHEDULERS)
-    parser.add_argument("--seed", type=int, default=0, help="of the search and its trials (default 0)")
+    parser.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the search and its trials (default 0)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="Parquet files or torchvision's archives")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the newest unfinished run")
@@ -81,10 +86,14 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+def _whole(text: str, low: int = 0) -> int:
+    if not re.fullmatch("[0-9]+", text) or int(text) < low:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {low}, got {text!r}")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
 
 
 def _number(text: str, what: str, low: float) -> float:
@@ -116,10 +125,10 @@ def _duration(text: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    if os.environ.get("RAY_ADDRESS") and options.address is None:
-        options.address = os.environ["RAY_ADDRESS"]
     try:
+        options = parser().parse_args(arguments)
+        if os.environ.get("RAY_ADDRESS") and options.address is None:
+            options.address = os.environ["RAY_ADDRESS"]
         return run(options)
     except (UsageError, StudyError, RecordError, DataError, JournalError, ClusterError) as error:
         print(f"search.run: {' '.join(str(error).split())}", file=sys.stderr)
@@ -133,6 +142,8 @@ def run(options: argparse.Namespace) -> int:
     resumed: tuple[Path, StudyRecord] | None = None
     if options.resume:
         resumed = unfinished_run(options.results, space.name, smoke_only=options.smoke)
+        if missing := [name for name in STORED if name not in resumed[1].options]:
+            raise UsageError(f"--resume: {resumed[0] / STUDY_FILE} lacks the option {', '.join(missing)} of its run")
         for name in STORED:
             stored = resumed[1].options[name]
             if name == "data":
