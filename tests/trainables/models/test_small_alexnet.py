@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.models.small_alexnet import SmallAlexNet
+from trainables import schedules
+from trainables.bagging import Bagging
+from trainables.models.small_alexnet import SmallAlexNet, SmallAlexNetRecipe, SmallAlexNetSettings
+from trainables.settings import SettingError
+from trainables.task import DeviceData, Task
 
 CONVOLUTIONS = 672 + 20_832 + 166_080 + 331_968 + 165_984
 HIDDEN = 1024 * 1024 + 1024
@@ -93,3 +97,178 @@ def test_dropout_is_the_probability_of_dropping():
 def test_unknown_positions_are_refused(option, value, allowed):
     with pytest.raises(ValueError, match=f"{option} must be one of {allowed}, got {value!r}"):
         SmallAlexNet(**{option: value})
+
+
+# The recipe: note E's inputs, rates and optimizers.
+
+TINY = {"epochs": 2, "train_images": 32, "batch_size": 16, "head": "pooling", "initialization": "default"}
+PLAIN = {"random_crop": False, "flip": False, "brightness": 0, "contrast": 0}
+
+
+@pytest.fixture(scope="module")
+def recipe(digits):
+    data = DeviceData(digits)
+
+    def make(**config):
+        settings = SmallAlexNetSettings.from_config(TINY | config)
+        return SmallAlexNetRecipe(settings, Task.of(data, settings))
+
+    return make
+
+
+def draws(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def rates(made, epochs):
+    return [made.lr(epoch) for epoch in epochs]
+
+
+def test_the_notes_rates(recipe):
+    # 1.1 and 1.3: .001 for good, or falling to .0001 after 60 epochs.
+    assert rates(recipe(lr=0.001, decay="constant", epochs=60), (1, 60)) == [0.001, 0.001]
+    decayed = recipe(lr=0.001, decay="exponential", step_factor=0.1, step_epochs=60, epochs=80)
+    assert rates(decayed, (1, 31, 61)) == pytest.approx([1e-3, 1e-3 / math.sqrt(10), 1e-4])
+    # 1.2: at once.
+    stepped = recipe(lr=0.001, decay="step", step_factor=0.1, step_epochs=30, epochs=60)
+    assert rates(stepped, (30, 31, 60)) == pytest.approx([1e-3, 1e-4, 1e-4])
+    # 2: .9995 every 10 of an epoch's 703.125 steps, by default.
+    assert rates(recipe(), (1, 2, 81)) == pytest.approx([0.01, 0.01 * 0.9995**70.3125, 0.01 * 0.9995**5625])
+
+
+def test_the_rule_divides_the_rate_by_10_down_to_1e_5(recipe):
+    made = recipe(decay="plateau", plateau_epochs=2, lr=0.01)
+    stalled = [0.5] * 20
+    found = [made.lr(1) * made.slowdown(stalled[:finished]) for finished in range(12)]
+    assert found == pytest.approx([1e-2] * 3 + [1e-3] * 2 + [1e-4] * 2 + [1e-5] * 5)
+    assert recipe(decay="plateau", lr=1e-6).slowdown(stalled) == 1
+    assert recipe(decay="constant").slowdown(stalled) == 1
+
+
+def test_training_follows_the_rule(recipe):
+    config = {"decay": "plateau", "plateau_epochs": 1, "epochs": 6, "lr": 0.05, "members": 2}
+    training = Bagging(recipe(**config))
+    metrics = [training.run_epoch() for _ in range(6)]
+    for index, member in enumerate(training.members):
+        assert member.val_accuracies == [m["each_val_accuracy"][index] for m in metrics]
+    # The rate that is told is the first member's.
+    accuracies = training.members[0].val_accuracies
+    expected = [0.05 * max(2e-4, schedules.plateau(accuracies[:finished], 1)) for finished in range(6)]
+    assert [m["lr"] for m in metrics] == pytest.approx(expected)
+    assert metrics[-1]["lr"] < 0.05
+    # Its rate does not depend on the members beside it.
+    alone = Bagging(recipe(**config | {"members": 1}))
+    assert [alone.run_epoch()["lr"] for _ in range(6)] == [m["lr"] for m in metrics]
+
+
+def comparable(metrics):
+    times = ("seconds", "train_seconds", "images_per_second")
+    return {k: getattr(v, "tolist", lambda v=v: v)() for k, v in metrics.items() if k not in times}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"decay": "plateau", "plateau_epochs": 1, "momentum": 0.9, "batch_norm": True},
+        {"optimizer": "adam", "lr": 0.001, "head": "linear", "dropout": 0.5, "lrn": True},
+    ],
+)
+def test_a_restored_trial_goes_on_as_an_uninterrupted_one(recipe, tmp_path, config):
+    config = {"epochs": 5, "train_images": 20, "lr": 0.05, **config}
+    whole = Bagging(recipe(**config))
+    expected = [comparable(whole.run_epoch()) for _ in range(5)]
+    stopped = Bagging(recipe(**config))
+    for _ in range(3):
+        stopped.run_epoch()
+    torch.save(stopped.state_dict(), tmp_path / "trial.pt")
+    restored = Bagging(recipe(**config))
+    restored.load_state_dict(torch.load(tmp_path / "trial.pt", weights_only=True))
+    assert [comparable(restored.run_epoch()) for _ in range(2)] == expected[3:]
+    if "decay" in config:
+        assert len({m["lr"] for m in expected}) > 1
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"decay": "plateau", "validation": False}, "decay 'plateau' needs a validation set, got validation=False"),
+        ({"decay": "step", "step_epochs": 0.5}, "step_epochs must be at least 1 with decay 'step', got 0.5"),
+        ({"pool_stride": 3}, "pool_stride must be one of 1, 2, got 3"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(config, message):
+    with pytest.raises(SettingError) as error:
+        SmallAlexNetSettings.from_config(config)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "expected"),
+    [
+        ({}, torch.optim.SGD, {"momentum": 0.0, "lr": 0.01}),
+        ({"momentum": 0.9, "weight_decay": 0.004}, torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.004}),
+        ({"optimizer": "adam", "lr": 0.001}, torch.optim.Adam, {"lr": 0.001, "betas": (0.9, 0.999)}),
+    ],
+)
+def test_the_optimizer_is_the_one_asked_for(recipe, config, kind, expected):
+    made = recipe(**config)
+    optimizer = made.optimizer(made.network())
+    assert type(optimizer) is kind
+    assert {name: optimizer.param_groups[0][name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_few_steps_lower_the_loss_of_a_batch(recipe, optimizer):
+    made = recipe(optimizer=optimizer, lr=0.1 if optimizer == "sgd" else 0.001, initialization="he")
+    images, data = made.task.train[:16], made.task.data
+    torch.manual_seed(0)
+    network = made.network().train()
+    steps = made.optimizer(network)
+    inputs, labels = made.test_inputs(data.train_images[images]), data.train_labels[images]
+    losses = [made.update(network, steps, inputs, labels)[0].mean().item() for _ in range(12)]
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_the_network_has_the_switches_asked_for(recipe):
+    config = {"lrn": True, "dropout": 0.3, "head": "pooling+linear", "batch_norm": True, "pool_stride": 1}
+    made = recipe(**config)
+    expected = SmallAlexNet(10, initialization="default", image_size=24, **config)
+    assert str(made.network()) == str(expected)
+    assert str(recipe(random_crop=False, head="linear").network()) == str(SmallAlexNet(10, lrn=False, image_size=32))
+    torch.manual_seed(0)
+    he = recipe(initialization="he").network()
+    assert not he[0].bias.any()
+
+
+def test_evaluation_takes_the_middle_less_the_mean(recipe):
+    data = recipe().task.data
+    images = data.test_images[:8]
+    middle = images[:, :, 4:28, 4:28] / 255
+    assert torch.equal(recipe().test_inputs(images), middle - data.mean)
+    assert torch.equal(recipe(subtract_mean=False).test_inputs(images), middle)
+    assert torch.equal(recipe(random_crop=False).test_inputs(images), images / 255 - data.mean)
+    assert torch.equal(recipe(**PLAIN).train_inputs(images, draws()), recipe(**PLAIN).test_inputs(images))
+
+
+@pytest.mark.parametrize("part", ["random_crop", "flip", "brightness", "contrast"])
+def test_each_part_of_the_augmentation_alone(recipe, part):
+    made = recipe(**PLAIN | {part: 0.25 if part in ("brightness", "contrast") else True})
+    data = made.task.data
+    images = data.train_images[:1].repeat(64, 1, 1, 1)
+    plain = images / 255 - data.mean
+    out = made.train_inputs(images, draws())
+    different = {image.numpy().tobytes() for image in out}
+    assert len(different) == 2 if part == "flip" else len(different) > 20
+    if part == "random_crop":
+        windows = plain[0].unfold(1, 24, 1).unfold(2, 24, 1).permute(1, 2, 0, 3, 4).reshape(-1, 3, 24, 24)
+        assert all((image == windows).flatten(1).all(1).any() for image in out)
+    elif part == "flip":
+        assert all(torch.equal(image, plain[0]) or torch.equal(image, plain[0].flip(-1)) for image in out)
+    elif part == "brightness":
+        shift = (out - plain).flatten(1)
+        assert (shift.amax(1) - shift.amin(1)).max() < 1e-6
+        assert 0.2 < shift.abs().max() <= 0.25
+    else:
+        spread = out.flatten(2).std(2) / plain.flatten(2).std(2)
+        assert 0.75 <= spread.min() < 0.8
+        assert 1.2 < spread.max() <= 1.2501

@@ -1,10 +1,16 @@
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from trainables.models.wide_resnet import WideResNet
+from trainables.bagging import Bagging
+from trainables.loop import Member
+from trainables.models.wide_resnet import WideResNet, WideResNetRecipe, WideResNetSettings
+from trainables.recipe import Recipe
+from trainables.settings import SettingError
+from trainables.task import DeviceData, Task
 
 
 @pytest.mark.parametrize(
@@ -74,3 +80,183 @@ def test_dropout_acts_in_every_block_in_training_alone():
 def test_depth_is_6n_plus_4(depth):
     with pytest.raises(ValueError, match=rf"depth must be 6n \+ 4 .*, got {depth}$"):
         WideResNet(depth)
+
+
+# The recipe: note C's inputs, loss and steps.
+
+TINY = {"depth": 10, "width": 1, "epochs": 2, "train_images": 32, "batch_size": 16, "lr": 0.02}
+
+
+@pytest.fixture(scope="module")
+def recipe(digits):
+    data = DeviceData(digits)
+
+    def make(**config):
+        settings = WideResNetSettings.from_config(TINY | config)
+        return WideResNetRecipe(settings, Task.of(data, settings))
+
+    return make
+
+
+def draws(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(made, n=16):
+    """Inputs and labels of n training images, and a network whose head is no longer all zeros."""
+    images = made.task.train[:n]
+    torch.manual_seed(0)
+    network = made.network().train()
+    nn.init.normal_(network.classifier.weight, std=0.1)
+    data = made.task.data
+    return network, made.test_inputs(data.train_images[images]), data.train_labels[images]
+
+
+def test_depth_is_checked_before_anything_is_built():
+    with pytest.raises(SettingError, match=r"^depth must be 6n \+ 4 \(10, 16, 22, 28, 34, 40, \.\.\.\), got 18$"):
+        WideResNetSettings.from_config({"depth": 18})
+
+
+def test_the_network_is_as_deep_wide_and_dropped_out_as_asked(recipe):
+    network = recipe(depth=16, width=3, dropout=0.2).network()
+    expected = WideResNet(16, 3, classes=10, dropout=0.2)
+    assert str(network) == str(expected)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_an_update_is_the_note_s_two_passes_written_out(recipe, adaptive):
+    rho, lr, momentum, weight_decay = 0.3, 0.05, 0.9, 0.01
+    made = recipe(rho=rho, adaptive=adaptive, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    network, inputs, labels = batch(made)
+    network, inputs = network.double(), inputs.double()
+    other = copy.deepcopy(network)
+    optimizer = made.optimizer(network)
+    velocity = [torch.zeros_like(p) for p in other.parameters()]
+
+    def gradients():
+        logits = other(inputs)
+        target = torch.full_like(logits, 0.1 / 9).scatter(1, labels[:, None], 0.9)
+        losses = -(target * logits.log_softmax(1)).sum(1)
+        return losses, logits, torch.autograd.grad(losses.mean(), list(other.parameters()))
+
+    for _ in range(3):
+        first = gradients()
+        scales = [p.detach().abs() if adaptive else torch.ones_like(p) for p in other.parameters()]
+        norm = sum(((s * g) ** 2).sum() for s, g in zip(scales, first[2], strict=True)).sqrt()
+        weights = [p.detach().clone() for p in other.parameters()]
+        with torch.no_grad():
+            for p, s, g in zip(other.parameters(), scales, first[2], strict=True):
+                p += rho * s**2 * g / norm
+        second = gradients()
+        with torch.no_grad():
+            for p, w, v, g in zip(other.parameters(), weights, velocity, second[2], strict=True):
+                v.mul_(momentum).add_(g + weight_decay * w)
+                p.copy_(w - lr * v)
+        losses, logits = made.update(network, optimizer, inputs, labels)
+        torch.testing.assert_close(losses, first[0].detach(), atol=1e-9, rtol=1e-9)  # of the first pass
+        torch.testing.assert_close(logits, first[1].detach(), atol=1e-9, rtol=1e-9)
+        assert not losses.requires_grad
+    # BatchNorm's statistics too: the note's code updates them in both passes.
+    torch.testing.assert_close(network.state_dict(), other.state_dict(), atol=1e-9, rtol=1e-9)
+
+
+def test_at_rho_0_an_update_is_the_plain_optimizer_s(recipe):
+    made = recipe(rho=0.0)
+    network, inputs, labels = batch(made)
+    other = copy.deepcopy(network)
+    ours, plain = made.optimizer(network), made.optimizer(other)
+    for _ in range(2):
+        made.update(network, ours, inputs, labels)
+        Recipe.update(made, other, plain, inputs, labels)
+    pairs = zip(network.state_dict().values(), other.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(("change", "batches"), [({}, 2), ({"freeze_batch_norm": True}, 1), ({"rho": 0.0}, 1)])
+def test_batch_norm_counts_the_passes_that_update_it(recipe, change, batches):
+    made = recipe(**change)
+    network, inputs, labels = batch(made)
+    made.update(network, made.optimizer(network), inputs, labels)
+    counts = {int(m.num_batches_tracked) for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
+    assert counts == {batches}
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.1])
+def test_a_few_steps_lower_the_loss_of_a_batch(recipe, rho):
+    made = recipe(rho=rho)
+    network, inputs, labels = batch(made)
+    optimizer = made.optimizer(network)
+    losses = [made.update(network, optimizer, inputs, labels)[0].mean().item() for _ in range(6)]
+    assert losses[-1] < losses[0] - 0.05
+
+
+def test_training_images_are_cropped_flipped_normalised_then_cut_out(recipe):
+    images = recipe().task.data.train_images[:400]
+    mean, std = recipe().task.data.mean, recipe().task.data.std
+    plain = recipe().test_inputs(images)
+    assert torch.equal(plain, (images / 255 - mean) / std)
+    assert torch.equal(recipe(cutout=0, crop_padding=0, flip=False).train_inputs(images, draws()), plain)
+
+    flipped = recipe(cutout=0, crop_padding=0).train_inputs(images, draws())
+    same = (flipped == plain).flatten(1).all(1)
+    mirrored = (flipped == plain.flip(-1)).flatten(1).all(1)
+    assert (same | mirrored).all()
+    assert 100 < mirrored.sum() < 300
+
+    # What padding brings in is black, as pixels of the note's images are before they are normalised.
+    white = torch.full_like(images, 255)
+    cropped = recipe(cutout=0, flip=False).train_inputs(white, draws())
+    black = ((0 - mean) / std).expand_as(cropped)
+    assert cropped.shape == plain.shape
+    assert (cropped == black).any()
+    assert ((cropped == black) | (cropped == recipe().test_inputs(white))).all()
+
+    # What Cutout leaves is the mean, 0.
+    cut = recipe(crop_padding=0, flip=False).train_inputs(images, draws())
+    changed = cut != plain
+    assert (cut[changed] == 0).all()
+    assert 140 < changed.flatten(1).any(1).sum() < 260
+
+
+def test_an_epoch_draws_its_augmentation_from_seed_member_and_epoch(recipe):
+    made = recipe()
+    losses = [Member(made, index).train_epoch(epoch).loss for index, epoch in ((0, 1), (0, 1), (1, 1), (0, 2))]
+    assert losses[0] == losses[1]
+    assert len(set(losses)) == 3
+
+
+def test_the_rate_falls_in_the_note_s_steps(recipe):
+    made = recipe(epochs=20, lr=0.1)
+    rates = [made.lr(epoch) for epoch in range(1, 21)]
+    assert rates == pytest.approx([0.1] * 4 + [0.02] * 6 + [0.004] * 4 + [0.0008] * 3 + [0.00016] * 3)
+
+
+def comparable(metrics):
+    times = ("seconds", "train_seconds", "images_per_second")
+    return {k: getattr(v, "tolist", lambda v=v: v)() for k, v in metrics.items() if k not in times}
+
+
+def test_a_restored_trial_goes_on_as_an_uninterrupted_one(recipe, tmp_path):
+    config = {"epochs": 3, "dropout": 0.3, "freeze_batch_norm": True, "members": 2}
+    whole = Bagging(recipe(**config))
+    expected = [comparable(whole.run_epoch()) for _ in range(3)]
+    stopped = Bagging(recipe(**config))
+    stopped.run_epoch()
+    torch.save(stopped.state_dict(), tmp_path / "trial.pt")
+    restored = Bagging(recipe(**config))
+    restored.load_state_dict(torch.load(tmp_path / "trial.pt", weights_only=True))
+    assert [comparable(restored.run_epoch()) for _ in range(2)] == expected[1:]
+
+
+def test_the_test_loss_is_reported_as_cross_entropy_and_as_the_note_s(recipe):
+    training = Bagging(recipe(epochs=1, label_smoothing=0.1))
+    metrics = training.run_epoch()
+    data, task = training.recipe.task.data, training.recipe.task
+    log = training.members[0].probabilities(data.test_images, task.test).log()
+    target = torch.full_like(log, 0.1 / 9).scatter(1, data.test_labels[task.test][:, None], 0.9)
+    entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1 / 9))
+    assert metrics["test_kl_loss"] == pytest.approx(-(target * log).sum(1).mean().item() - entropy, rel=1e-4)
+    assert metrics["test_loss"] == pytest.approx(
+        torch.nn.functional.nll_loss(log, data.test_labels[task.test]).item(), rel=1e-4
+    )
+    assert "test_kl_loss" not in Bagging(recipe(epochs=1, label_smoothing=0.0)).run_epoch()
