@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
+
+from trainables.patience import PatienceSettings
+from trainables.recipe import Recipe, channels_last
+from trainables.settings import number
 
 INPUT_SIZE = 32
 
@@ -39,3 +45,33 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvNetSettings(PatienceSettings):
+    """Hyperparameters of note D's own networks; the defaults are its CNN_2 (1).
+
+    Whether its images were normalised is not printed; `normalize` is by the training set's channel statistics.
+    """
+
+    epochs: int = number(5, low=1)
+    batch_size: int = number(64, low=1)
+    lr: float = number(0.001, above=0)
+    optimizer: Literal["sgd", "adam"] = "adam"
+    decay: Literal["constant", "cosine"] = "constant"
+    depth: int = number(2, low=1, high=5)
+    width: int = number(16, low=1)
+    normalize: bool = True
+
+
+class ConvNetRecipe(Recipe[ConvNetSettings]):
+    settings_type = ConvNetSettings
+
+    def network(self) -> nn.Module:
+        return ConvNet(self.settings.depth, width=self.settings.width, classes=self.task.data.classes)
+
+    def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
+        floats = images.float() / 255
+        if self.settings.normalize:
+            floats = (floats - self.task.data.mean) / self.task.data.std
+        return channels_last(floats)

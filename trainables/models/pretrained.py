@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import struct
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,8 +20,17 @@ from torchvision.models import (
     get_model_weights,
 )
 from torchvision.models.vgg import VGG
+from torchvision.transforms import functional as TF
+from torchvision.transforms.functional import InterpolationMode
 
-NAMES = ("vgg19", "resnet101", "vit_b_32", "swin_b", "resnet18")
+from trainables.patience import PatienceSettings
+from trainables.policies import AugmentationSettings, augmented
+from trainables.recipe import Recipe, channels_last
+from trainables.settings import SettingError, number
+from trainables.task import Task
+
+VIT, VIT_PATCH = "vit_b_32", 32
+NAMES = ("vgg19", "resnet101", VIT, "swin_b", "resnet18")
 
 _HEADS: dict[type, str] = {
     VGG: "classifier.6",
@@ -64,18 +75,21 @@ class InputTransform(NamedTuple):
     interpolation: str  # "bilinear" or "bicubic"
 
 
-def build(name: str, classes: int = 100, weights: str | Path | None = None) -> nn.Module:
+def build(
+    name: str, classes: int = 100, weights: str | Path | None = None, image_size: int | None = None
+) -> nn.Module:
     """A stock network with a new linear head for `classes`, every parameter trainable.
 
-    Takes [n, 3, crop, crop] (see `input_transform`; the ResNets also smaller) and returns logits
-    [n, classes]. `weights` is "random" for none, a folder that holds torchvision's files under their own
+    Takes [n, 3, crop, crop] (see `input_transform`; all but the ViT also smaller) and returns logits
+    [n, classes]. A ViT with random weights is made for `image_size` pixels where that is given; the others do
+    not depend on it. `weights` is "random" for none, a folder that holds torchvision's files under their own
     names (vgg19-dcbb9e9d.pth), or None for torchvision's cache, filled from its server at first use. The
     version is torchvision's DEFAULT; the notes do not say which they took, and only resnet101 has two.
     Raises ValueError for another name, WeightsError for weights that cannot be had.
     """
     published = _weights(name)
     if weights == "random":
-        network = get_model(name)
+        network = get_model(name, **({"image_size": image_size} if name == VIT and image_size else {}))
     else:
         state = _state_dict(published, None if weights is None else Path(weights))
         # Made without memory and without drawing weights that would be replaced at once.
@@ -120,6 +134,88 @@ def set_trainable(network: nn.Module, stages: Literal["all", "head"] | int) -> N
     frozen = [prefix for stage in layout[: len(layout) - count] for prefix in stage]
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(not any(name == p or name.startswith(f"{p}.") for p in frozen))
+
+
+def stages(network: nn.Module) -> int:
+    """How many stages `set_trainable` knows of a network of `build`."""
+    return len(_STAGES[type(network)])
+
+
+@functools.cache
+def require(name: str, weights: str | None) -> None:
+    """Raise WeightsError unless `build` finds these weights and can read them; None may download them."""
+    build(name, weights=weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedSettings(AugmentationSettings, PatienceSettings):
+    """Hyperparameters of notes D (2, 3) and B (8). Defaults are D's; SGD's momentum is not printed there: 0.9 is
+    the usual value, inferred.
+
+    weights        a folder that holds torchvision's files, "random" for none, or None for torchvision's cache
+    tuned          every layer, the new head alone, or staged: the head, then with each epoch one more stage
+    image_size     pixels a side (nothing is cropped); None: resized and cropped as the weights' own transform says
+    normalization  the weights' own mean and std, or note B's (0.5 each)
+    """
+
+    epochs: int = number(5, low=1)
+    batch_size: int = number(64, low=1)
+    lr: float = number(0.001, above=0)
+    momentum: float = number(0.9, low=0, high=1)
+    decay: Literal["constant", "cosine"] = "constant"
+    model: Literal["vgg19", "resnet101", "vit_b_32", "swin_b", "resnet18"] = "resnet101"
+    weights: str | None = None
+    tuned: Literal["all", "head", "staged"] = "all"
+    image_size: int | None = number(None, low=32)
+    normalization: Literal["weights", "half"] = "weights"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        size = self.image_size
+        if self.model == VIT and size is not None and (self.weights != "random" or size % VIT_PATCH):
+            raise SettingError(
+                f"image_size must be None for {VIT}, or a multiple of {VIT_PATCH} where weights is 'random', got {size}"
+            )
+
+
+class PretrainedRecipe(Recipe[PretrainedSettings]):
+    """Images augmented as they are, then resized and normalised on the device."""
+
+    settings_type = PretrainedSettings
+
+    def __init__(self, settings: PretrainedSettings, task: Task) -> None:
+        super().__init__(settings, task)
+        transform = input_transform(settings.model)
+        if settings.image_size is not None:
+            transform = transform._replace(resize=settings.image_size, crop=settings.image_size)
+        if settings.normalization == "half":
+            transform = transform._replace(mean=(0.5,) * 3, std=(0.5,) * 3)
+        self.transform = transform
+
+    @classmethod
+    def require(cls, settings: PretrainedSettings) -> None:
+        if settings.weights != "random":
+            require(settings.model, settings.weights)
+
+    def network(self) -> nn.Module:
+        settings = self.settings
+        network = build(settings.model, self.task.data.classes, settings.weights, settings.image_size)
+        if settings.tuned == "head":
+            set_trainable(network, "head")
+        return network
+
+    def begin_epoch(self, network: nn.Module, epoch: int) -> None:
+        if self.settings.tuned == "staged":
+            set_trainable(network, min(epoch - 1, stages(network)))
+
+    def train_inputs(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return self.test_inputs(augmented(images, self.settings, generator))
+
+    def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
+        resize, crop, mean, std, interpolation = self.transform
+        images = TF.resize(images, [resize], InterpolationMode(interpolation), antialias=True)
+        images = TF.center_crop(images, [crop])
+        return channels_last(TF.normalize(images.float() / 255, list(mean), list(std)))
 
 
 def _weights(name: str) -> Any:
