@@ -11,6 +11,7 @@ from search import environment  # isort: skip  # noqa: F401  (before anything im
 import argparse
 import dataclasses
 import datetime
+import io
 import os
 import platform
 import re
@@ -136,6 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each event as it comes
     # SIGTERM is what a scheduler or a shutdown sends: as orderly an end as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     space = load(options.space)
