@@ -46,9 +46,7 @@ def augmented(images: torch.Tensor, settings: AugmentationSettings, generator: t
     return images
 
 
-def apply_policy(
-    images: torch.Tensor, policy: Policy, probability: float, generator: torch.Generator
-) -> torch.Tensor:
+def apply_policy(images: torch.Tensor, policy: Policy, probability: float, generator: torch.Generator) -> torch.Tensor:
     """Each of the uint8 images [n, 3, h, w] with the given probability as `policy` changes it.
 
     torchvision's policies draw once a call, from PyTorch's default generator. So they are called image by image,

@@ -75,9 +75,7 @@ class InputTransform(NamedTuple):
     interpolation: str  # "bilinear" or "bicubic"
 
 
-def build(
-    name: str, classes: int = 100, weights: str | Path | None = None, image_size: int | None = None
-) -> nn.Module:
+def build(name: str, classes: int = 100, weights: str | Path | None = None, image_size: int | None = None) -> nn.Module:
     """A stock network with a new linear head for `classes`, every parameter trainable.
 
     Takes [n, 3, crop, crop] (see `input_transform`; all but the ViT also smaller) and returns logits
