@@ -17,7 +17,7 @@ from rich.text import Text
 
 from search.journal import Journal, TrialLog, finished
 from search.recorder import best_trial
-from search.records import COMPLETED, DIVERGED, FAILED, STATUSES, STOPPED
+from search.records import COMPLETED, CURVE_DISTANCE, DIVERGED, FAILED, STATUSES, STOPPED
 from search.schedulers import EarlyStopping, SuccessiveHalving
 from search.study import Study
 
@@ -176,7 +176,8 @@ class Progress(Callback):
 
 def _figures(result: dict[str, Any]) -> str:
     parts = []
-    for name, label in (("train_loss", "loss"), ("val_accuracy", "validation"), ("test_accuracy", "test")):
+    labels = {"train_loss": "loss", "val_accuracy": "validation", "test_accuracy": "test", CURVE_DISTANCE: "distance"}
+    for name, label in labels.items():
         value = result.get(name)
         if value is not None and value == value:
             parts.append(f"{label} {value:.3f}" if name.endswith("loss") else f"{label} {value:.1%}")

@@ -34,6 +34,7 @@ from search.records import (
     COMPLETED,
     DIVERGED,
     FAILED,
+    RECOVERY_PROTOCOL,
     STATUSES,
     STOPPED,
     STUDY_FILE,
@@ -42,14 +43,14 @@ from search.records import (
 )
 from search.results import protocol_of, write_record
 from search.searchers import Listed, Proposals, make_proposals
-from search.study import SCHEDULERS, SEARCHERS, Study, StudyError, load
+from search.study import SCHEDULERS, SEARCHERS, Study, StudyError, domain_edges, load
 from search.tuner import Outcome, Resources, cluster_slots, run_study
 from trainables.data import DataError, ImageData
 from trainables.data import load as load_data
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
 # What defines a study's run: stored with it, and taken from there by --resume.
-STORED = ("smoke", "replay", "repeats", "set", "samples", "searcher", "scheduler", "seed", "data")
+STORED = ("smoke", "replay", "repeats", "set", "samples", "searcher", "scheduler", "seed", "data", "weights")
 
 
 class UsageError(ValueError):
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--scheduler", choices=SCHEDULERS)
     parser.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the search and its trials (default 0)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="Parquet files or torchvision's archives")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="pretrained weights under torchvision's names")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the newest unfinished run")
     parser.add_argument("--cpus-per-trial", type=_positive_float, default=1.0, metavar="C")
@@ -149,8 +151,8 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"--resume: {resumed[0] / STUDY_FILE} lacks the option {', '.join(missing)} of its run")
         for name in STORED:
             stored = resumed[1].options[name]
-            if name == "data":
-                stored = options.data or (Path(stored) if stored else None)
+            if name in ("data", "weights"):
+                stored = getattr(options, name) or (Path(stored) if stored else None)
             setattr(options, name, stored)
     study = adapt(space, options)
     resources = choose_resources(options)
@@ -162,6 +164,7 @@ def run(options: argparse.Namespace) -> int:
     check_writable(options.results)
     data = load_data(study.dataset, options.data, progress=lambda text: print(text, flush=True))
     check_fits(study, data)
+    check_requirements(study, proposals)
     if resumed and resumed[1].dataset_fingerprint != data.fingerprint:
         raise UsageError(
             f"{resumed[0]} was run on data with fingerprint {resumed[1].dataset_fingerprint[:12]}, "
@@ -213,6 +216,12 @@ def adapt(study: Study, options: argparse.Namespace) -> Study:
     """The study as the command line changes it."""
     if options.smoke:
         study = study.as_smoke()
+    if options.weights is not None:
+        if options.smoke:
+            raise UsageError(
+                f"--weights and --smoke exclude each other, got {options.weights}: a smoke run's are random"
+            )
+        study = study.with_weights(str(options.weights.absolute()))
     study = study.with_set(options.set)
     changes = {
         name: getattr(options, name)
@@ -222,6 +231,21 @@ def adapt(study: Study, options: argparse.Namespace) -> Study:
     if options.replay:
         changes |= {"scheduler": "none", "searcher": "grid"}
     return dataclasses.replace(study, **changes)
+
+
+def check_requirements(study: Study, proposals: Proposals) -> None:
+    """Raises StudyError where a trial would want something that is not there, such as a file of weights."""
+    if isinstance(proposals, Listed):
+        configs = [config for config, _ in proposals.configs]
+    else:
+        edges = {name: domain_edges(domain) for name, domain in study.param_space.items()}
+        first = {name: values[0] for name, values in edges.items()}
+        configs = [{**first, name: value} for name, values in edges.items() for value in values]
+    for config in configs:
+        try:
+            study.trainable.recipe.require(study.settings(config))
+        except ValueError as error:
+            raise StudyError(f"{study.name}: {error}") from None
 
 
 def choose_resources(options: argparse.Namespace) -> Resources:
@@ -285,7 +309,7 @@ def new_record(
         trainable=study.trainable.__name__,
         dataset=data.name,
         dataset_fingerprint=data.fingerprint,
-        protocol="replay" if options.replay else protocol_of(study.fixed()),
+        protocol="replay" if options.replay else protocol_of(study.fixed(), study.protocol),
         metric=study.metric,
         mode=study.mode,
         objectives=study.goals,
@@ -369,10 +393,13 @@ def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: 
         print(f"\nbest by {study.metric}: trial {log.name}")
         for name in study.searched():
             print(f"  {name} = {log.config[name]}")
-        print(f"  {study.metric} {log.last[study.metric]:.1%}, test accuracy {log.last['test_accuracy']:.1%}\n")
-        sys.stdout.flush()
-        pareto = [sys.executable, "-m", "analysis.pareto", str(folder)]
-        subprocess.run(pareto, check=True, cwd=Path(__file__).parent.parent)
+        if study.protocol == RECOVERY_PROTOCOL:
+            print(f"  {study.metric} {log.last[study.metric]:.2%}")
+        else:
+            print(f"  {study.metric} {log.last[study.metric]:.1%}, test accuracy {log.last['test_accuracy']:.1%}\n")
+            sys.stdout.flush()
+            pareto = [sys.executable, "-m", "analysis.pareto", str(folder)]
+            subprocess.run(pareto, check=True, cwd=Path(__file__).parent.parent)
     print(f"\nresults    {folder}")
     if outcome.interrupted:
         print(f"go on      python -m search.run {space} --resume --results {shlex.quote(str(options.results))}")
@@ -380,7 +407,7 @@ def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: 
         print(f"next       python -m analysis.compare {folder}")
     elif options.smoke:
         print(f"next       python -m search.run {space} --data DIR --plan")
-    else:
+    elif study.protocol != RECOVERY_PROTOCOL:
         print(f"next       python -m analysis.pareto {folder} --format html -o pareto.html")
     if outcome.interrupted and options.time_budget is None:
         return 130

@@ -17,7 +17,7 @@ from search.records import CURVE_DISTANCE, RECOVERY_PROTOCOL, SEARCH_PROTOCOL, C
 
 SEARCHERS = ("tpe", "random", "grid", "nsga2")
 SCHEDULERS = ("asha", "median", "hyperband", "none")
-LENGTHS_DRAWN = 32  # random configurations that are asked for a trial's length
+DRAWN = 32  # random configurations that a study is checked with
 
 
 class StudyError(ValueError):
@@ -96,7 +96,7 @@ class Study:
             except ValueError as error:
                 raise StudyError(f"{self.name}: arm {arm!r}: {error}") from None
         self._check_references()
-        self._check_lengths()
+        self._check_drawn()
 
     def _check_metrics(self) -> None:
         goals = {self.metric: self.mode, **self.objectives}
@@ -148,17 +148,18 @@ class Study:
                 if "/" not in arm and arm.split(":")[0] not in self.arms:
                     raise StudyError(f"{self.name}: claim {claim.name!r} names an arm the study lacks: {arm!r}")
 
-    def _check_lengths(self) -> None:
-        """Early stopping compares trials epoch by epoch, so those of a study must be equally long."""
-        if self.scheduler == "none":
-            return
+    def _check_drawn(self) -> None:
+        """Hyperparameters may exclude each other, and decide together how long a trial is."""
         random = np.random.RandomState(0)
-        drawn = [
-            {name: domain.sample(random_state=random) for name, domain in self.searched().items()}
-            for _ in range(LENGTHS_DRAWN)
-        ]
-        lengths = {self._trial_epochs({**self.fixed(), **config}) for config in drawn}
-        if len(lengths) > 1:
+        lengths = set()
+        for _ in range(DRAWN):
+            drawn = {name: domain.sample(random_state=random) for name, domain in self.searched().items()}
+            try:
+                lengths.add(self._trial_epochs({**self.fixed(), **drawn}))
+            except ValueError as error:
+                raise StudyError(f"{self.name}: {error}") from None
+        # Early stopping compares trials epoch by epoch.
+        if self.scheduler != "none" and len(lengths) > 1:
             raise StudyError(
                 f"{self.name}: early stopping needs trials of one length, got {min(lengths)} to {max(lengths)} epochs; "
                 f"fix what decides it (members, strategy) or use --scheduler none"
@@ -217,6 +218,22 @@ class Study:
         arms = {arm: {**config, **fixed} for arm, config in self.arms.items()}
         epochs = changes.pop("epochs", self.epochs)
         return dataclasses.replace(self, param_space={**self.param_space, **changes}, epochs=epochs, arms=arms)
+
+    def with_weights(self, folder: str) -> Study:
+        """The study with pretrained weights read from `folder`; what starts from random ones still does.
+
+        Raises StudyError if none of its networks is pretrained.
+        """
+        try:
+            self.settings({"weights": folder})
+        except ValueError:
+            raise StudyError(f"{self.name} must have pretrained networks to take weights, got {folder}") from None
+
+        def changed(config: Mapping[str, Any]) -> dict[str, Any]:
+            return dict(config) if config.get("weights") == "random" else {**config, "weights": folder}
+
+        arms = {arm: changed(config) for arm, config in self.arms.items()}
+        return dataclasses.replace(self, param_space=changed(self.param_space), arms=arms)
 
     def as_smoke(self) -> Study:
         """The same study, tiny, on the digits."""

@@ -34,6 +34,9 @@ class ToySettings(Settings):
 class ToyRecipe:
     settings_type = ToySettings
 
+    @staticmethod
+    def require(settings: Settings) -> None: ...
+
 
 class ToyStrategy:
     @staticmethod
