@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import dataclass
 
 import ray
+
+ANSWER_SECONDS = 5.0  # in which a cluster must accept a connection
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,10 @@ def connect(address: str | None, *, verbose: bool = False) -> Cluster:
         )
     else:
         try:
+            if ":" in address:
+                _require_answer(address)
             context = ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ClusterError(f"--address {address}: no Ray cluster answers there: {error}") from None
     resources = ray.cluster_resources()
     return Cluster(
@@ -50,6 +55,12 @@ def connect(address: str | None, *, verbose: bool = False) -> Cluster:
         dashboard=context.dashboard_url,
         local=address is None,
     )
+
+
+def _require_answer(address: str) -> None:
+    """Raises OSError, or ValueError for what is no host:port. Ray would try for minutes, and log each try."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
 
 
 def disconnect() -> None:
