@@ -1,0 +1,324 @@
+"""What is wrong with a command is one line that says so; nothing is started, nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from search.journal import Journal
+from search.records import StudyRecord
+from search.results import write_record
+from search.run import STORED, main, new_folder, parser
+from trainables.data import load as load_data
+
+ROOT = Path(__file__).parents[2]
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No cache of data sets, no network, no Ray elsewhere; the signal handler as it was."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # the discard port: nobody answers
+    for name in ("no_proxy", "NO_PROXY", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, toy_space: Path) -> Refused:
+    """Runs the command on the toy space, or another, and returns the one line with which it was refused."""
+    results = tmp_path / "results"
+
+    def refused(*arguments: str, space: Path = toy_space) -> str:
+        before = sorted(results.rglob("*"))
+        capsys.readouterr()
+        assert main([str(space), "--results", str(results), *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("search.run: ")
+        assert sorted(results.rglob("*")) == before
+        return line.removeprefix("search.run: ")
+
+    return refused
+
+
+def lacks(line: str, words: list[str]) -> list[str]:
+    return [word for word in words if word not in line]
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--samples", "0"], ["--samples", "at least 1", "'0'"]),
+        (["--samples", "few"], ["--samples", "whole number", "'few'"]),
+        (["--repeats", "-1"], ["--repeats"]),
+        (["--time-budget", "30"], ["--time-budget", "s, m, h or d (30m)", "'30'"]),
+        (["--time-budget", "0m"], ["--time-budget", "'0m'"]),
+        (["--time-budget", "-5m"], ["--time-budget"]),
+        (["--time-budget", "half an hour"], ["--time-budget", "'half an hour'"]),
+        (["--seed", "-1"], ["--seed"]),
+        (["--seed", "1.5"], ["--seed", "whole number", "'1.5'"]),
+        (["--searcher", "bayes"], ["--searcher", "'bayes'", "tpe", "nsga2"]),
+        (["--scheduler", "pbt"], ["--scheduler", "'pbt'", "asha"]),
+        (["--cpus-per-trial", "0"], ["--cpus-per-trial", "above 0", "'0'"]),
+        (["--cpus-per-trial", "nan"], ["--cpus-per-trial", "'nan'"]),
+        (["--gpus-per-trial", "-1"], ["--gpus-per-trial"]),
+        (["--gpus-per-trial", "1.5"], ["--gpus-per-trial", "up to 1 or a whole number", "'1.5'"]),
+        (["--colour", "red"], ["unrecognized arguments: --colour red"]),
+        (["--smo"], ["unrecognized arguments: --smo"]),
+        # What the study or the machine refuses.
+        (["--smoke", "--set", "quality"], ["name=value", "'quality'"]),
+        (["--smoke", "--set", "speed=3"], ["--set speed=3", "'speed'", "quality"]),
+        (["--smoke", "--set", "members=many"], ["--set members=many", "whole number", "'many'"]),
+        (["--smoke", "--set", "quality=1.5"], ["--set quality=1.5", "from 0 to 1", "got 1.5"]),
+        (["--smoke", "--set", "train_images=5000"], ["train_images", "1294", "got 5000"]),
+        (["--smoke", "--set", "test_images=3"], ["test_images", "10", "got 3"]),
+        (["--smoke", "--searcher", "grid"], ["--searcher grid", "quality", "--set quality=VALUE"]),
+        (["--smoke", "--searcher", "nsga2"], ["nsga2", "several objectives", "val_accuracy"]),
+        (["--smoke", *(f"--set={name}" for name in ("quality=1", "members=1", "switch=none"))], ["nothing to search"]),
+        (["--smoke", "--replay"], ["toy has no arms to replay"]),
+        (["--smoke", "--cpus-per-trial", "4096"], ["--cpus-per-trial asks for 4096", f"has {os.cpu_count()}"]),
+        (["--smoke", "--gpus-per-trial", "4096"], ["--gpus-per-trial asks for 4096", "this machine has"]),
+        (["--smoke", "--resume"], ["--resume", "no unfinished run of toy", "results/toy"]),
+    ],
+)
+def test_a_wrong_command_is_refused(refused: Refused, arguments: list[str], words: list[str]) -> None:
+    line = refused(*arguments)
+    assert lacks(line, words) == [], line
+
+
+def test_a_space_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().err == "search.run: the following arguments are required: space\n"
+
+
+@pytest.mark.parametrize("results", ["/dev/null/x", "/dev/null", "/proc/results"])
+def test_results_must_be_a_folder_that_can_be_written(
+    toy_space: Path, capsys: pytest.CaptureFixture[str], results: str
+) -> None:
+    assert main([str(toy_space), "--smoke", "--results", results]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("search.run: --results must be a folder that can be written, got " + results)
+
+
+def test_a_process_exits_with_status_2_and_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "search.run", "no_space.py", "--results", str(tmp_path / "results")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "search.run: no such space file: no_space.py\n"
+    assert not (tmp_path / "results").exists()
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    options = [action.option_strings[-1] for action in parser()._actions if action.option_strings]
+    assert lacks(text, [*options, "space"]) == []
+
+
+# The space
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text + "\nx = = 1\n", ["space.py, line ", "invalid syntax"]),
+        (
+            lambda text: text.replace("study = Study(", "other = Study("),
+            ["space.py", "must define `study = Study(...)`"],
+        ),
+        (
+            lambda text: text.replace("epochs=3", 'metric="test_accuracy"'),
+            ["space.py", "'test_accuracy'", "never chosen"],
+        ),
+        (lambda text: text.replace("epochs=3", "epochs=1 // 0"), ["space.py, line ", "ZeroDivisionError"]),
+        (lambda text: text.replace('"quality": tune', '"speed": tune'), ["space.py", "unknown hyperparameter 'speed'"]),
+        (lambda text: text.replace("uniform(0.1, 0.9)", "uniform(0.1, 9)"), ["space.py", "quality", "got 9"]),
+    ],
+)
+def test_a_wrong_space_is_refused(
+    refused: Refused, tmp_path: Path, toy_space: Path, change: Callable[[str], str], words: list[str]
+) -> None:
+    space = tmp_path / "space.py"
+    text = change(toy_space.read_text())
+    assert text != toy_space.read_text()
+    space.write_text(text)
+    line = refused("--smoke", space=space)
+    assert lacks(line, words) == [], line
+
+
+def test_a_space_that_is_not_there_is_refused(refused: Refused, tmp_path: Path) -> None:
+    assert refused(space=tmp_path / "gone.py") == f"no such space file: {tmp_path / 'gone.py'}"
+
+
+# The data
+
+
+def image() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """CIFAR-10's layout with twenty images in two training shards and ten in one of test."""
+    folder = tmp_path / "data" / "cifar10"
+    folder.mkdir(parents=True)
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        write_shard(folder / f"{name}.parquet", list(range(10)))
+    return folder
+
+
+def write_shard(path: Path, labels: list[int]) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = pa.array([{"bytes": image(), "path": None}] * len(labels), kind)
+    pq.write_table(pa.table({"img": images, "label": pa.array(labels, pa.int64())}), path)
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "test-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_without_data_and_network_both_ways_out_are_named(refused: Refused) -> None:
+    line = refused("--yes")
+    assert lacks(line, ["CIFAR-10", "cannot be downloaded", "--data", "--smoke"]) == [], line
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "train-00001-of-00002.parquet").unlink(), ["2 train shards required", "found 1"]),
+        (
+            lambda folder: (folder / "test-00000-of-00001.parquet").unlink(),
+            ["test-00000-of-0000n", "found none"],
+        ),
+        (truncate, ["test-00000-of-00001.parquet", "intact Parquet file"]),
+        (
+            lambda folder: write_shard(folder / "train-00001-of-00002.parquet", [*range(9), 10]),
+            ["train-00001-of-00002.parquet", "row 9", "0 to 9", "got 10"],
+        ),
+    ],
+)
+def test_damaged_data_is_refused(refused: Refused, data: Path, spoil: Callable[[Path], Any], words: list[str]) -> None:
+    spoil(data)
+    line = refused("--yes", "--data", str(data.parent))
+    assert lacks(line, words) == [], line
+
+
+def test_data_that_is_not_there_is_refused(refused: Refused, tmp_path: Path) -> None:
+    assert lacks(refused("--yes", "--data", str(tmp_path / "gone")), ["data folder required", "gone", "nothing"]) == []
+    (tmp_path / "empty").mkdir()
+    line = refused("--yes", "--data", str(tmp_path / "empty"))
+    assert lacks(line, ["CIFAR-10 required in", "found none of them"]) == [], line
+
+
+def test_more_images_than_the_data_has_are_refused(refused: Refused, data: Path) -> None:
+    line = refused("--yes", "--data", str(data.parent), "--set", "train_images=19")
+    assert lacks(line, ["train_images", "18 (all)", "got 19"]) == [], line
+
+
+# Going on
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The folder of an unfinished smoke run."""
+    folder = tmp_path / "results" / "toy" / "20260101-100000-smoke"
+    folder.mkdir(parents=True)
+    write_record(folder, record())
+    Journal(folder).close()
+    return folder
+
+
+def record(**changes: Any) -> StudyRecord:
+    options = vars(parser().parse_args(["space.py", "--smoke"]))
+    whole = StudyRecord(
+        study="toy",
+        run="20260101-100000-smoke",
+        question="?",
+        source="none",
+        trainable="Toy",
+        dataset="digits",
+        dataset_fingerprint=load_data("digits").fingerprint,
+        protocol="search",
+        metric="val_accuracy",
+        mode="max",
+        objectives={"val_accuracy": "max"},
+        epochs=3,
+        samples=8,
+        searcher="tpe",
+        scheduler="asha",
+        seed=0,
+        space={},
+        fixed={},
+        arms={},
+        command="",
+        started="2026-01-01T10:00:00+00:00",
+        smoke=True,
+        options={name: options[name] for name in STORED},
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def test_a_run_in_use_is_not_resumed(refused: Refused, begun: Path) -> None:
+    journal = Journal(begun)
+    assert refused("--resume") == f"{begun} is in use by another run"
+    journal.close()
+
+
+def test_a_run_on_other_data_is_not_resumed(refused: Refused, begun: Path) -> None:
+    write_record(begun, record(dataset_fingerprint="abcdef" * 10))
+    line = refused("--resume")
+    assert lacks(line, [str(begun), "abcdefabcdef", record().dataset_fingerprint[:12], "scikit-learn"]) == [], line
+
+
+def test_a_finished_run_is_not_resumed(refused: Refused, begun: Path) -> None:
+    write_record(begun, record(finished=True))
+    assert "no unfinished run of toy" in refused("--resume")
+
+
+def test_a_damaged_record_is_not_resumed(refused: Refused, begun: Path) -> None:
+    (begun / "study.json").write_text("{")
+    assert lacks(refused("--resume"), [str(begun / "study.json"), "is not JSON"]) == []
+    write_record(begun, record(options={"smoke": True}))
+    assert lacks(refused("--resume"), [str(begun / "study.json"), "lacks", "searcher"]) == []
+
+
+def test_a_damaged_journal_is_not_resumed(refused: Refused, begun: Path) -> None:
+    (begun / "journal.jsonl").write_text('{"event": "suggest"}\n')
+    assert lacks(refused("--resume"), ["journal.jsonl, line 1", "damaged"]) == []
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    folders = {new_folder(tmp_path, "toy", smoke=True) for _ in range(5)}
+    assert len(folders) == 5
+    assert all(folder.parent == tmp_path / "toy" and "-smoke" in folder.name for folder in folders)
