@@ -122,6 +122,11 @@ class Study:
                 raise StudyError(f"{self.name}: mode must be 'max' or 'min', got {mode!r} for {metric!r}")
         if self.rank_by.startswith("test_"):
             raise StudyError(f"{self.name}: rank_by must not be a test metric, got {self.rank_by!r}")
+        against = "_accuracy" if self.mode == "min" else ("_loss", "_distance")
+        if self.rank_by.endswith(against):
+            raise StudyError(
+                f"{self.name}: rank_by is compared in the metric's direction, {self.mode!r}, got {self.rank_by!r}"
+            )
 
     def _check_domain(self, name: str, domain: Any) -> None:
         if isinstance(domain, dict) and "grid_search" in domain:

@@ -334,15 +334,13 @@ def test_a_trial_that_is_resumed_writes_beside_what_it_began(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 3)])
-def test_the_best_is_the_earlier_of_two_equals_and_completed(
-    study: Study, tmp_path: Path, mode: str, best: int
-) -> None:
+def test_the_best_is_the_earlier_of_two_equals_and_completed(toy: Study, tmp_path: Path, mode: str, best: int) -> None:
     journal = Journal(tmp_path)
-    study = dataclasses.replace(study, mode=mode)
+    study = dataclasses.replace(toy, metric="train_loss", mode=mode, rank_by="parameters")
     assert best_trial(study, journal) is None
     values = [("stopped", 0.9), ("completed", 0.7), ("completed", 0.7), ("completed", 0.2), ("diverged", np.nan)]
-    for number, (status, accuracy) in enumerate([*values, ("failed", 0.1), ("completed", 0.2)]):
+    for number, (status, loss) in enumerate([*values, ("failed", 0.1), ("completed", 0.2)]):
         journal.append("suggest", number, name="", config={}, arm=None, state={})
-        journal.append("result", number, result={"epoch": 1, "total_epochs": 1, "val_accuracy": accuracy})
+        journal.append("result", number, result={"epoch": 1, "total_epochs": 1, "train_loss": loss})
         journal.append("end", number, status=status, error=None)
     assert best_trial(study, journal) == best

@@ -1,0 +1,133 @@
+"""Who may import whom: the rooms meet in files and in search.records, and the training core runs without Ray."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("search", "trainables", "spaces", "analysis")
+VOCABULARY = "search.records"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def modules(*rooms: str) -> list[str]:
+    return [module for module in FILES if room_of(module) in rooms]
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Every module that a file imports anywhere in it; `from a import b` is a.b where that is a module."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: a relative import"
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in FILES else node.module)
+    return frozenset(found)
+
+
+@cache
+def reached(module: str) -> frozenset[str]:
+    """What importing a file brings in, through our own files."""
+    seen, ahead = set[str](), [module]
+    while ahead:
+        for name in imports(ahead.pop()) - seen:
+            seen.add(name)
+            if name in FILES:
+                ahead.append(name)
+    return frozenset(seen)
+
+
+def packages(names: frozenset[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def foreign(module: str) -> set[str]:
+    """Modules of other rooms that a file imports, less the shared vocabulary."""
+    return {name for name in imports(module) if room_of(name) in ROOMS and room_of(name) != room_of(module)} - {
+        VOCABULARY
+    }
+
+
+def test_the_walk_sees_the_rooms() -> None:
+    assert {room_of(module) for module in FILES} == set(ROOMS)
+    assert "ray" in reached("search.run")
+    assert "torch" in reached("trainables.base")
+    assert VOCABULARY in imports("search.study")
+
+
+@pytest.mark.parametrize("module", modules(*ROOMS))
+def test_every_import_of_our_own_is_of_a_file_that_is_there(module: str) -> None:
+    assert {name for name in imports(module) if room_of(name) in ROOMS} <= FILES.keys()
+
+
+def test_the_vocabulary_needs_the_standard_library_only() -> None:
+    assert packages(imports(VOCABULARY)) <= sys.stdlib_module_names
+    assert FILES["search"].read_text() == ""  # or importing the vocabulary would import more
+
+
+@pytest.mark.parametrize("module", modules("trainables", "analysis"))
+def test_trainables_and_analysis_know_no_other_room(module: str) -> None:
+    assert foreign(module) == set()
+
+
+@pytest.mark.parametrize("module", modules("analysis"))
+def test_analysis_needs_neither_ray_nor_torch(module: str) -> None:
+    assert packages(reached(module)) & {"ray", "torch", "torchvision"} == set()
+
+
+@pytest.mark.parametrize("module", modules("spaces"))
+def test_spaces_know_the_study_the_vocabulary_and_the_trainables(module: str) -> None:
+    assert {name for name in foreign(module) if room_of(name) != "trainables"} <= {"search.study"}
+
+
+@pytest.mark.parametrize("module", modules("search"))
+def test_search_knows_no_space_no_analysis_and_of_trainables_no_family(module: str) -> None:
+    assert foreign(module) <= {"trainables.base", "trainables.data", "trainables.task"}
+    if module not in ("search.run", "search.tuner", "search.plan"):
+        assert foreign(module) == set()
+
+
+def has_a_trainable(module: str) -> bool:
+    """Whether a file defines a class on Ray's or our own Trainable."""
+    classes = (node for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.ClassDef))
+    bases = {ast.unparse(base) for node in classes for base in node.bases}
+    return bool(bases & {"tune.Trainable", "ImageTrainable"})
+
+
+@pytest.mark.parametrize("module", modules("trainables"))
+def test_only_the_families_trainables_bring_in_ray(module: str) -> None:
+    assert ("ray" in packages(reached(module))) == has_a_trainable(module)
+    if module != "trainables.base":
+        assert "ray" not in packages(imports(module))
+
+
+def test_rays_settings_come_before_ray() -> None:
+    imported = [
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.parse(FILES["search.run"].read_text()).body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    first = next(n for n, name in enumerate(imported) if name in ("search", "search.environment"))
+    assert all(packages(frozenset([name])) <= sys.stdlib_module_names for name in imported[:first] if name)
+    assert not packages(reached("search.environment")) - sys.stdlib_module_names
