@@ -1,0 +1,58 @@
+"""The notes' reported runs, as a space file wants them: figures to compare with, and arms that run the same."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search.records import RecordError, Reported, read_reported
+
+REPORTED = Path(__file__).parent / "reported"
+TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000  # of either CIFAR
+HELD_OUT = 5_000  # where a note has a validation set it is of this size, as the project's own
+# What a model's code fixes, so that it is no hyperparameter.
+IMPLIED: Mapping[str, Mapping[str, Any]] = {
+    "alexnet": {"initialization": "xavier"},
+    "wide_resnet": {"initialization": "kaiming", "normalize": True, "step_factor": 0.2},
+    "small_alexnet": {"augmentation": "none"},  # its parts are hyperparameters instead
+}
+
+
+@functools.cache
+def _runs() -> dict[str, Reported]:
+    return read_reported(REPORTED)
+
+
+def reported(*names: str) -> tuple[Reported, ...]:
+    """The runs of spaces/reported/runs.csv with these names; raises RecordError for an unknown one."""
+    runs = _runs()
+    if unknown := [name for name in names if name not in runs]:
+        raise RecordError(f"no reported run has the name {', '.join(unknown)}")
+    return tuple(runs[name] for name in names)
+
+
+def replay(run: Reported, **changes: Any) -> dict[str, Any]:
+    """A reported run's configuration under its own protocol, with `changes`: an arm.
+
+    What the note does not say is left to the family's defaults. The protocol: as many images as the note's,
+    no validation set unless it had one, the test set at every epoch (the notes print curves), training accuracy
+    as it was measured.
+    """
+    config = {name: value for name, value in run.config.items() if name not in IMPLIED.get(run.model, {})}
+    if (run.train_accuracy_measured or "").startswith("after"):
+        config["train_measure"] = "augmented"
+    validation = run.train_images == TRAIN_IMAGES - HELD_OUT
+    if not validation and run.train_images not in (TRAIN_IMAGES, None):
+        config["train_images"] = run.train_images
+    if run.test_images not in (TEST_IMAGES, None):
+        config["test_images"] = run.test_images
+    return {
+        **config,
+        "members": run.members or 1,
+        "epochs": run.epochs,
+        "validation": validation,
+        "test_every_epoch": True,
+        **changes,
+    }
