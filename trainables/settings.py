@@ -8,6 +8,7 @@ a `Literal` of choices, or any of these `| None`); ranges are given with `number
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -98,6 +99,7 @@ def _literal(text: str) -> Any:
     return text
 
 
+@functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
