@@ -1,0 +1,92 @@
+"""Which initial rate, dropout and decay suit AdaBoost of compressed AlexNets on CIFAR-100?
+
+Question   the initial rate of a multi-class AdaBoost, what more epochs or a slower decay would gain, and why
+           the test accuracy exceeds the training accuracy
+Source     note A, section 4.5
+Cost       see --plan
+Command    python -m search.run spaces/alexnet_adaboost_lr.py --data DIR [--replay]
+
+The note's two rates have different dropouts; the clean arm changes the rate alone. "measured-plain" trains as
+the note's best run does and measures its training accuracy on images that are not augmented: the note asks
+whether a negative gap is a fault in its code. The search also chooses between the note's AdaBoost and SAMME,
+which has an arm of its own.
+"""
+
+from ray import tune
+
+from search.records import Claim
+from search.study import Study
+from spaces.notes import replay, reported
+from trainables.alexnet import BoostedAlexNet
+
+low, high = reported("a-4.5-adaboost-lr.03", "a-4.2-adaboost-rgb")
+
+study = Study(
+    name="alexnet_adaboost_lr",
+    question="Which initial rate, dropout and decay suit AdaBoost?",
+    source="note A, section 4.5",
+    trainable=BoostedAlexNet,
+    dataset="cifar100",
+    epochs=30,  # of a round
+    samples=32,
+    param_space={
+        "lr": tune.loguniform(0.01, 0.12),
+        "dropout": tune.uniform(0.05, 0.6),
+        "step_factor": tune.uniform(0.7, 1.0),
+        "step_epochs": tune.randint(2, 9),
+        "boosting": tune.choice(["note", "samme"]),
+        "weighting": tune.choice(["loss", "sampling"]),
+        "vote": tune.choice(["hard", "logits", "probabilities"]),
+        "members": 6,
+        "augmentation": "real-time",
+    },
+    arms={
+        low.arm: replay(low),
+        high.arm: replay(high),
+        "clean-lr.03": replay(high, lr=0.03),
+        "clean-measured-plain": replay(low, train_measure="after"),
+        "clean-epochs-60": replay(low, epochs=60),
+        "clean-step-factor.9": replay(low, step_factor=0.9),
+        "clean-step-epochs-8": replay(low, step_epochs=8),
+        "clean-samme": replay(low, boosting="samme"),
+    },
+    reported=(low, high),
+    claims=(
+        Claim(
+            "lower-rate-suits-adaboost",
+            "An initial rate of .03 suits AdaBoost better than .06.",
+            "note A, 4.5",
+            arms=(low.arm, high.arm),
+            effect=0.062,
+            confounded_by=("dropout",),
+            clean_arms=("clean-lr.03", high.arm),
+        ),
+        Claim(
+            "negative-gap-is-the-augmentations",
+            "The test accuracy exceeds the training accuracy because training images alone are augmented.",
+            "note A, 4.2 and 4.5",
+            arms=(low.arm, "clean-measured-plain"),
+            quantity="gap",
+            expected="less",
+        ),
+        Claim(
+            "more-epochs-gain",
+            "More epochs raise the test accuracy under strong augmentation.",
+            "note A, 4.5",
+            arms=("clean-epochs-60", low.arm),
+        ),
+        Claim(
+            "slower-decay-gains",
+            "Another decay factor raises the test accuracy under strong augmentation (.9 for .8).",
+            "note A, 4.5",
+            arms=("clean-step-factor.9", low.arm),
+        ),
+        Claim(
+            "longer-decay-period-gains",
+            "Another decay period raises the test accuracy under strong augmentation (8 epochs for 4).",
+            "note A, 4.5",
+            arms=("clean-step-epochs-8", low.arm),
+        ),
+    ),
+    smoke={"samples": 6, "epochs": 2, "members": 2, "train_images": 200},
+)

@@ -1,0 +1,94 @@
+"""Real-time, cached or no augmentation of CIFAR-100: what is gained and what does it cost?
+
+Question   the time an epoch takes, and the test accuracy, when every image is augmented anew each epoch, once
+           for all epochs, or not at all
+Source     note A, section 4.3
+Cost       see --plan
+Command    python -m search.run spaces/alexnet_augmentation.py --data DIR [--replay]
+
+The note's cached runs see 30,000 training and 2,000 test images, its real-time run all of them, at another
+rate and without the random crop; the clean arm changes the augmentation alone. The crop's scale and the
+strength of the jitter are not printed, so the search has them too. The last arm is section 4.8's run on these
+images, for alexnet_cifar10.py.
+"""
+
+from ray import tune
+
+from search.records import Claim
+from search.study import Study
+from spaces.notes import replay, reported
+from trainables.alexnet import BaggedAlexNet
+
+single, cached, real_time = reported("a-4.3-single-cached", "a-4.3-bagging-cached", "a-4.3-bagging-real-time")
+(on_cifar10,) = reported("a-4.8-single-cifar10")
+
+study = Study(
+    name="alexnet_augmentation",
+    question="Real-time, cached or no augmentation: what is gained and what does it cost?",
+    source="note A, section 4.3",
+    trainable=BaggedAlexNet,
+    dataset="cifar100",
+    epochs=30,
+    samples=48,
+    param_space={
+        "augmentation": tune.choice(["none", "cached", "real-time"]),
+        "random_crop": tune.choice([False, True]),
+        "crop_scale": tune.uniform(0.08, 0.8),
+        "jitter": tune.uniform(0.0, 0.6),
+        "lr": tune.loguniform(0.03, 0.12),
+        "dropout": tune.uniform(0.1, 0.6),
+        "batch_size": 64,
+        "members": 3,
+    },
+    arms={
+        single.arm: replay(single),
+        cached.arm: replay(cached),
+        real_time.arm: replay(real_time),
+        "clean-bagging-real-time": replay(cached, augmentation="real-time"),
+        "clean-single-measured-after": replay(single, train_measure="augmented"),
+        "clean-4.8-on-cifar100": replay(on_cifar10),
+    },
+    reported=(single, cached, real_time),
+    claims=(
+        Claim(
+            "cached-augmentation-is-faster",
+            "With cached augmentation an epoch is about 5 times as fast.",
+            "note A, 4.3",
+            arms=(real_time.arm, cached.arm),
+            quantity="seconds_per_epoch",
+            kind="ratio",
+            effect=5.0,
+            confounded_by=("lr", "train_images", "test_images", "random_crop"),
+            clean_arms=("clean-bagging-real-time", cached.arm),
+        ),
+        Claim(
+            "cached-augmentation-costs-test-accuracy",
+            "Real-time augmentation gains at least 21 points of test accuracy over cached.",
+            "note A, 4.3",
+            arms=(real_time.arm, cached.arm),
+            effect=0.21,
+            confounded_by=("lr", "train_images", "test_images", "random_crop"),
+            clean_arms=("clean-bagging-real-time", cached.arm),
+        ),
+        Claim(
+            "bagging-adds-nothing-to-cached-training",
+            "With cached augmentation Bagging hardly adds to the test accuracy.",
+            "note A, 4.3",
+            arms=(cached.arm, single.arm),
+            expected="equal",
+            margin=0.02,
+            effect=-0.01,
+        ),
+        Claim(
+            "bagging-adds-training-accuracy-to-cached-training",
+            "With cached augmentation Bagging adds about 12 points of training accuracy.",
+            "note A, 4.3",
+            arms=(cached.arm, single.arm),
+            quantity="train_accuracy",
+            effect=0.126,
+            confounded_by=("train_measure",),
+            clean_arms=(cached.arm, "clean-single-measured-after"),
+        ),
+    ),
+    smoke={"samples": 6, "epochs": 2, "members": 2, "batch_size": 32, "train_images": 200, "test_images": 100},
+)

@@ -1,0 +1,66 @@
+"""Do BatchNorm and normalised inputs help a compressed AlexNet on CIFAR-100?
+
+Question   the test accuracy that BatchNorm and the normalisation of pixels add, together and each alone
+Source     note A, section 4.1
+Cost       see --plan
+Command    python -m search.run spaces/alexnet_batch_norm.py --data DIR [--replay]
+
+The note's two runs also differ in members and decay; here each switch is turned on the note's single model.
+"""
+
+from ray import tune
+
+from search.records import Claim
+from search.study import Study
+from spaces.notes import replay, reported
+from trainables.alexnet import BaggedAlexNet
+
+bagging, single = reported("a-4.1-bagging-no-bn", "a-4.1-single-bn")
+
+study = Study(
+    name="alexnet_batch_norm",
+    question="Do BatchNorm and normalised inputs help a compressed AlexNet?",
+    source="note A, section 4.1",
+    trainable=BaggedAlexNet,
+    dataset="cifar100",
+    epochs=20,
+    samples=48,
+    param_space={
+        "batch_norm": tune.choice([False, True]),
+        "normalize": tune.choice([False, True]),
+        "lr": tune.loguniform(0.01, 0.1),
+        "decay": tune.choice(["exponential", "cosine"]),
+    },
+    arms={
+        bagging.arm: replay(bagging),
+        single.arm: replay(single),
+        "clean-no-batch-norm": replay(single, batch_norm=False),
+        "clean-not-normalized": replay(single, normalize=False),
+        "clean-neither": replay(single, batch_norm=False, normalize=False),
+    },
+    reported=(bagging, single),
+    claims=(
+        Claim(
+            "batch-norm-and-normalization-help",
+            "With BatchNorm and normalised inputs the test accuracy is higher.",
+            "note A, 4.1",
+            arms=(single.arm, bagging.arm),
+            effect=0.058,
+            confounded_by=("members", "decay"),
+            clean_arms=(single.arm, "clean-neither"),
+        ),
+        Claim(
+            "batch-norm-helps",
+            "Of the two, BatchNorm alone raises the test accuracy.",
+            "note A, 4.1, told apart",
+            arms=(single.arm, "clean-no-batch-norm"),
+        ),
+        Claim(
+            "normalization-helps",
+            "Of the two, normalisation alone raises the test accuracy.",
+            "note A, 4.1, told apart",
+            arms=(single.arm, "clean-not-normalized"),
+        ),
+    ),
+    smoke={"samples": 6, "epochs": 2, "train_images": 200},
+)

@@ -1,0 +1,80 @@
+"""What does AdaBoost of compressed AlexNets lose on CIFAR-100 when batches never change?
+
+Question   training images shuffled each epoch or not, and whether dropout or augmentation makes up for it
+Source     note A, section 4.4
+Cost       see --plan
+Command    python -m search.run spaces/alexnet_shuffle.py --data DIR [--replay]
+
+The note's shuffled run (4.2) also differs in augmentation, rate, decay, epochs and vote; the clean arm is the
+unshuffled run, shuffled.
+"""
+
+from ray import tune
+
+from search.records import Claim
+from search.study import Study
+from spaces.notes import replay, reported
+from trainables.alexnet import BoostedAlexNet
+
+unshuffled, shuffled = reported("a-4.4-adaboost-unshuffled", "a-4.2-adaboost-rgb")
+
+study = Study(
+    name="alexnet_shuffle",
+    question="What does AdaBoost lose when batches never change?",
+    source="note A, section 4.4",
+    trainable=BoostedAlexNet,
+    dataset="cifar100",
+    epochs=20,  # of a round
+    samples=16,
+    param_space={
+        "shuffle": tune.choice([False, True]),
+        "augmentation": tune.choice(["none", "cached", "real-time"]),
+        "dropout": tune.uniform(0.1, 0.9),
+        "lr": 0.04,
+        "decay": "cosine",
+        "vote": "logits",
+        "members": 6,
+    },
+    arms={
+        unshuffled.arm: replay(unshuffled),
+        shuffled.arm: replay(shuffled),
+        "clean-shuffled": replay(unshuffled, shuffle=True),
+        "clean-more-dropout": replay(unshuffled, dropout=0.7),
+        "clean-real-time": replay(unshuffled, augmentation="real-time"),
+    },
+    reported=(unshuffled, shuffled),
+    claims=(
+        Claim(
+            "no-shuffling-costs-test-accuracy",
+            "Without shuffling the test accuracy is 13.6 points lower.",
+            "note A, 4.4",
+            arms=(shuffled.arm, unshuffled.arm),
+            effect=0.136,
+            confounded_by=("augmentation", "lr", "decay", "epochs", "vote"),
+            clean_arms=("clean-shuffled", unshuffled.arm),
+        ),
+        Claim(
+            "no-shuffling-overfits",
+            "Without shuffling the model overfits: the gap of training over test accuracy is larger.",
+            "note A, 4.4",
+            arms=(unshuffled.arm, shuffled.arm),
+            quantity="gap",
+            effect=0.39,
+            confounded_by=("augmentation", "lr", "decay", "epochs", "vote"),
+            clean_arms=(unshuffled.arm, "clean-shuffled"),
+        ),
+        Claim(
+            "dropout-does-not-make-up-for-shuffling",
+            "More dropout does not make up for the missing shuffle.",
+            "note A, 4.4",
+            arms=("clean-shuffled", "clean-more-dropout"),
+        ),
+        Claim(
+            "augmentation-does-not-make-up-for-shuffling",
+            "Random augmentation does not make up for the missing shuffle.",
+            "note A, 4.4",
+            arms=("clean-shuffled", "clean-real-time"),
+        ),
+    ),
+    smoke={"samples": 6, "epochs": 2, "members": 2, "train_images": 200},
+)
