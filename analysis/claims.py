@@ -234,6 +234,7 @@ def _lost(results: Sequence[Results], arms: Sequence[str]) -> list[str]:
     return [f"{row[r.ARM]} seed {row[r.SEED]} {row[r.STATUS]}" for _, row in lost.iterrows()]
 
 
+NOTES = ("Differences of accuracy in points; intervals over seeds. Inside, outside: the note's own figure.",)
 _UNITS = {measure.SECONDS_PER_EPOCH: "s", r.PARAMETERS: "parameters"}
 
 
@@ -281,33 +282,32 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             verdict = f"confounded by {one['confounded_by']}; clean arms: {told('clean_')}, {judged('clean_')}"
         return {
             "claim": str(one["statement"]),
-            "source": str(one["source"]),
-            "arms": str(one["arms"]),
-            "quantity": f"{one['quantity']}, {one['kind']}",
+            "verdict": verdict,
             "ours (95 %)": told(),
             "seeds": str(one["n"]),
             "note": note,
-            "verdict": verdict,
+            "arms": str(one["arms"]),
+            "quantity": f"{quantity.replace('_', ' ')}, {kind}",
+            "source": str(one["source"]),
         }
 
     rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
-    columns = ("claim", "source", "arms", "quantity", "ours (95 %)", "seeds", "note", "verdict")
-    return pd.DataFrame(rows, columns=columns, dtype=str)
+    return pd.DataFrame(rows, columns=None if rows else ["claim", "verdict"], dtype=str)
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """ "2 reproduced, 1 undecided of 3 claims"."""
+    """ "3 claims: 2 reproduced, 1 undecided"."""
     counts = Counter(frame["verdict"])
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    return f"{told} of {len(frame)} claims" if told else "no claims"
+    return f"{len(frame)} claims: {told}" if told else "no claims"
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:
     frame = claims(results)
     studies = ", ".join(dict.fromkeys(result.record.study for result in results))
     datasets = ", ".join(dict.fromkeys(result.record.dataset for result in results))
-    title = f"Claims of {studies} on {datasets}: {summary(frame)}"
-    notes = ["Differences of accuracy in points; intervals over seeds. Inside, outside: the note's own figure."]
+    title = f"{studies} on {datasets}, {summary(frame)}"
+    notes = list(NOTES)
     if any(result.partial for result in results):
         title += "; partial: the run has not ended"
     if any(result.record.smoke for result in results):

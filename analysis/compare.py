@@ -205,15 +205,19 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else [], dtype=str)
 
 
+def note(band: float) -> str:
+    return (
+        "Accuracies in percent, their differences in points, losses in nats, times in seconds and of other "
+        f"machines. A curve is left at the first epoch more than {100 * band:g} points away."
+    )
+
+
 def answer(results: list[Results], args: argparse.Namespace) -> Table:
     frame, curve = compare(results, args.band), curves(results, args.band)
     title = f"Ours beside the notes' figures: {frame['run'].nunique()} runs of {', '.join(by_study(results))}"
     if any(result.partial for result in results):
         title += "; partial: the run has not ended"
-    notes = [
-        "Accuracies in percent, their differences in points, losses in nats, times in seconds and of other "
-        f"machines. A curve is left at the first epoch more than {100 * args.band:g} points away."
-    ]
+    notes = [note(args.band)]
     if args.curves:
         return Table(curve, title, notes)
     return Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 import pandas as pd
@@ -37,9 +38,27 @@ def pareto(candidates: pd.DataFrame, front: pd.DataFrame, reported: pd.DataFrame
     _points(figure, front, r.VAL_ACCURACY, "front (validation)", mode="lines+markers", color=OURS, size=10)
     _points(figure, front, r.TEST_ACCURACY, "front (test)", color=OURS, size=10, symbol="circle-open")
     _points(figure, reported, r.TEST_ACCURACY, "note (test)", color=NOTE, size=12, symbol="star")
-    figure.update_xaxes(type="log", title="parameters", dtick=1, exponentformat="power")
+    ticks = _size_ticks(figure)
+    figure.update_xaxes(type="log", title="parameters", tickvals=ticks, ticktext=[_short(t) for t in ticks])
     figure.update_yaxes(title="accuracy", tickformat=".0%")
     return figure
+
+
+def _size_ticks(figure: go.Figure) -> list[float]:
+    """Round numbers around the sizes drawn: each power of ten, and 2 and 5 times it over a short range."""
+    sizes = [size for trace in figure.data for size in trace.x]
+    if not sizes:
+        return []
+    low, high = math.floor(math.log10(min(sizes))), math.ceil(math.log10(max(sizes)))
+    steps = (1, 2, 5) if high - low <= 3 else (1,)
+    return [step * 10.0**power for power in range(low, high + 1) for step in steps]
+
+
+def _short(size: float) -> str:
+    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size >= unit:
+            return f"{size / unit:g}{suffix}"
+    return f"{size:g}"
 
 
 def curves(rows: pd.DataFrame) -> go.Figure:
@@ -73,6 +92,28 @@ def curves(rows: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def ensemble_sizes(rows: pd.DataFrame) -> go.Figure:
+    """Accuracy against the first k members; `rows` as `analysis.ensemble_size` gives them."""
+    figure = go.Figure(layout=_LAYOUT)
+    for name, one in rows.groupby("ensemble", sort=False):
+        figure.add_scatter(
+            x=one[r.MEMBERS],
+            y=one[r.TEST_ACCURACY],
+            mode="lines+markers",
+            name=f"{name} (95 % over {one['over'].iloc[0]})",
+            error_y={
+                "array": one["high"] - one[r.TEST_ACCURACY],
+                "arrayminus": one[r.TEST_ACCURACY] - one["low"],
+                "thickness": 1.5,
+            },
+            hovertemplate="%{x} members: %{y:.2%}",
+        )
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(title="members", dtick=1)
+    figure.update_yaxes(title="test accuracy", tickformat=".0%")
+    return figure
+
+
 def importance(rows: pd.DataFrame) -> go.Figure:
     """Bars with their interval over resamples; `rows` of one run as `analysis.importance` gives them."""
     rows = rows[::-1]  # plotly draws the first at the bottom
@@ -81,7 +122,7 @@ def importance(rows: pd.DataFrame) -> go.Figure:
         x=rows["importance"],
         y=rows["hyperparameter"],
         orientation="h",
-        marker={"color": OURS},
+        marker={"color": [GREY if name.startswith("(") else OURS for name in rows["hyperparameter"]]},
         # A share can lie outside its own percentiles.
         error_x={
             "array": (rows["high"] - rows["importance"]).clip(lower=0),

@@ -24,22 +24,25 @@ from search import records as r
 COLUMNS = ["study", "trial", r.ARM, r.MEMBERS, r.PARAMETERS, r.VAL_ACCURACY, r.TEST_ACCURACY]
 
 
-def candidates(results: Sequence[Results]) -> pd.DataFrame:
+def candidates(results: Sequence[Results], protocol: str | None = None) -> pd.DataFrame:
     """A row per finished trial, and per prefix of a finished ensemble, that has a validation accuracy.
+
+    With `protocol` only trials measured under it.
 
     Columns: `COLUMNS` (`run` after study where there are several runs), then the config/ columns that
     differ between rows. Raises ResultsError where the runs differ in data set or protocol.
     """
     require_one_data_set(results)
-    require_one(results, "protocol", lambda x: x.finished()[r.PROTOCOL].unique())
-    rows = pd.concat([_candidates(result) for result in results], ignore_index=True)
+    if protocol is None:
+        require_one(results, "protocol (choose with --protocol)", lambda x: x.finished()[r.PROTOCOL].unique())
+    rows = pd.concat([_candidates(result, protocol) for result in results], ignore_index=True)
     rows = rows[rows[r.VAL_ACCURACY].notna() & rows[r.PARAMETERS].notna()].reset_index(drop=True)
     columns = COLUMNS if len(results) == 1 else ["study", "run", *COLUMNS[1:]]
     return rows[[*columns, *_differing(rows)]]
 
 
-def _candidates(result: Results) -> pd.DataFrame:
-    trials = result.finished()
+def _candidates(result: Results, protocol: str | None) -> pd.DataFrame:
+    trials = _under(result, protocol)
     prefixes = trials.drop(columns=[r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS]).merge(
         result.members, left_on=[r.TRIAL_ID, r.EPOCHS], right_on=[r.TRIAL_ID, r.EPOCH]
     )
@@ -48,6 +51,11 @@ def _candidates(result: Results) -> pd.DataFrame:
     rows = pd.concat([single.assign(**{r.MEMBERS: sizes}), prefixes], ignore_index=True)
     rows = rows.astype({r.MEMBERS: "int64"}).sort_values([r.TRIAL_ID, r.MEMBERS])
     return rows.assign(study=result.record.study, run=result.record.run, trial=rows[r.TRIAL_ID])
+
+
+def _under(result: Results, protocol: str | None) -> pd.DataFrame:
+    trials = result.finished()
+    return trials if protocol is None else trials[trials[r.PROTOCOL] == protocol]
 
 
 def _differing(rows: pd.DataFrame) -> list[str]:
@@ -118,7 +126,7 @@ def reported_points(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:
-    rows = candidates(results)
+    rows = candidates(results, args.protocol)
     front = non_dominated(rows)
     reported = reported_points(results) if args.reported else pd.DataFrame()
     shown = front
@@ -146,7 +154,7 @@ def _title(results: Sequence[Results]) -> str:
 def _notes(results: Sequence[Results], rows: pd.DataFrame, front: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     notes = []
     ranked = rows[[name for name in ("run", "study", "trial") if name in rows]].drop_duplicates()
-    if unranked := sum(len(result.finished()) for result in results) - len(ranked):
+    if unranked := sum(len(_under(result, args.protocol)) for result in results) - len(ranked):
         notes.append(f"Finished without a validation accuracy, so not ranked: {unranked} trials.")
     if front.empty:
         return [*notes, "No finished trial to rank."]
@@ -171,6 +179,7 @@ def _parameters(text: str) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     options = cli.parser("pareto", __doc__)
     options.add_argument("--reported", action="store_true", help="the notes' own points beside ours")
+    options.add_argument("--protocol", help="only trials measured under this protocol")
     options.add_argument(
         "--reference",
         type=_parameters,

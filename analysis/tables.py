@@ -34,7 +34,7 @@ def cell(value: Any, column: str = "") -> str:
 
 
 def heading(column: str) -> str:
-    name = column.removeprefix(CONFIG).replace("_", " ")
+    name = column.removeprefix(CONFIG).replace("val_", "validation_").replace("_", " ")
     return f"{name} %" if column.endswith("accuracy") else name
 
 

@@ -1,8 +1,14 @@
-"""Made-up results folders in the contract's format, written as real Parquet."""
+"""Made-up results folders in the contract's format, written as real Parquet; and a real browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import base64
+import json
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,13 +159,13 @@ class MadeUp:
         return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def made_up() -> Callable[..., MadeUp]:
     """made_up(**changes of the record) -> an empty MadeUp."""
     return lambda **changes: MadeUp(made_up_record(**changes))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def reported() -> Callable[..., Reported]:
     def build(**changes: Any) -> Reported:
         fields = {"run": "B/16", "note": "B", "section": "2", "arm": "small", "dataset": "cifar10"}
@@ -168,7 +174,7 @@ def reported() -> Callable[..., Reported]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def claim() -> Callable[..., Claim]:
     def build(**changes: Any) -> Claim:
         fields = {
@@ -180,3 +186,66 @@ def claim() -> Callable[..., Claim]:
         return Claim(**(fields | changes))
 
     return build
+
+
+class Browser:
+    """A headless Chromium behind chromedriver, spoken to as the W3C WebDriver standard says."""
+
+    def __init__(self, driver: str, binary: str) -> None:
+        self.process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        port = next(m[1] for line in self.process.stdout if (m := re.search(r"successfully on port (\d+)", line)))
+        self.base = f"http://127.0.0.1:{port}/session"
+        arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        options = {"binary": binary, "args": arguments}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        self.base += "/" + self.send("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+
+    def send(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        data = json.dumps(body or {}).encode() if method == "POST" else None
+        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def open(self, page: Path) -> None:
+        self.send("/url", {"url": page.as_uri()})
+
+    def run(self, script: str) -> Any:
+        return self.send("/execute/sync", {"script": script, "args": []})
+
+    def emulate(self, *, width: int = 1200, dark: bool = False) -> None:
+        self._cdp(
+            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+        self._cdp(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._cdp("Emulation.setEmulatedMedia", features=[scheme])
+
+    def screenshot(self) -> bytes:
+        """The whole page as PNG."""
+        shot = self._cdp("Page.captureScreenshot", captureBeyondViewport=True)
+        return base64.b64decode(shot["data"])
+
+    def errors(self) -> list[str]:
+        """What the console has said since the last call."""
+        return [entry["message"] for entry in self.send("/se/log", {"type": "browser"})]
+
+    def _cdp(self, command: str, **parameters: Any) -> Any:
+        return self.send("/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def close(self) -> None:
+        self.send("", method="DELETE")
+        self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    driver, binary = shutil.which("chromedriver"), shutil.which("chromium")
+    if driver is None or binary is None:
+        pytest.skip("needs chromium and chromedriver: apt-get install chromium chromium-driver")
+    browser = Browser(driver, binary)
+    yield browser
+    browser.close()

@@ -257,9 +257,9 @@ def test_the_command(study, tmp_path, capsys):
     study(arms=("a", "b"), effect=0.03, confounded_by=("rate",), clean_arms=("a", "d"))
     assert c.main([str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Claims of batch_size on cifar10: 1 confounded of 1 claims\n")
-    assert "| +5.00 points (" in out
-    assert "| +3.00 (outside) | confounded by rate; clean arms: +0.10 points (" in out
+    assert out.startswith("batch_size on cifar10, 1 claims: 1 confounded\n")
+    assert "| confounded by rate; clean arms: +0.10 points (" in out
+    assert "| 5 | +3.00 (outside) | a, b | test accuracy, difference | note B, section 2 |" in out
     assert c.main([str(tmp_path / "run"), "--format", "csv"]) == 0
     (row,) = pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("records")
     assert row["effect"] == pytest.approx(0.05, abs=1e-3)

@@ -147,6 +147,8 @@ def test_refuses_to_mix_protocols(run, made_up, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "search" in err
     assert "50000+10000 best" in err
+    assert pareto.main([str(run), str(other), "--protocol", "search"]) == 0
+    assert "| batch_size | 2026-01-01_10-00-00 | 0 |" in capsys.readouterr().out
 
 
 def test_several_runs_are_told_apart(run, made_up, tmp_path):

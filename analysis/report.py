@@ -1,0 +1,204 @@
+"""One page that answers a study's question: self-contained, offline, light and dark.
+
+The question, the answer in one sentence, the verdicts on the note's claims, accuracy against size, our curves
+beside the printed ones, what each ensemble member adds, which hyperparameter mattered, every trial, and how it
+was run. Each figure comes from the rows of the results folders named at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis import claims, cli, compare, figures, page, pareto, tables
+from analysis.ensemble_size import ensemble_sizes
+from analysis.importance import importance
+from analysis.load import Results, ResultsError, by_study
+from search import records as r
+
+
+def report(results: Sequence[Results]) -> str:
+    """The page's HTML. Raises ResultsError where runs of one study differ in data set."""
+    numbers = itertools.count(1)
+    studies = by_study(results)
+    parts = [part for runs in studies.values() for part in _study(runs, numbers)]
+    return page.page(f"Report: {', '.join(studies)}", parts)
+
+
+def _study(results: list[Results], numbers: Iterator[int]) -> Iterator[str]:
+    record = results[0].record
+    verdicts = claims.claims(results)
+    yield f"<h1>{escape(record.question)}</h1>"
+    yield _text(answer(results, verdicts), "answer")
+    trials = pd.concat([result.trials for result in results])
+    counts = trials[r.STATUS].value_counts()
+    told = ", ".join(f"{counts[status]} {status}" for status in r.STATUSES if counts.get(status))
+    yield _text(f"{record.study} on {record.dataset}; {record.source}. {len(trials)} trials: {told}.", "soft")
+    for state, warning in (
+        (any(x.partial for x in results), "Partial: the run has not ended, more trials may come."),
+        (any(x.record.smoke for x in results), "A smoke run: it tests the machinery and answers nothing."),
+    ):
+        if state:
+            yield _text(warning, "answer")
+    for title, parts in (
+        ("What the note claims", _verdicts(verdicts)),
+        ("Accuracy against size", _front(results, numbers)),
+        ("Ours beside the note's figures", _comparison(results, numbers)),
+        ("What each further member adds", _sizes(results, numbers)),
+        ("Which hyperparameter mattered", _importance(results, numbers)),
+        ("Every trial", [_table(_trials(results))]),
+        ("How it was run", [_run(result) for result in results]),
+    ):
+        yield from [f"<h2>{title}</h2>", *parts] if parts else []
+
+
+def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
+    """One sentence: the best searched trial, and the verdicts on the claims whose arms ran."""
+    said = []
+    searched = [best for best in map(_best, results) if best is not None]
+    if searched:
+        record, best = max(searched, key=lambda x: x[1][x[0].metric] * (1 if x[0].mode == "max" else -1))
+        setting = ", ".join(f"{name} {tables.cell(best[r.CONFIG + name])}" for name in record.space)
+        reached = [_reached(best, metric) for metric in (record.metric, r.TEST_ACCURACY)]
+        run = f"{record.run}/" if len(results) > 1 else ""
+        said.append(f"trial {run}{best[r.TRIAL_ID]} is best, {' and '.join(reached)} from one seed ({setting})")
+    if (verdicts["n"] > 0).any():
+        said.append(f"{claims.summary(verdicts)}")
+    sentence = "; ".join(said) if said else "no trial has finished that could answer"
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _reached(trial: pd.Series, metric: str) -> str:
+    unit = " %" if metric.endswith("accuracy") else ""
+    return f"{metric.replace('val_', 'validation_').replace('_', ' ')} {tables.cell(trial[metric], metric)}{unit}"
+
+
+def _best(result: Results) -> tuple[r.StudyRecord, pd.Series] | None:
+    trials, record = result.finished(), result.record
+    if record.metric not in trials:
+        return None
+    trials = trials[trials[r.ARM].isna() & trials[record.metric].notna()]
+    if trials.empty:
+        return None
+    metric = trials[record.metric]
+    return record, trials.loc[metric.idxmax() if record.mode == "max" else metric.idxmin()]
+
+
+def _text(text: str, style: str = "") -> str:
+    return f'<p class="{style}">{escape(text)}</p>' if style else f"<p>{escape(text)}</p>"
+
+
+def _table(frame: pd.DataFrame, folded: str = "") -> str:
+    """Without columns that say nothing here; under a line to open it by if `folded`."""
+    shown = frame.drop(columns="study", errors="ignore").dropna(axis="columns", how="all")
+    table = tables.html(tables.readable(shown))
+    return f"<details><summary>{folded}</summary>{table}</details>" if folded else table
+
+
+def _figure(drawn: go.Figure, numbers: Iterator[int]) -> str:
+    return page.figure(drawn, f"figure-{next(numbers)}")
+
+
+def _verdicts(verdicts: pd.DataFrame) -> list[str]:
+    if verdicts.empty:
+        return []
+    if not (verdicts["n"] > 0).any():
+        return [_text(f"{len(verdicts)} claims; none of their arms has finished (search.run --replay runs them).")]
+    return [tables.html(claims.readable(verdicts)), *map(_text, claims.NOTES)]
+
+
+def _front(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
+    parts = []
+    for protocol in dict.fromkeys(p for result in results for p in result.finished()[r.PROTOCOL]):
+        rows = pareto.candidates(results, protocol)
+        if rows.empty:
+            continue
+        front = pareto.non_dominated(rows)
+        reported = pareto.reported_points(results)
+        parts += [
+            _text(f"Protocol {protocol}: {len(front)} of {len(rows)} candidates are not dominated."),
+            _figure(figures.pareto(rows, front, reported), numbers),
+            _table(front),
+        ]
+    return parts
+
+
+def _comparison(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
+    figures_table = compare.compare(results)
+    if figures_table.empty:
+        return []
+    curves = compare.curves(results)
+    drawn = [_figure(figures.curves(one), numbers) for _, one in curves.groupby("run", sort=False)]
+    return [tables.html(compare.readable(figures_table)), _text(compare.note(compare.BAND)), *drawn]
+
+
+def _sizes(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
+    rows = ensemble_sizes(results)
+    if rows.empty:
+        return []
+    shown = rows.rename(columns={end: f"{end}_{r.TEST_ACCURACY}" for end in ("low", "high")})
+    return [_figure(figures.ensemble_sizes(rows), numbers), _table(shown, "The table")]
+
+
+def _importance(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
+    parts = []
+    for result in results:
+        if result.trials[r.ARM].isna().any():
+            try:
+                shares = importance(result)
+            except ResultsError as error:
+                parts.append(_text(f"Not told: {error}."))
+            else:
+                parts += [_figure(figures.importance(shares), numbers), _table(shares)]
+    explained = "Share of the variance over finished trials, 95 % interval from resampling them; (noise) does nothing."
+    return [*parts, _text(explained)] if parts else []
+
+
+def _trials(results: Sequence[Results]) -> pd.DataFrame:
+    """Every trial of every run."""
+    measured = (r.VAL_ACCURACY, r.TEST_ACCURACY, r.TRAIN_ACCURACY, r.TRAIN_LOSS)
+    first = (r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, r.STATUS, r.EPOCHS, *measured, r.PARAMETERS, r.SECONDS)
+    rows = pd.concat([result.trials.assign(run=result.record.run) for result in results], ignore_index=True)
+    config = [name for name in rows if name.startswith(r.CONFIG) and name != r.CONFIG + r.SEED]
+    run = ["run"] if len(results) > 1 else []
+    return rows[[*run, *first, *config, r.ERROR]]
+
+
+def _run(result: Results) -> str:
+    record = result.record
+    facts: dict[str, Any] = {
+        "results": result.path,
+        "command": record.command,
+        "started": f"{record.started}, {record.wall_seconds / 60:.1f} minutes",
+        "search": f"{record.samples} samples, {record.epochs} epochs, {record.searcher}, {record.scheduler}",
+        "searched": "; ".join(f"{name} {domain}" for name, domain in record.space.items()),
+        "fixed": "; ".join(f"{name} {value}" for name, value in record.fixed.items()),
+        "metric": f"{record.metric} ({record.mode}), protocol {record.protocol}",
+        "seed": record.seed,
+        "data": f"{record.dataset}, fingerprint {record.dataset_fingerprint}",
+        "machine": ", ".join(f"{name} {value}" for name, value in record.machine.items()),
+        "versions": ", ".join(f"{name} {value}" for name, value in record.versions.items()),
+        "commit": record.commit or "",
+    }
+    told = (f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if str(value))
+    return f"<dl>{''.join(told)}</dl>"
+
+
+def write(results: list[Results], args: argparse.Namespace) -> None:
+    args.output.write_text(report(results), encoding="utf-8")
+    print(args.output)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run(cli.parser("report", __doc__, output="FILE.html"), write, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

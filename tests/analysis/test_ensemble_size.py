@@ -1,0 +1,64 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.ensemble_size import ensemble_sizes
+from analysis.load import load
+
+
+def prefixes(*test, val=0.5):
+    return [
+        {"members": k, "val_accuracy": val, "test_accuracy": accuracy, "parameters": 10 * k}
+        for k, accuracy in enumerate(test, 1)
+    ]
+
+
+def test_an_arm_over_its_seeds(made_up, tmp_path):
+    study = made_up()
+    for seed, second in enumerate((0.45, 0.47, 0.48)):
+        study.trial(arm="bag", seed=seed, test=[second], members=prefixes(0.4 + seed / 100, second))
+    study.trial(arm="single", seed=0, test=[0.4], members=prefixes(0.4))  # no ensemble
+    rows = ensemble_sizes(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert [(row["ensemble"], row["members"]) for row in rows] == [("bag", 1), ("bag", 2)]
+    accuracies = [0.45, 0.47, 0.48]
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(accuracies), scale=stats.sem(accuracies))
+    assert rows[1]["test_accuracy"] == pytest.approx(np.mean(accuracies))
+    assert (rows[1]["low"], rows[1]["high"]) == pytest.approx((low, high))
+    assert (rows[1]["n"], rows[1]["over"], rows[1]["trials"]) == (3, "seeds", "0 1 2")
+
+
+def test_one_seed_over_its_test_images(made_up, tmp_path):
+    study = made_up()
+    trial = study.trial(arm="bag", test=[0.75], members=prefixes(0.5, 0.75))
+    study.labels(trial, [0, 0, 0, 0], [0, 0, 0, 1])
+    row = ensemble_sizes(load([study.write(tmp_path / "run")])).to_dict("records")[1]
+    expected = stats.binomtest(3, 4).proportion_ci(0.95, method="wilson")
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+    assert (row["n"], row["over"]) == (4, "test images")
+
+
+def test_one_seed_without_predictions_has_no_interval(made_up, tmp_path):
+    study = made_up()
+    study.trial(arm="bag", test=[0.75], members=prefixes(0.5, 0.75))
+    row = ensemble_sizes(load([study.write(tmp_path / "run")])).iloc[1]
+    assert math.isnan(row["low"])
+    assert row["test_accuracy"] == 0.75
+
+
+def test_of_the_searched_the_best_ensemble_by_validation(made_up, tmp_path):
+    study = made_up()
+    study.trial(val=[0.5], test=0.9, members=prefixes(0.8, 0.9))
+    study.trial(val=[0.6], test=0.5, members=prefixes(0.4, 0.5))
+    study.trial(val=[0.7], test=0.6, members=prefixes(0.6))  # better, but no ensemble
+    study.trial(val=[0.9], test=0.6, status="stopped", members=prefixes(0.4, 0.6))
+    rows = ensemble_sizes(load([study.write(tmp_path / "run")]))
+    assert rows["ensemble"].unique().tolist() == ["trial 1"]
+    assert rows["test_accuracy"].tolist() == [0.4, 0.5]
+
+
+def test_no_ensembles(made_up, tmp_path):
+    study = made_up()
+    study.trial(val=[0.5], test=0.9)
+    assert ensemble_sizes(load([study.write(tmp_path / "run")])).empty

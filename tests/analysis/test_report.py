@@ -1,0 +1,197 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from analysis import report
+from analysis.load import load
+
+TEXT = "Is a smaller batch <better> & faster?"
+CURVE = [{"epoch": e, "train_accuracy": 0.2 + e / 20, "test_accuracy": 0.1 + e / 20} for e in (1, 2, 3)]
+
+
+def prefixes(accuracy, size, gain, validation=True):
+    return [
+        {
+            "members": k,
+            "val_accuracy": accuracy - gain / k if validation else None,
+            "test_accuracy": accuracy - gain / k,
+            "parameters": 1000 * k,
+        }
+        for k in range(1, size + 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, made_up, claim, reported):
+    """A search and a replay of one study, with everything a report can show."""
+    folder = tmp_path_factory.mktemp("results")
+    rng = np.random.default_rng(0)
+    note = reported(arm="small", test_accuracy=0.3, parameters=2000, curve=CURVE)
+    claims = [claim(arms=("small", "large"), effect=0.1), claim(name="other", arms=("small:1", "small:3"))]
+    search = made_up(run="search", question=TEXT, reported=[note], claims=claims)
+    for _ in range(12):
+        lr, size = float(10 ** rng.uniform(-4, -1)), int(rng.choice([1, 3]))
+        accuracy = 0.5 - 0.05 * (np.log10(lr) + 2) ** 2
+        config = {"lr": lr, "batch_size": int(rng.choice([16, 64])), "members": size}
+        members = prefixes(accuracy, size, gain=0.1)
+        search.trial(
+            val=[0.1, accuracy], test=accuracy, parameters=1000 * size, config=config, members=members, predict=True
+        )
+    search.trial(val=[0.9], status="stopped", config={"lr": 0.1, "batch_size": 16})
+    search.trial(status="failed", parameters=None, config={"lr": 0.1, "batch_size": 16})
+    replay = made_up(run="replay", protocol="replay", question=TEXT, reported=[note], claims=claims, finished=False)
+    for seed in range(3):
+        for arm, final in (("small", 0.28), ("large", 0.2)):
+            test = [final - 0.1, final - 0.05, final + rng.normal(0, 0.005)]
+            train = [0.3, 0.4, 0.5 + rng.normal(0, 0.01)]
+            members = prefixes(test[-1], 3, gain=0.1 + rng.normal(0, 0.01), validation=False)
+            replay.trial(arm=arm, seed=seed, protocol="replay", test=test, train_accuracy=train, members=members)
+    return search.write(folder / "search"), replay.write(folder / "replay")
+
+
+@pytest.fixture(scope="module")
+def written(folders, tmp_path_factory):
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    assert report.main([*map(str, folders), "-o", str(file)]) == 0
+    return file
+
+
+def text_of(file):
+    class Text(HTMLParser):
+        said = ""
+        skip = False
+
+        def handle_starttag(self, tag, attrs):
+            self.skip = tag in ("script", "style")
+
+        def handle_endtag(self, tag):
+            self.skip = False
+
+        def handle_data(self, data):
+            self.said += "" if self.skip else data + "\n"
+
+    parser = Text()
+    parser.feed(file.read_text(encoding="utf-8"))
+    return parser.said
+
+
+def test_answers_the_question(written):
+    said = text_of(written)
+    assert TEXT in said  # escaped on the way
+    best = re.search(r"Trial search/(\d+) is best, validation accuracy ([\d.]+) % and test accuracy", said)
+    assert best
+    assert "2 claims: 1 reproduced, 1 contradicted." in said
+    assert "20 trials: 18 completed, 1 stopped, 1 failed." in said
+    assert "Partial: the run has not ended" in said
+    for part in ("What the note claims", "Accuracy against size", "Ours beside the note's figures"):
+        assert part in said
+    for part in ("What each further member adds", "Which hyperparameter mattered", "Every trial", "How it was run"):
+        assert part in said
+    assert "python -m search.run spaces/batch_size.py" in said
+
+
+def test_the_best_is_the_best_that_finished(written, folders):
+    (results,) = load([folders[0]])
+    finished = results.finished()
+    best = finished.loc[finished["val_accuracy"].idxmax()]
+    assert f"Trial search/{best['trial_id']} is best" in text_of(written)
+
+
+def test_needs_no_network(written):
+    assert not re.findall(r"<script[^>]*src|<link|<img|@import|url\(http", written.read_text(encoding="utf-8"))
+
+
+def test_repeats_exactly(folders):
+    results = load([folders[1]])
+    assert report.report(results) == report.report(results)
+
+
+def test_draws_and_sorts_in_a_browser_without_an_error(written, browser):
+    browser.emulate()
+    browser.open(written)
+    drawn = browser.run(
+        "return [...document.querySelectorAll('.js-plotly-plot')].map(f =>"
+        " f.querySelectorAll('.main-svg .trace, .main-svg .point').length)"
+    )
+    assert len(drawn) == 4  # Pareto, one curve, ensemble size, importance
+    assert all(drawn)
+    accuracies = (
+        "const t = [...document.querySelectorAll('table')].at(-1);"
+        "const c = [...t.tHead.rows[0].cells].findIndex(h => h.textContent.startsWith('test accuracy'));"
+        "{} return [...t.tBodies[0].rows].map(r => r.cells[c].textContent);"
+    )
+    click = "t.tHead.rows[0].cells[c].firstChild.click();"
+    before = browser.run(accuracies.format(""))
+    numbers = sorted(float(text) for text in before if text)
+    empty = [""] * (len(before) - len(numbers))
+    up, down = browser.run(accuracies.format(click)), browser.run(accuracies.format(click))
+    assert [float(text) for text in up if text] == numbers
+    assert [float(text) for text in down if text] == numbers[::-1]
+    assert up[-len(empty) :] == down[-len(empty) :] == empty  # what was not measured comes last, both ways
+    assert browser.errors() == []
+
+
+def test_follows_the_readers_theme(written, browser):
+    colours = {}
+    for dark in (False, True):
+        browser.emulate(dark=dark)
+        browser.open(written)
+        colours[dark] = browser.run(
+            "const c = (s, p) => getComputedStyle(document.querySelector(s))[p];"
+            "return [c('body', 'backgroundColor'), c('body', 'color'), c('.xtick text', 'fill')];"
+        )
+    light, dark = colours[False], colours[True]
+    assert light[0] != dark[0]
+    for background, ink, tick in (light, dark):
+        assert ink == tick  # figures too
+        assert contrast(background, ink) > 7  # WCAG AAA
+
+
+def contrast(first, second):
+    def luminance(colour):
+        channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_fits_a_phone(written, browser):
+    browser.emulate(width=390)
+    browser.open(written)
+    page, screen = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
+    assert page <= screen == 390
+    widths = browser.run("return [...document.querySelectorAll('.js-plotly-plot')].map(f => f.offsetWidth)")
+    assert all(200 < width <= 390 for width in widths)
+
+
+def test_a_run_that_has_barely_begun(made_up, tmp_path):
+    study = made_up(finished=False)
+    study.trial(val=[0.1], status="running", config={"lr": 0.1, "batch_size": 16})
+    file = tmp_path / "report.html"
+    assert report.main([str(study.write(tmp_path / "run")), "-o", str(file)]) == 0
+    said = text_of(file)
+    assert "No trial has finished that could answer." in said
+    assert "importance needs 6 finished searched trials with val_accuracy, got 0" in said
+
+
+def test_several_studies_stand_one_after_the_other(made_up, tmp_path):
+    folders = []
+    for name in ("first", "second"):
+        study = made_up(study=name, question=f"The {name} question?", dataset=name)
+        study.trial(val=[0.1], test=0.1, config={"lr": 0.1, "batch_size": 16})
+        folders.append(str(study.write(tmp_path / name)))
+    file = tmp_path / "report.html"
+    assert report.main([*folders, "-o", str(file)]) == 0
+    said = text_of(file)
+    assert said.index("The first question?") < said.index("The second question?")
+
+
+def test_bad_input_writes_nothing(tmp_path, capsys):
+    file = tmp_path / "report.html"
+    assert report.main([str(tmp_path), "-o", str(file)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not file.exists()
