@@ -16,6 +16,9 @@ HELD_OUT = 5_000  # where a note has a validation set it is of this size, as the
 IMPLIED: Mapping[str, Mapping[str, Any]] = {
     "alexnet": {"initialization": "xavier"},
     "wide_resnet": {"initialization": "kaiming", "normalize": True, "step_factor": 0.2},
+    "lenet": {"model": "lenet", "normalize": True},
+    **{name: {"normalize": True} for name in ("resnet18", "vgg19", "resnet101", "vit_b_32", "swin_b")},
+    **{f"cnn{depth}": {"model": f"cnn{depth}", "batch_norm": True} for depth in (2, 3, 5)},  # an arm names the depth
     "small_alexnet": {"augmentation": "none"},  # its parts are hyperparameters instead
 }
 
@@ -31,6 +34,14 @@ def reported(*names: str) -> tuple[Reported, ...]:
     if unknown := [name for name in names if name not in runs]:
         raise RecordError(f"no reported run has the name {', '.join(unknown)}")
     return tuple(runs[name] for name in names)
+
+
+def curve(run: Reported, column: str) -> list[float]:
+    """What a run prints under `column` for epochs 1, 2, ...; raises RecordError unless it prints every epoch."""
+    values = [value for point in run.curve if (value := point[column]) is not None]
+    if not values or len(values) != run.epochs:
+        raise RecordError(f"run {run.run!r} must print {column} for each epoch, got {len(values)} of {run.epochs}")
+    return values
 
 
 def replay(run: Reported, **changes: Any) -> dict[str, Any]:

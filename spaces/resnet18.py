@@ -1,0 +1,69 @@
+"""Does ResNet-18 do better on CIFAR-10 than the best small LeNet, under its recipe?
+
+Question   test accuracy from scratch, and of pretrained, frozen layers under a trained head (a branch of the
+           note's code that it reports nothing of)
+Source     note B, question 8
+Cost       see --plan
+Command    python -m search.run spaces/resnet18.py --data DIR [--replay] [--weights DIR]
+
+The images keep their 32 pixels, as in the note. What it compares with is its best LeNet, in lenet_best.py: the
+claims take the results of both.
+"""
+
+from ray import tune
+
+from search.records import Claim
+from search.study import Study
+from spaces.notes import replay, reported
+from trainables.pretrained import PretrainedTrainable
+
+(scratch,) = reported("b-8-resnet18")
+AS_LENET = {"image_size": 32, "normalization": "half"}
+BEST_LENET = "lenet_best/7-best"
+
+study = Study(
+    name="resnet18",
+    question="Does ResNet-18 do better than the best small LeNet, under its recipe?",
+    source="note B, question 8",
+    trainable=PretrainedTrainable,
+    dataset="cifar10",
+    epochs=12,
+    samples=24,
+    param_space={
+        **AS_LENET,
+        "model": "resnet18",
+        "weights": "random",
+        "optimizer": "adam",
+        "decay": "cosine",
+        "flip": True,
+        "crop_padding": 2,
+        "policy": tune.choice(["none", "autoaugment"]),
+        "lr": tune.loguniform(3e-4, 1e-2),
+        "weight_decay": tune.choice([0.0, 1e-5, 1e-4, 1e-3]),
+    },
+    arms={
+        scratch.arm: replay(scratch, **AS_LENET, weights="random"),
+        "8-resnet18-frozen": replay(scratch, **AS_LENET, weights=None, tuned="head"),
+    },
+    reported=(scratch,),
+    claims=(
+        Claim(
+            "resnet18-equals-the-best-lenet",
+            "ResNet-18 reaches the same test accuracy as the best LeNet: 83 %.",
+            "note B, 8",
+            arms=(scratch.arm, BEST_LENET),
+            expected="equal",
+            margin=0.01,
+            effect=0.0,
+        ),
+        Claim(
+            "resnet18-is-smaller",
+            "ResNet-18 has fewer parameters than the best LeNet.",
+            "note B, 8",
+            arms=(scratch.arm, BEST_LENET),
+            quantity="parameters",
+            expected="less",
+        ),
+    ),
+    smoke={"samples": 4, "epochs": 2, "train_images": 40, "test_images": 50, "weights": "random"},
+)
