@@ -1,0 +1,59 @@
+"""Does He initialisation help the reduced AlexNet on CIFAR-10?
+
+Question   test accuracy from weights of variance 2 / fan in and from PyTorch's own
+Source     note E, experiment 1 and summary
+Cost       see --plan
+Command    python -m search.run spaces/small_alexnet_initialization.py --data DIR [--replay]
+
+The note prints no run without it. What its code calls He initialisation is another: see SmallAlexNetSettings.
+"""
+
+from ray import tune
+
+from search.records import Claim
+from search.study import Study
+from spaces.notes import replay, reported
+from trainables.small_alexnet import SmallAlexNetTrial
+
+(he,) = reported("e-4-no-lrn")
+
+study = Study(
+    name="small_alexnet_initialization",
+    question="Does He initialisation help the reduced AlexNet?",
+    source="note E, experiment 1 and summary",
+    trainable=SmallAlexNetTrial,
+    dataset="cifar10",
+    epochs=30,
+    samples=32,
+    param_space={
+        "initialization": tune.choice(["he", "default"]),
+        "batch_norm": tune.choice([False, True]),
+        "lr": tune.loguniform(0.003, 0.1),
+    },
+    arms={
+        he.arm: replay(he),
+        "default-initialization": replay(he, initialization="default"),
+        "batch-norm-he": replay(he, batch_norm=True),
+        "batch-norm-default": replay(he, batch_norm=True, initialization="default"),
+    },
+    reported=(he,),
+    claims=(
+        Claim(
+            "he-shows-no-gain",
+            "He initialisation shows no gain on CIFAR-10.",
+            "note E, summary",
+            arms=(he.arm, "default-initialization"),
+            expected="equal",
+            margin=0.01,
+        ),
+        Claim(
+            "with-batch-norm-it-matters-less",
+            "With BatchNorm the initialisation no longer matters.",
+            "note E, summary",
+            arms=("batch-norm-he", "batch-norm-default"),
+            expected="equal",
+            margin=0.01,
+        ),
+    ),
+    smoke={"samples": 6, "epochs": 2, "train_images": 200},
+)

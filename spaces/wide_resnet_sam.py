@@ -1,0 +1,76 @@
+"""Does sharpness-aware minimisation help a wide ResNet on CIFAR-100, at which rho, and what does the rest add?
+
+Question   the test accuracy that SAM, its adaptive form, label smoothing and Cutout add
+Source     note C, optimisation and results; Foret et al., ICLR 2021; Kwon et al., ICML 2021
+Cost       see --plan
+Command    python -m search.run spaces/wide_resnet_sam.py --data DIR [--replay]
+
+The search is on WRN-16-4, 30 epochs; the arms are the note's WRN-34-10, 200 epochs. A step of SAM takes two passes
+where plain SGD takes one, so there is an arm of SGD with as many passes too. What the note prints is the best of
+200 epochs on the test set, loss and accuracies each at their own; its loss is `test_kl_loss` here.
+"""
+
+from ray import tune
+
+from search.records import Claim
+from search.study import Study
+from spaces.notes import replay, reported
+from trainables.wide_resnet import WideResNetTrial
+
+(sam,) = reported("c-wide-resnet-sam")
+
+study = Study(
+    name="wide_resnet_sam",
+    question="Does sharpness-aware minimisation help a wide ResNet, and at which rho?",
+    source="note C, optimisation and results",
+    trainable=WideResNetTrial,
+    dataset="cifar100",
+    epochs=30,
+    samples=48,
+    param_space={
+        # Adaptive SAM's rho is some ten times larger for the same distance; 0 is plain SGD.
+        "rho": tune.choice([0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0]),
+        "adaptive": tune.choice([False, True]),
+        "freeze_batch_norm": tune.choice([False, True]),
+        "label_smoothing": tune.choice([0.0, 0.05, 0.1, 0.2]),
+        "cutout": tune.choice([0, 8, 16, 20]),
+        "depth": 16,
+        "width": 4,
+    },
+    arms={
+        sam.arm: replay(sam),
+        "sgd": replay(sam, rho=0.0),
+        "sgd-as-many-passes": replay(sam, rho=0.0, epochs=400),
+        "frozen-batch-norm": replay(sam, freeze_batch_norm=True),
+        "no-cutout": replay(sam, cutout=0),
+        "no-smoothing": replay(sam, label_smoothing=0.0),
+    },
+    reported=(sam,),
+    claims=(
+        Claim(
+            "sam-generalises-better",
+            "SAM's flat minima generalise better than those of SGD alone: the reason the note gives for it.",
+            "note C, optimisation",
+            arms=(sam.arm, "sgd"),
+        ),
+        Claim(
+            "sam-is-worth-its-passes",
+            "SAM is better than SGD with twice the epochs, which takes as many passes.",
+            "note C, optimisation, at equal cost",
+            arms=(sam.arm, "sgd-as-many-passes"),
+        ),
+        Claim(
+            "cutout-generalises-better",
+            "Cutout improves generalisation: the reason the note gives for it.",
+            "note C, data",
+            arms=(sam.arm, "no-cutout"),
+        ),
+        Claim(
+            "frozen-batch-norm-tests-better",
+            "BatchNorm's statistics of the second pass spoil the test: why the note means to freeze them.",
+            "note C, training",
+            arms=("frozen-batch-norm", sam.arm),
+        ),
+    ),
+    smoke={"samples": 6, "epochs": 2, "train_images": 200, "batch_size": 32, "depth": 10, "width": 1},
+)
