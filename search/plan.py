@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from search.progress import span
+from search.records import PARAMETERS
 from search.schedulers import make_rule
 from search.study import Study, StudyError
 from search.tuner import Resources
@@ -108,14 +109,16 @@ def make_plan(
     train_flop = float(np.mean([m.train_seconds / f for m, f in measured]))
     evaluate_flop = float(np.mean([m.evaluate_seconds / f for m, f in measured]))
     per_trial = float(np.mean([(i * train_flop + e * evaluate_flop) * f for i, e, f, _ in works]))
-    total_epochs = study.trainable.strategy.trial_epochs(study.settings(candidates[0]))
-    share = expected_share(study, trials, total_epochs)
+    # Arms, and trials that no early stopping compares, may differ in length.
+    lengths = [study.trainable.strategy.trial_epochs(study.settings(config)) for config in candidates]
+    epochs = float(np.mean(lengths)) * trials
+    share = expected_share(study, trials, max(lengths))
     return Plan(
         trials=trials,
         slots=slots,
-        epochs=float(trials * total_epochs),
+        epochs=epochs,
         device_seconds=per_trial * trials,
-        stopped_epochs=trials * total_epochs * share,
+        stopped_epochs=epochs * share,
         stopped_device_seconds=per_trial * trials * share,
         cheapest=cheapest,
         dearest=dearest,
@@ -125,17 +128,18 @@ def make_plan(
 def expected_share(study: Study, trials: int, epochs: int) -> float:
     """The share of all epochs that early stopping trains, simulated with the study's own rule.
 
-    The simulated trials have a fixed, random quality each and come one after the other; real curves cross,
-    so a real search trains somewhat more or less.
+    The simulated trials have a fixed, random quality each, and size where that counts, and come one after the
+    other; real curves cross, so a real search trains somewhat more or less.
     """
     random = np.random.RandomState(0)
     trained = 0
     for _ in range(SIMULATED_STUDIES):
         rule = make_rule(study.scheduler, grace=study.grace_epochs, epochs=epochs, factor=study.reduction_factor)
-        for trial, quality in enumerate(random.rand(trials)):
+        sizes = random.rand(trials) if PARAMETERS in study.objectives else np.zeros(trials)
+        for trial, (quality, size) in enumerate(zip(random.rand(trials), sizes, strict=True)):
             for epoch in range(1, epochs + 1):
                 trained += 1
-                if epoch < epochs and rule.on_result(trial, epoch, quality, 0.0):
+                if epoch < epochs and rule.on_result(trial, epoch, quality, size):
                     break
     return trained / (SIMULATED_STUDIES * trials * epochs)
 

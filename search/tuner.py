@@ -15,7 +15,7 @@ from ray import tune
 from search.journal import Journal, TrialLog, finished
 from search.progress import Progress
 from search.recorder import Recorder, best_trial
-from search.records import TOTAL_EPOCHS
+from search.records import PARAMETERS, TOTAL_EPOCHS
 from search.results import ResultsWriter
 from search.schedulers import EarlyStopping, make_rule
 from search.searchers import Proposals, StudySearcher
@@ -67,6 +67,12 @@ def trial_name(study: Study) -> Callable[[int, dict[str, Any], str | None], str]
     return name
 
 
+def make_early_stopping(study: Study, scheduler: str) -> EarlyStopping:
+    """A study's stopping rule; where parameters are an objective, a trial answers only to those no larger."""
+    rule = make_rule(scheduler, grace=study.grace_epochs, epochs=study.trial_epochs, factor=study.reduction_factor)
+    return EarlyStopping(rule, study.rank_by, study.mode, by_size=PARAMETERS in study.objectives)
+
+
 def run_study(
     study: Study,
     proposals: Proposals,
@@ -83,8 +89,7 @@ def run_study(
 ) -> Outcome:
     """Run every trial that the journal does not know as finished. Ray must be initialised."""
     started = time.monotonic()
-    rule = make_rule(scheduler, grace=study.grace_epochs, epochs=study.trial_epochs, factor=study.reduction_factor)
-    early_stopping = EarlyStopping(rule, study.rank_by, study.mode, by_size="parameters" in study.objectives)
+    early_stopping = make_early_stopping(study, scheduler)
     replay(early_stopping, journal)
 
     def checkpoint(log: TrialLog) -> str | None:
