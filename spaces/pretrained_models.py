@@ -1,0 +1,76 @@
+"""Which pretrained network suits CIFAR-100 best?
+
+Question   VGG19, ResNet101, ViT-B/32 and Swin-B after 5 epochs: tuned whole, by the head alone or stage by stage, and
+           at which rate
+Source     note D, 2, 3 and 4
+Cost       see --plan (a GPU's work)
+Command    python -m search.run spaces/pretrained_models.py --data DIR --weights DIR [--replay]
+
+Without --weights the files are taken from torchvision's cache, or its server. The note prints no momentum for its
+SGD: .9, the usual value, in these arms. Its losses are those of single steps, ours the mean of an epoch. --smoke
+has random weights and images of 32 pixels: it tests the machinery and says nothing of these networks.
+"""
+
+from ray import tune
+
+from search.records import Claim
+from search.study import Study
+from spaces.notes import replay, reported
+from trainables.pretrained import PretrainedTrainable
+
+vgg, resnet, vit, swin = reported("d-vgg19", "d-resnet101", "d-vit-b-32", "d-swin-b")
+
+study = Study(
+    name="pretrained_models",
+    question="Which pretrained network suits CIFAR-100 best?",
+    source="note D, 2, 3 and 4",
+    trainable=PretrainedTrainable,
+    dataset="cifar100",
+    epochs=5,
+    samples=24,
+    param_space={
+        "model": tune.choice(["vgg19", "resnet101", "vit_b_32", "swin_b"]),
+        "tuned": tune.choice(["all", "head", "staged"]),
+        "lr": tune.loguniform(1e-4, 3e-2),
+        "warmup_epochs": tune.choice([0, 1]),
+        "decay": tune.choice(["constant", "cosine"]),
+    },
+    arms={run.arm: replay(run) for run in (vgg, resnet, vit, swin)},
+    reported=(vgg, resnet, vit, swin),
+    claims=(
+        Claim(
+            "three-pretrained-end-alike",
+            "ResNet101, ViT-B/32 and Swin-B end within a point of each other: 83.92, 84.34, 83.53 %.",
+            "note D, 4 and 5",
+            arms=(resnet.arm, vit.arm, swin.arm),
+            kind="within",
+            margin=0.01,
+            effect=0.0081,
+        ),
+        Claim(
+            "resnet101-beats-vgg19",
+            "ResNet101 has the higher test accuracy: 83.92 against VGG19's 71.61 %.",
+            "note D, 4",
+            arms=(resnet.arm, vgg.arm),
+            effect=0.1231,
+        ),
+        Claim(
+            "resnet101-is-smaller-than-vgg19",
+            "ResNet101 has fewer parameters than VGG19.",
+            "note D, 4",
+            arms=(resnet.arm, vgg.arm),
+            quantity="parameters",
+            expected="less",
+            effect=-97_274_880,
+        ),
+    ),
+    smoke={
+        "samples": 4,
+        "epochs": 2,
+        "train_images": 10,
+        "test_images": 10,
+        "batch_size": 2,
+        "weights": "random",
+        "image_size": 32,
+    },
+)
