@@ -4,9 +4,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from ray import tune
 
 from search.records import read_reported
-from search.study import load
+from search.study import StudyError, load
 
 SPACES = Path(__file__).parents[2] / "spaces"
 QUESTIONS = {
@@ -158,3 +159,17 @@ def test_half_the_ratio_gives_ten_classes_the_widths_of_a_hundred():
     ratio = settings(study, "clean-ratio.3")["ratio"]
     elsewhere = settings(study, "alexnet_augmentation/clean-4.8-on-cifar100")["ratio"]
     assert 0.01**ratio == pytest.approx(0.1**elsewhere)
+
+
+def test_trials_that_early_stopping_compares_are_equally_long():
+    gray, ensembles = STUDIES["alexnet_gray"], STUDIES["alexnet_ensembles"]
+    assert gray.trial_epochs == 6 * 30
+    with pytest.raises(StudyError, match=r"needs trials of one length, got 30 to 180 epochs"):
+        dataclasses.replace(gray, param_space=gray.param_space | {"members": tune.choice([1, 6])})
+    with pytest.raises(StudyError, match=r"needs trials of one length, got 30 to 180 epochs"):
+        dataclasses.replace(ensembles, scheduler="asha")
+
+
+def test_hyperparameters_that_exclude_each_other_are_refused_before_anything_starts():
+    with pytest.raises(StudyError, match="vote must be one of 'hard', 'soft' where strategy is 'bagging'"):
+        STUDIES["alexnet_ensembles"].with_set(["vote=logits"])
