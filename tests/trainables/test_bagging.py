@@ -129,6 +129,13 @@ def test_the_vote_is_of_the_members_labels(bagging):
     assert len(set(metrics["each_test_accuracy"])) > 1
 
 
+def test_what_early_stopping_ranks_by_is_the_members_mean_and_not_their_vote(bagging):
+    metrics = run(bagging(members=3, lr=0.3))[-1]
+    assert metrics["member_val_accuracy"] == pytest.approx(sum(metrics["each_val_accuracy"]) / 3)
+    assert metrics["val_accuracy"] == metrics["prefix_val_accuracy"][-1]
+    assert metrics["member_val_accuracy"] != metrics["val_accuracy"]
+
+
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 def test_loss_and_top_5_are_of_the_mean_probabilities(bagging, kind):
     training = bagging(members=3, vote=kind)
