@@ -28,19 +28,23 @@ class ClusterError(RuntimeError):
 def connect(address: str | None, *, verbose: bool = False) -> Cluster:
     """Start Ray on this machine (address None), everything on the loopback interface; or join `address`.
 
-    Raises ClusterError if nothing answers there.
+    Raises ClusterError if Ray does not start, or nothing answers there.
     """
     level = logging.INFO if verbose else logging.ERROR
     quiet = {"logging_level": level, "log_to_driver": verbose, "configure_logging": True}
     if address is None:
         # address="local" keeps a Ray that happens to run here, or RAY_ADDRESS, out of it.
-        context = ray.init(
-            address="local",
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            _node_ip_address="127.0.0.1",
-            **quiet,
-        )
+        try:
+            context = ray.init(
+                address="local",
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+        except Exception as error:  # noqa: BLE001 - Ray raises no narrower one for a machine too busy to start it
+            ray.shutdown()
+            raise ClusterError(f"Ray did not start on this machine: {error}") from error
     else:
         try:
             if ":" in address:

@@ -180,14 +180,20 @@ def run(options: argparse.Namespace) -> int:
         if plan.stopped_wall_seconds > A_DAY and options.time_budget is None:
             raise UsageError(how_to_shrink(plan))
         print(f"estimated {span(plan.stopped_wall_seconds)}, without early stopping {span(plan.wall_seconds)}")
-    folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
-    journal = Journal(folder)
+    journal = Journal(resumed[0]) if resumed else None
+    cluster = connect(options.address, verbose=options.verbose)
+    try:
+        # Only now: a Ray that does not start leaves no run behind.
+        folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
+    except UsageError:
+        disconnect()
+        raise
+    journal = journal or Journal(folder)
     record = resumed[1] if resumed else new_record(study, options, data, folder, proposals)
     write_record(folder, record)
     started = time.monotonic()
     before = record.wall_seconds
     try:
-        cluster = connect(options.address, verbose=options.verbose)
         announce(study, proposals, folder, cluster)
         outcome = run_study(
             study,
