@@ -27,7 +27,8 @@ from search import records as r
 
 BAND = 0.03
 CURVES = (r.TRAIN_ACCURACY, r.VAL_ACCURACY, r.TEST_ACCURACY)
-NATS = {"nats": 1.0, "bits": math.log(2)}
+KL = "nats, KL to the smoothed target"  # of a test loss
+NATS = {"nats": 1.0, KL: 1.0, "bits": math.log(2)}
 MIN_TRAIN_LOSS = "min_train_loss"
 # Ours -> the field of a reported run.
 FIGURES = {
@@ -129,7 +130,9 @@ def _replayed(results: Sequence[Results]) -> list[tuple[str, list[Results], r.Re
 def _ours(results: Sequence[Results], run: r.Reported, quantity: str) -> pd.Series:
     if quantity == MIN_TRAIN_LOSS:
         return measure.best_values(results, run.arm, r.TRAIN_LOSS)
-    if run.selection == "best" and quantity in (r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY, r.TEST_LOSS):
+    if quantity == r.TEST_LOSS and run.loss_unit == KL:
+        quantity = r.TEST_KL_LOSS
+    if run.selection == "best" and quantity in (r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY, r.TEST_LOSS, r.TEST_KL_LOSS):
         return measure.best_values(results, run.arm, quantity)
     return measure.values(results, run.arm, quantity)
 
@@ -218,6 +221,9 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
     if any(result.partial for result in results):
         title += "; partial: the run has not ended"
     notes = [note(args.band)]
+    if frame.empty:
+        here = ", ".join(dict.fromkeys(result.record.dataset for result in results))
+        notes = [f"No arm of a reported run has finished on that run's data set (ours: {here})."]
     if args.curves:
         return Table(curve, title, notes)
     return Table(

@@ -42,8 +42,7 @@ def importance(result: Results, resamples: int = RESAMPLES, seed: int = 0) -> pd
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     record = result.record
-    rows = result.finished()
-    rows = rows[rows[r.ARM].isna() & rows[record.metric].notna()] if record.metric in rows else rows[:0]
+    rows = result.searched()
     if len(rows) < FEWEST:
         raise ResultsError(
             f"{result.path}: importance needs {FEWEST} finished searched trials with {record.metric}, got {len(rows)}"

@@ -26,12 +26,12 @@ REQUIRED = {
 MEASURED = {
     "trials": (
         *(r.PARAMETERS, r.SECONDS, r.PEAK_MEMORY_BYTES, r.TRAIN_LOSS, r.TRAIN_ACCURACY, r.VAL_LOSS),
-        *(r.VAL_ACCURACY, r.TEST_LOSS, r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY),
+        *(r.VAL_ACCURACY, r.TEST_LOSS, r.TEST_KL_LOSS, r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY),
         *(r.BEST_VAL_ACCURACY, r.BEST_VAL_EPOCH, r.BEST_TEST_ACCURACY, r.BEST_TEST_EPOCH),
     ),
     "epochs": (
         *(r.LR, r.SECONDS, r.TRAIN_LOSS, r.TRAIN_ACCURACY, r.VAL_LOSS, r.VAL_ACCURACY),
-        *(r.TEST_LOSS, r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY),
+        *(r.TEST_LOSS, r.TEST_KL_LOSS, r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY),
     ),
     "members": (r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS, r.OOB_ACCURACY),
     "predictions": (),
@@ -72,6 +72,18 @@ class Results:
         """Trials that ran to their end under a protocol whose figures may stand in a table."""
         trials = self.trials
         return trials[(trials[r.STATUS] == r.COMPLETED) & (trials[r.PROTOCOL] != r.RECOVERY_PROTOCOL)]
+
+    def searched(self) -> pd.DataFrame:
+        """Finished trials that the study's metric ranks: its searched ones, of a recovery its own."""
+        trials = self.trials[self.trials[r.STATUS] == r.COMPLETED] if self.recovery else self.finished()
+        if self.record.metric not in trials:
+            return trials[:0]
+        return trials[trials[r.ARM].isna() & trials[self.record.metric].notna()]
+
+    @property
+    def recovery(self) -> bool:
+        """The study fits a printed test curve; its trials stand in no table of accuracies."""
+        return self.record.protocol == r.RECOVERY_PROTOCOL
 
 
 def load(paths: Iterable[str | Path]) -> list[Results]:

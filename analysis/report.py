@@ -44,6 +44,10 @@ def _study(results: list[Results], numbers: Iterator[int]) -> Iterator[str]:
     for state, warning in (
         (any(x.partial for x in results), "Partial: the run has not ended, more trials may come."),
         (any(x.record.smoke for x in results), "A smoke run: it tests the machinery and answers nothing."),
+        (
+            any(x.recovery for x in results),
+            "A recovery: fitted to printed test accuracies, good for the setting it looks for and nothing else.",
+        ),
     ):
         if state:
             yield _text(warning, "answer")
@@ -66,7 +70,8 @@ def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
     if searched:
         record, best = max(searched, key=lambda x: x[1][x[0].metric] * (1 if x[0].mode == "max" else -1))
         setting = ", ".join(f"{name} {tables.cell(best[r.CONFIG + name])}" for name in record.space)
-        reached = [_reached(best, metric) for metric in (record.metric, r.TEST_ACCURACY)]
+        told = [record.metric] if record.protocol == r.RECOVERY_PROTOCOL else [record.metric, r.TEST_ACCURACY]
+        reached = [_reached(best, metric) for metric in told]
         run = f"{record.run}/" if len(results) > 1 else ""
         said.append(f"trial {run}{best[r.TRIAL_ID]} is best, {' and '.join(reached)} from one seed ({setting})")
     if (verdicts["n"] > 0).any():
@@ -81,10 +86,7 @@ def _reached(trial: pd.Series, metric: str) -> str:
 
 
 def _best(result: Results) -> tuple[r.StudyRecord, pd.Series] | None:
-    trials, record = result.finished(), result.record
-    if record.metric not in trials:
-        return None
-    trials = trials[trials[r.ARM].isna() & trials[record.metric].notna()]
+    trials, record = result.searched(), result.record
     if trials.empty:
         return None
     metric = trials[record.metric]

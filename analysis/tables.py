@@ -84,6 +84,8 @@ def markdown(title: str, shown: pd.DataFrame, notes: Sequence[str]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
 
+    if shown.empty:
+        return "\n\n".join([title, *notes]) + "\n"
     rows = [line(list(shown)), line(["---"] * shown.shape[1]), *(line(row) for row in shown.to_numpy())]
     return "\n\n".join([title, "\n".join(rows), *notes]) + "\n"
 

@@ -80,6 +80,13 @@ def test_losses_are_compared_in_nats_or_not_at_all(table, unit, printed):
         assert figures["train_loss"]["difference"] == pytest.approx(1.5 - printed)
 
 
+def test_a_divergence_is_compared_with_a_divergence(table):
+    trial = {"test": [0.4, 0.4], "test_loss": [1.4, 1.3], "test_kl_loss": [0.5, 0.6]}
+    unit = "nats, KL to the smoothed target"
+    figures, _ = table([trial], selection="best", test_loss=0.5081, loss_unit=unit)
+    assert figures["test_loss"]["ours"] == 0.5
+
+
 def test_the_first_epoch_off_the_printed_curve(table):
     # Off by 2, 4 and 1 points on average.
     trials = [{"seed": 0, "test": [0.23, 0.35, 0.40]}, {"seed": 1, "test": [0.21, 0.33, 0.42]}]
@@ -193,4 +200,4 @@ def test_nothing_replayed_is_an_empty_table(made_up, tmp_path, capsys):
     study.trial(val=[0.5], test=0.5)
     for arguments in ([], ["--curves"], ["--format", "html"]):
         assert c.main([str(study.write(tmp_path / f"run{len(arguments)}{arguments}")), *arguments]) == 0
-        assert "0 runs of batch_size" in capsys.readouterr().out
+        assert "0 runs of batch_size" in capsys.readouterr().out.split("<script>")[0]

@@ -191,6 +191,22 @@ def test_a_run_that_has_barely_begun(made_up, tmp_path):
     assert "importance needs 6 finished searched trials with val_accuracy, got 0" in said
 
 
+def test_a_recovery_answers_with_its_setting_alone(made_up, tmp_path):
+    space = {"protocol": "recovery", "metric": "curve_distance", "mode": "min", "space": {"lr": "(0.0001, 0.1) log"}}
+    study = made_up(objectives={"curve_distance": "min"}, **space)
+    for k in range(6):
+        distance = [0.5, abs(0.03 - 0.01 * (k + 1)) + 0.01]
+        config = {"lr": 0.01 * (k + 1)}
+        study.trial(test=[0.3, 0.4], protocol="recovery", curve_distance=distance, config=config)
+    file = tmp_path / "report.html"
+    assert report.main([str(study.write(tmp_path / "run")), "-o", str(file)]) == 0
+    said = text_of(file)
+    assert "Trial 2 is best, curve distance 0.01 from one seed (lr 0.03)." in said
+    assert "A recovery: fitted to printed test accuracies" in said
+    assert "Accuracy against size" not in said
+    assert "share of the variance" in said.lower()
+
+
 def test_several_studies_stand_one_after_the_other(made_up, tmp_path):
     folders = []
     for name in ("first", "second"):
