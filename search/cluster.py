@@ -42,7 +42,7 @@ def connect(address: str | None, *, verbose: bool = False) -> Cluster:
                 _node_ip_address="127.0.0.1",
                 **quiet,
             )
-        except Exception as error:  # noqa: BLE001 - Ray raises no narrower one for a machine too busy to start it
+        except Exception as error:
             ray.shutdown()
             raise ClusterError(f"Ray did not start on this machine: {error}") from error
     else:
