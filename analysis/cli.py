@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,7 +49,14 @@ def table(
         form = args.format or (args.output.suffix[1:] if args.output else "md")
         if form not in FORMATS:
             raise ResultsError(f"cannot tell the format from {args.output.name!r}: give --format")
-        answer(results, args).write(form, args.output)
+        table = answer(results, args)
+        if any(result.partial for result in results):
+            table = replace(table, title=f"{table.title}; partial: the run has not ended")
+        if any(result.record.smoke for result in results):
+            table = replace(
+                table, notes=[*table.notes, "A smoke run tests the machinery: its figures say nothing else."]
+            )
+        table.write(form, args.output)
 
     return run(options, write, argv)
 

@@ -218,8 +218,6 @@ def note(band: float) -> str:
 def answer(results: list[Results], args: argparse.Namespace) -> Table:
     frame, curve = compare(results, args.band), curves(results, args.band)
     title = f"Ours beside the notes' figures: {frame['run'].nunique()} runs of {', '.join(by_study(results))}"
-    if any(result.partial for result in results):
-        title += "; partial: the run has not ended"
     notes = [note(args.band)]
     if frame.empty:
         here = ", ".join(dict.fromkeys(result.record.dataset for result in results))

@@ -100,8 +100,6 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
         for result, own in zip(results, frame.groupby(["study", "run"], sort=False)["trials"].first(), strict=True)
     ]
     title = f"Which hyperparameter mattered for {', '.join(titles)}"
-    if any(result.partial for result in results):
-        title += "; partial: the run has not ended"
     notes = [f"Share of the variance of the metric; 95 % interval from {args.resamples} resamples of the trials."]
     return Table(
         frame, title, notes, [figures.importance(one) for _, one in frame.groupby(["study", "run"], sort=False)]

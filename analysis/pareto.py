@@ -145,10 +145,7 @@ def _title(results: Sequence[Results]) -> str:
     finished = sum((result.trials[r.STATUS] == r.COMPLETED).sum() for result in results)
     started = sum(len(result.trials) for result in results)
     dataset = results[0].record.dataset
-    title = f"Pareto front of {studies} on {dataset}: {finished} finished of {started} trials"
-    if any(result.partial for result in results):
-        title += "; partial: the run has not ended"
-    return title
+    return f"Pareto front of {studies} on {dataset}: {finished} finished of {started} trials"
 
 
 def _notes(results: Sequence[Results], rows: pd.DataFrame, front: pd.DataFrame, args: argparse.Namespace) -> list[str]:

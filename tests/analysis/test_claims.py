@@ -275,4 +275,4 @@ def test_a_study_without_claims(made_up, tmp_path, capsys):
 def test_a_smoke_run_says_that_it_is_one(study, tmp_path, capsys):
     study(arms=("a", "b"), record={"smoke": True})
     assert c.main([str(tmp_path / "run")]) == 0
-    assert "say nothing of the note" in capsys.readouterr().out
+    assert "its figures say nothing else" in capsys.readouterr().out
