@@ -6,7 +6,7 @@ Cost       see --plan
 Command    python -m search.run spaces/lenet_optimizer.py --data DIR [--replay]
 
 The note gives both the same, unprinted rate, which may suit one of them better: the search lets each have its
-own, and "clean-sgd-lr-.01" is SGD at ten times the inferred one.
+own, and "sgd-lr-.01" is SGD at ten times the inferred one.
 """
 
 from ray import tune
@@ -31,7 +31,7 @@ study = Study(
         "lr": tune.loguniform(1e-4, 1e-1),
         "momentum": tune.choice([0.0, 0.9]),
     },
-    arms={sgd.arm: replay(sgd), adam.arm: replay(adam), "clean-sgd-lr-.01": replay(sgd, lr=0.01)},
+    arms={sgd.arm: replay(sgd), adam.arm: replay(adam), "sgd-lr-.01": replay(sgd, lr=0.01)},
     reported=(sgd, adam),
     claims=(
         Claim(
@@ -40,8 +40,6 @@ study = Study(
             "note B, 2",
             arms=(adam.arm, sgd.arm),
             effect=0.09,
-            confounded_by=("a rate that suits Adam",),
-            clean_arms=(adam.arm, "clean-sgd-lr-.01"),
         ),
         Claim(
             "adam-starts-faster",
@@ -50,8 +48,12 @@ study = Study(
             arms=(adam.arm, sgd.arm),
             quantity="test_accuracy@1",
             effect=0.32,
-            confounded_by=("a rate that suits Adam",),
-            clean_arms=(adam.arm, "clean-sgd-lr-.01"),
+        ),
+        Claim(
+            "adam-ends-higher-than-sgd-at-ten-times-the-rate",
+            "Also where SGD has ten times Adam's rate, Adam ends with the higher test accuracy.",
+            "note B, 2, told apart",
+            arms=(adam.arm, "sgd-lr-.01"),
         ),
     ),
     smoke={"samples": 4, "epochs": 2, "train_images": 200},

@@ -42,7 +42,7 @@ study = Study(
             "note B, 3",
             arms=(sgd_step.arm, sgd.arm),
             effect=0.04,
-            confounded_by=("initial rate",),
+            confounded_by=("lr",),
             clean_arms=(sgd_step.arm, CLEAN_SGD),
         ),
         Claim(
@@ -53,7 +53,7 @@ study = Study(
             quantity="train_loss",
             expected="less",
             effect=-0.143,
-            confounded_by=("initial rate",),
+            confounded_by=("lr",),
             clean_arms=(sgd_step.arm, CLEAN_SGD),
         ),
         Claim(
@@ -64,7 +64,7 @@ study = Study(
             expected="equal",
             margin=0.015,
             effect=0.0,
-            confounded_by=("initial rate",),
+            confounded_by=("lr",),
             clean_arms=(adam_step.arm, CLEAN_ADAM),
         ),
         Claim(
@@ -75,7 +75,7 @@ study = Study(
             quantity="train_loss",
             expected="less",
             effect=-0.111,
-            confounded_by=("initial rate",),
+            confounded_by=("lr",),
             clean_arms=(adam_step.arm, CLEAN_ADAM),
         ),
     ),
