@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from search.progress import span
@@ -97,9 +98,10 @@ def make_plan(
     works = []
     for config in candidates:
         training = build(study.trainable, {**config, "members": 1}, device)
-        key = tuple((p.shape) for p in training.members[0].network.parameters())
+        inputs = training.recipe.test_inputs(device.test_images[:1])
+        key = (inputs.shape, *(parameter.shape for parameter in training.members[0].network.parameters()))
         if key not in flops:
-            flops[key] = _flops(training)
+            flops[key] = _flops(training.members[0].network, inputs)
         images, evaluated = study.trainable.strategy.work(study.settings(config), training.recipe.task)
         works.append((images, evaluated, flops[key], config))
     ranked = sorted(works, key=lambda w: (w[0] * w[2], -w[3].get("batch_size", 0)))
@@ -153,10 +155,9 @@ def _sampled(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def _flops(training: Any) -> int:
-    """Floating-point operations of one image's forward pass."""
-    recipe, network = training.recipe, training.members[0].network.eval()
-    inputs = recipe.test_inputs(recipe.task.data.test_images[:1])
+def _flops(network: nn.Module, inputs: torch.Tensor) -> int:
+    """Floating-point operations of one image's forward pass; inputs [1, c, h, w]."""
+    network.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(inputs)
     return int(counter.get_total_flops())
@@ -174,7 +175,7 @@ def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measur
     start = time.perf_counter()
     member.probabilities(device.test_images, indices).sum().item()
     return Measurement(
-        {name: config[name] for name in study.searched()},
+        {name: config[name] for name in study.searched() if name in config},  # an arm names what it changes
         seconds / images,
         (time.perf_counter() - start) / len(indices),
         training.parameters,
