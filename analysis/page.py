@@ -17,6 +17,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 68rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
+p, h1 { overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; line-height: 1.3; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 a { color: var(--link); } .soft { color: var(--soft); } .answer { font-size: 1.1rem; font-weight: 600; }
 .wide { overflow-x: auto; margin: 1rem 0; }

@@ -59,8 +59,10 @@ def _under(result: Results, protocol: str | None) -> pd.DataFrame:
 
 
 def _differing(rows: pd.DataFrame) -> list[str]:
-    config = [name for name in rows if name.startswith(r.CONFIG) and name != r.CONFIG + r.MEMBERS]
-    return [name for name in config if rows[name].astype(str).nunique() > 1]
+    config = [name for name in rows if name.startswith(r.CONFIG)]
+    # Members are a column already; a seed is no setting to choose.
+    chosen = [name for name in config if name not in (r.CONFIG + r.MEMBERS, r.CONFIG + r.SEED)]
+    return [name for name in chosen if rows[name].astype(str).nunique() > 1]
 
 
 def pareto_front(results: Sequence[Results]) -> pd.DataFrame:

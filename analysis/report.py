@@ -69,7 +69,7 @@ def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
     searched = [best for best in map(_best, results) if best is not None]
     if searched:
         record, best = max(searched, key=lambda x: x[1][x[0].metric] * (1 if x[0].mode == "max" else -1))
-        setting = ", ".join(f"{name} {tables.cell(best[r.CONFIG + name])}" for name in record.space)
+        setting = ", ".join(f"{tables.heading(name)} {tables.cell(best[r.CONFIG + name])}" for name in record.space)
         told = [record.metric] if record.protocol == r.RECOVERY_PROTOCOL else [record.metric, r.TEST_ACCURACY]
         reached = [_reached(best, metric) for metric in told]
         run = f"{record.run}/" if len(results) > 1 else ""
@@ -158,9 +158,10 @@ def _importance(results: Sequence[Results], numbers: Iterator[int]) -> list[str]
             except ResultsError as error:
                 parts.append(_text(f"Not told: {error}."))
             else:
-                parts += [_figure(figures.importance(shares), numbers), _table(shares)]
-    explained = "Share of the variance over finished trials, 95 % interval from resampling them; (noise) does nothing."
-    return [*parts, _text(explained)] if parts else []
+                explained = "Share of the variance over finished trials, 95 % interval from resampling them. "
+                explained += "(noise) does nothing: what ranks no clearer has not been shown to matter."
+                parts += [_figure(figures.importance(shares), numbers), _table(shares), _text(explained)]
+    return parts
 
 
 def _trials(results: Sequence[Results]) -> pd.DataFrame:

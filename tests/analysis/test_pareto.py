@@ -16,7 +16,7 @@ def run(made_up, reported, tmp_path):
     """Five ways not to stand on the front (trials 1-5), two that do, one of them an ensemble."""
     note = reported(parameters=1500, test_accuracy=0.5, config={"lr": 0.03})
     study = made_up(reported=[note, reported(run="unsaid", test_accuracy=0.9)])
-    study.trial(val=[0.3, 0.4], test=0.1, parameters=1000, config={"lr": 0.1, "batch_size": 16})
+    study.trial(val=[0.3, 0.4], test=0.1, parameters=1000, config={"lr": 0.1, "batch_size": 16, "seed": 7})
     study.trial(val=[0.9], parameters=100, status="stopped", config={"lr": 0.2, "batch_size": 16})
     study.trial(val=[0.9], parameters=100, status="diverged", config={"lr": 9.0, "batch_size": 16})
     study.trial(val=[0.9], test=0.9, parameters=100, protocol="recovery", config={"lr": 0.3})
