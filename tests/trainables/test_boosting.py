@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import math
 
@@ -273,13 +274,13 @@ def test_a_restored_trial_is_an_uninterrupted_one_bit_for_bit(make, tmp_path, do
     for _ in range(done):
         begun.run_epoch()
     torch.save(begun.state_dict(), tmp_path / "trial.pt")
-    restored = make(**config)
-    restored.load_state_dict(torch.load(tmp_path / "trial.pt", weights_only=True))
-    for result, wanted in zip(run(restored), expected[done:], strict=True):
-        same(result, wanted)
-    for one, other in zip(restored.members, whole.members, strict=True):
-        pairs = zip(one.network.state_dict().values(), other.network.state_dict().values(), strict=True)
-        assert all(torch.equal(a, b) for a, b in pairs)
+    ended = [copy.deepcopy(member.network.state_dict()) for member in whole.members]
+    for restored in (make(**config), whole):  # a fresh one, and one that goes back
+        restored.load_state_dict(torch.load(tmp_path / "trial.pt", weights_only=True))
+        for result, wanted in zip(run(restored), expected[done:], strict=True):
+            same(result, wanted)
+        for member, weights in zip(restored.members, ended, strict=True):
+            assert all(torch.equal(value, weights[name]) for name, value in member.network.state_dict().items())
 
 
 def test_a_trial_that_ended_early_is_restored_as_ended(make):
