@@ -81,8 +81,8 @@ def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
 
 
 def _reached(trial: pd.Series, metric: str) -> str:
-    unit = " %" if metric.endswith("accuracy") else ""
-    return f"{metric.replace('val_', 'validation_').replace('_', ' ')} {tables.cell(trial[metric], metric)}{unit}"
+    name = tables.heading(metric).removesuffix(" %")
+    return f"{name} {tables.cell(trial[metric], metric)}" + (" %" if metric.endswith("accuracy") else "")
 
 
 def _best(result: Results) -> tuple[r.StudyRecord, pd.Series] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def cell(value: Any, column: str = "") -> str:
 
 
 def heading(column: str) -> str:
-    name = column.removeprefix(CONFIG).replace("val_", "validation_").replace("_", " ")
+    name = re.sub(r"\bval\b", "validation", column.removeprefix(CONFIG).replace("_", " "))
     return f"{name} %" if column.endswith("accuracy") else name
 
 
