@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -322,7 +323,9 @@ def test_a_restart_goes_on_with_the_trials_that_were_begun(make: Make, tmp_path:
     assert isinstance(second, dict)
     assert (second["trial"], second["restore"]) == (6, None)
     # From its checkpoint the trial passes epoch 2 once more; Optuna has it already.
-    searcher.on_trial_result("a", {"epoch": 2, "total_epochs": EPOCHS, "val_accuracy": 0.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a second report
+        searcher.on_trial_result("a", {"epoch": 2, "total_epochs": EPOCHS, "val_accuracy": 0.0})
     assert recalled.study.trials[4].intermediate_values[2] == again.trials[4].results[2]["val_accuracy"]
     assert searcher.suggest("c") == Searcher.FINISHED
 
