@@ -22,6 +22,7 @@ from search.journal import Journal
 from search.records import StudyRecord
 from search.results import write_record
 from search.run import STORED, main, new_folder, parser
+from search.study import load
 from trainables.data import load as load_data
 
 ROOT = Path(__file__).parents[2]
@@ -322,3 +323,60 @@ def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> Non
     folders = {new_folder(tmp_path, "toy", smoke=True) for _ in range(5)}
     assert len(folders) == 5
     assert all(folder.parent == tmp_path / "toy" and "-smoke" in folder.name for folder in folders)
+
+
+# Pretrained weights
+
+
+PRETRAINED = """
+from ray import tune
+
+from search.study import Study
+from trainables.pretrained import PretrainedTrainable
+
+study = Study(
+    name="pretrained", question="Which?", source="none", trainable=PretrainedTrainable, dataset="digits",
+    param_space={"model": tune.choice(["resnet18", "vgg19"]), "lr": tune.loguniform(1e-4, 1e-2)},
+    arms={"scratch": {"weights": "random"}, "tuned": {"model": "vgg19"}},
+    smoke={"weights": "random"},
+)
+"""
+
+
+@pytest.fixture
+def pretrained_space(tmp_path: Path) -> Path:
+    path = tmp_path / "pretrained.py"
+    path.write_text(PRETRAINED)
+    return path
+
+
+def test_weights_that_are_not_in_the_folder_are_named(refused: Refused, pretrained_space: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    line = refused("--weights", str(folder), space=pretrained_space)
+    assert line == f"pretrained: resnet18-f37072fd.pth not found in {folder}"
+    # The arm that starts from random weights needs none, the other one does.
+    line = refused("--replay", "--weights", str(folder), space=pretrained_space)
+    assert line == f"pretrained: vgg19-dcbb9e9d.pth not found in {folder}"
+
+
+def test_offline_weights_are_refused_with_where_they_were_looked_for(
+    refused: Refused, pretrained_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    line = refused(space=pretrained_space)
+    assert lacks(line, [f"resnet18-f37072fd.pth not in {tmp_path}/hub/checkpoints", "https://"]) == [], line
+
+
+def test_weights_need_networks_that_take_them_and_a_whole_run(
+    refused: Refused, pretrained_space: Path, tmp_path: Path
+) -> None:
+    line = refused("--weights", str(tmp_path))
+    assert line == f"toy must have pretrained networks to take weights, got {tmp_path}"
+    line = refused("--smoke", "--weights", str(tmp_path), space=pretrained_space)
+    assert lacks(line, ["--weights", "smoke run", str(tmp_path)]) == [], line
+
+
+def test_weights_go_to_what_is_pretrained(pretrained_space: Path) -> None:
+    study = load(pretrained_space).with_weights("/weights")
+    assert study.fixed()["weights"] == "/weights"
+    assert {arm: config["weights"] for arm, config in study.arms.items()} == {"scratch": "random", "tuned": "/weights"}

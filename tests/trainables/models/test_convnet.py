@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.models.convnet import ConvNet
+from trainables.models.convnet import ConvNet, ConvNetRecipe, ConvNetSettings
+from trainables.task import DeviceData, Task
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(2, 219_044), (3, 168_036), (5, 1_116_388)])
@@ -23,3 +24,13 @@ def test_widths_double_from_the_first():
 def test_depth_that_the_image_cannot_halve_is_refused(depth):
     with pytest.raises(ValueError, match=f"depth must be from 1 to 5 for 32x32, got {depth}"):
         ConvNet(depth)
+
+
+def test_inputs_are_normalised_by_the_training_set(digits):
+    data = DeviceData(digits)
+    images = data.train_images
+    for normalize, mean, std in ((True, 0.0, 1.0), (False, data.mean.mean().item(), data.std.mean().item())):
+        settings = ConvNetSettings(normalize=normalize)
+        inputs = ConvNetRecipe(settings, Task.of(data, settings)).test_inputs(images)
+        assert inputs.mean().item() == pytest.approx(mean, abs=1e-5)
+        assert inputs.std().item() == pytest.approx(std, abs=1e-4)

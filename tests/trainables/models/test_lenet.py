@@ -3,8 +3,11 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, StepLR
+from torchvision.transforms import Normalize
 
-from trainables.models.lenet import LeNet
+from trainables.models.lenet import LeNet, LeNetRecipe, LeNetSettings
+from trainables.task import DeviceData, Task
 
 
 def parameters(network: nn.Module) -> int:
@@ -71,3 +74,50 @@ def test_initial_weights_are_uniform_up_to_their_bound(initialization, gain):
 def test_unknown_initialization_is_refused():
     with pytest.raises(ValueError, match="initialization must be 'default' or 'kaiming', got 'xavier'"):
         LeNet(initialization="xavier")
+
+
+def recipe(digits, **config):
+    settings = LeNetSettings.from_config(config)
+    return LeNetRecipe(settings, Task.of(DeviceData(digits), settings))
+
+
+def test_inputs_are_those_of_the_notes_transforms(digits):
+    images = torch.from_numpy(digits.test_images)
+    expected = Normalize((0.5,) * 3, (0.5,) * 3)(images / 255)
+    assert torch.allclose(recipe(digits).test_inputs(images), expected, atol=1e-6)
+
+
+def test_training_inputs_are_augmented_and_test_inputs_are_not(digits):
+    images = torch.from_numpy(digits.test_images)
+    made = recipe(digits, flip=True, crop_padding=2, policy="autoaugment")
+    one, same, other = (made.train_inputs(images, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(made.test_inputs(images), recipe(digits).test_inputs(images))
+    plain = recipe(digits)
+    assert torch.equal(plain.train_inputs(images, torch.Generator()), plain.test_inputs(images))
+
+
+@pytest.mark.parametrize(
+    ("decay", "scheduler"),
+    [
+        ("step", lambda optimizer: StepLR(optimizer, step_size=5, gamma=0.5)),
+        ("cosine", lambda optimizer: CosineAnnealingLR(optimizer, T_max=12)),
+        ("constant", lambda optimizer: LambdaLR(optimizer, lambda epoch: 1.0)),
+    ],
+)
+def test_rates_are_those_of_pytorchs_schedulers(digits, decay, scheduler):
+    made = recipe(digits, decay=decay, lr=0.002)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.002)
+    schedule, expected = scheduler(optimizer), []
+    for _ in range(12):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert [made.lr(epoch) for epoch in range(1, 13)] == pytest.approx(expected)
+
+
+def test_the_defaults_are_the_notes_base():
+    settings = LeNetSettings()
+    assert (settings.epochs, settings.batch_size, settings.optimizer, settings.decay) == (12, 64, "sgd", "constant")
+    assert (settings.conv1, settings.conv2, settings.dropout, settings.batch_norm) == (6, 16, 0.0, False)

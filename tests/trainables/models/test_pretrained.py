@@ -5,9 +5,21 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.models import get_model_weights
 
+from trainables.loop import Member
 from trainables.models import pretrained
-from trainables.models.pretrained import InputTransform, WeightsError, build, input_transform, set_trainable
+from trainables.models.pretrained import (
+    InputTransform,
+    PretrainedRecipe,
+    PretrainedSettings,
+    WeightsError,
+    build,
+    input_transform,
+    set_trainable,
+)
+from trainables.settings import SettingError
+from trainables.task import DeviceData, Task
 
 FILE = "resnet18-f37072fd.pth"
 
@@ -196,3 +208,77 @@ def test_only_a_network_of_build_has_stages():
 
 def test_every_name_has_a_head_and_stages():
     assert set(pretrained._HEADS) == set(pretrained._STAGES)
+
+
+RANDOM = {"model": "resnet18", "weights": "random", "image_size": 32, "train_images": 10, "batch_size": 10}
+
+
+def recipe(digits, **config):
+    settings = PretrainedSettings.from_config(config)
+    return PretrainedRecipe(settings, Task.of(DeviceData(digits), settings))
+
+
+@pytest.mark.parametrize("name", pretrained.NAMES)
+def test_inputs_are_what_the_weights_own_transform_makes_of_them(digits, name):
+    images = torch.from_numpy(digits.test_images[:3])
+    inputs = recipe(digits, model=name).test_inputs(images)
+    expected = get_model_weights(name).DEFAULT.transforms()(images)
+    assert inputs.shape == expected.shape
+    assert (inputs - expected).abs().max() < 1e-5
+
+
+def test_note_b_takes_images_as_they_are(digits):
+    images = torch.from_numpy(digits.test_images[:3])
+    inputs = recipe(digits, model="resnet18", image_size=32, normalization="half").test_inputs(images)
+    assert torch.allclose(inputs, images / 127.5 - 1, atol=1e-6)
+
+
+def changed_by_an_epoch(member, epoch):
+    before = {name: p.detach().clone() for name, p in member.network.named_parameters()}
+    member.train_epoch(epoch)
+    changed = {name for name, p in member.network.named_parameters() if not torch.equal(p, before[name])}
+    return {name.split(".")[0] for name in changed}
+
+
+@pytest.mark.parametrize(
+    ("tuned", "expected"),
+    [
+        ("all", [{"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}] * 3),
+        ("head", [{"fc"}] * 3),
+        ("staged", [{"fc"}, {"layer4", "fc"}, {"layer3", "layer4", "fc"}]),
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_what_is_frozen_stays(digits, tuned, expected, optimizer):
+    member = Member(recipe(digits, **RANDOM, tuned=tuned, optimizer=optimizer, weight_decay=0.1), 0)
+    assert [changed_by_an_epoch(member, epoch) for epoch in (1, 2, 3)] == expected
+
+
+def test_after_its_last_stage_a_network_trains_whole(digits):
+    member = Member(recipe(digits, **RANDOM, tuned="staged"), 0)
+    assert "conv1" not in changed_by_an_epoch(member, 5)
+    assert "conv1" in changed_by_an_epoch(member, 6)
+    assert "conv1" in changed_by_an_epoch(member, 9)
+
+
+def test_training_starts_from_the_files_weights(digits, folder, stock):
+    config = {"model": "resnet18", "weights": str(folder), "image_size": 32, "train_images": 10, "tuned": "head"}
+    member = Member(recipe(digits, **config), 0)
+    member.train_epoch(1)
+    assert torch.equal(member.network.layer4[1].conv2.weight, stock.layer4[1].conv2.weight)
+    assert member.network.fc.out_features == 10
+
+
+def test_weights_are_required_before_anything_starts(digits, folder, tmp_path):
+    PretrainedRecipe.require(PretrainedSettings(model="resnet18", weights=str(folder)))
+    PretrainedRecipe.require(PretrainedSettings(model="vgg19", weights="random"))
+    with pytest.raises(WeightsError, match=f"vgg19-dcbb9e9d.pth not found in {folder}"):
+        PretrainedRecipe.require(PretrainedSettings(model="vgg19", weights=str(folder)))
+
+
+def test_a_vit_takes_other_images_only_with_random_weights(digits):
+    network = recipe(digits, model="vit_b_32", weights="random", image_size=64).network()
+    assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
+    for config in ({"image_size": 64}, {"image_size": 40, "weights": "random"}):
+        with pytest.raises(SettingError, match=r"image_size must be None for vit_b_32, or a multiple of 32 where"):
+            PretrainedSettings(model="vit_b_32", **config)

@@ -1,0 +1,73 @@
+import pytest
+
+from trainables.bagging import Bagging
+from trainables.base import build
+from trainables.convnet import ConvNetTrainable
+from trainables.patience import PatienceSettings, PatientBagging
+from trainables.settings import SettingError
+from trainables.task import DeviceData
+
+EPOCHS = 8
+
+
+def history(training):
+    found = []
+    while training.epoch < training.total_epochs:
+        found.append(training.run_epoch())
+    return found
+
+
+@pytest.fixture(scope="module")
+def patient(digits):
+    data = DeviceData(digits)
+    small = {"epochs": EPOCHS, "depth": 2, "width": 4, "train_images": 60, "batch_size": 20, "optimizer": "sgd"}
+    return lambda patience=None, **config: build(ConvNetTrainable, small | {"patience": patience} | config, data)
+
+
+def test_without_patience_it_is_bagging(patient):
+    training = patient()
+    assert type(training) is PatientBagging
+    plain, found = history(Bagging(training.recipe)), history(training)
+    assert [m["val_accuracy"] for m in found] == [m["val_accuracy"] for m in plain]
+    assert len(found) == EPOCHS
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_ends_after_so_many_epochs_without_a_better_accuracy(patient, patience):
+    # At this rate the accuracy soon falls back.
+    accuracies = [m["val_accuracy"] for m in history(patient(lr=0.5))]
+    best, waited, expected = -1.0, 0, EPOCHS
+    for epoch, accuracy in enumerate(accuracies, 1):
+        waited = 0 if accuracy > best else waited + 1
+        best = max(best, accuracy)
+        if waited == patience:
+            expected = epoch
+            break
+    assert expected < EPOCHS
+    found = history(patient(patience, lr=0.5))
+    assert len(found) == expected
+    assert [m["val_accuracy"] for m in found] == accuracies[:expected]
+    # Complete: its own length is what it ran, and it was tested.
+    assert [m["total_epochs"] for m in found] == [EPOCHS] * (expected - 1) + [expected]
+    assert [("test_accuracy" in m, "predicted" in m) for m in found] == [(False, False)] * (expected - 1) + [
+        (True, True)
+    ]
+
+
+def test_a_restored_trial_ends_at_the_same_epoch(patient):
+    whole = history(patient(2, lr=0.5))
+    training = patient(2, lr=0.5)
+    training.run_epoch()
+    training.run_epoch()
+    resumed = patient(2, lr=0.5)
+    resumed.load_state_dict(training.state_dict())
+    rest = history(resumed)
+    assert [m["val_accuracy"] for m in rest] == [m["val_accuracy"] for m in whole[2:]]
+    ended = patient(2, lr=0.5)
+    ended.load_state_dict(resumed.state_dict())
+    assert ended.epoch == ended.total_epochs
+
+
+def test_patience_needs_a_validation_set():
+    with pytest.raises(SettingError, match="patience must be None where validation is false, got 2"):
+        PatienceSettings(patience=2, validation=False)
