@@ -376,7 +376,8 @@ def machine_name() -> str:
 
 def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster) -> None:
     print(f"{study.name}: {study.question}")
-    print(f"{proposals.total} trials of up to {study.epochs} epochs, {study.searcher} and {study.scheduler}; {folder}")
+    trials = f"{proposals.total} trials of up to {study.trial_epochs} epochs"
+    print(f"{trials}, {study.searcher} and {study.scheduler}; {folder}")
     if cluster.dashboard:
         print(f"dashboard  http://{cluster.dashboard}  (sign in with the token that `ray get-auth-token` prints)")
     sys.stdout.flush()

@@ -155,14 +155,10 @@ class Study:
 
     def _check_drawn(self) -> None:
         """Hyperparameters may exclude each other, and decide together how long a trial is."""
-        random = np.random.RandomState(0)
-        lengths = set()
-        for _ in range(DRAWN):
-            drawn = {name: domain.sample(random_state=random) for name, domain in self.searched().items()}
-            try:
-                lengths.add(self._trial_epochs({**self.fixed(), **drawn}))
-            except ValueError as error:
-                raise StudyError(f"{self.name}: {error}") from None
+        try:
+            lengths = self._drawn_lengths()
+        except ValueError as error:
+            raise StudyError(f"{self.name}: {error}") from None
         # Early stopping compares trials epoch by epoch.
         if self.scheduler != "none" and len(lengths) > 1:
             raise StudyError(
@@ -170,8 +166,14 @@ class Study:
                 f"fix what decides it (members, strategy) or use --scheduler none"
             )
 
-    def _trial_epochs(self, config: Mapping[str, Any]) -> int:
-        return int(self.trainable.strategy.trial_epochs(self.settings({**config, "epochs": self.epochs})))
+    def _drawn_lengths(self) -> set[int]:
+        random = np.random.RandomState(0)
+        lengths = set()
+        for _ in range(DRAWN):
+            drawn = {name: domain.sample(random_state=random) for name, domain in self.searched().items()}
+            settings = self.settings({**self.fixed(), **drawn, "epochs": self.epochs})
+            lengths.add(int(self.trainable.strategy.trial_epochs(settings)))
+        return lengths
 
     @property
     def goals(self) -> dict[str, str]:
@@ -184,8 +186,8 @@ class Study:
 
     @property
     def trial_epochs(self) -> int:
-        """Steps of a full trial: `epochs` of a member, as its strategy trains the members."""
-        return self._trial_epochs(self.fixed())
+        """Steps of a full trial, of the longest: `epochs` of a member, as its strategy trains the members."""
+        return max(self._drawn_lengths())
 
     def replay_configs(self, repeats: int, seed: int) -> list[tuple[dict[str, Any], str | None]]:
         """Every arm with seeds seed, seed + 1, ...: the same ones for all arms, so that they pair."""

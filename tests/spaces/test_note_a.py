@@ -173,3 +173,7 @@ def test_trials_that_early_stopping_compares_are_equally_long():
 def test_hyperparameters_that_exclude_each_other_are_refused_before_anything_starts():
     with pytest.raises(StudyError, match="vote must be one of 'hard', 'soft' where strategy is 'bagging'"):
         STUDIES["alexnet_ensembles"].with_set(["vote=logits"])
+
+
+def test_a_study_of_unequal_trials_is_as_long_as_its_longest():
+    assert STUDIES["alexnet_ensembles"].trial_epochs == 6 * 30
