@@ -69,7 +69,7 @@ study = Study(
         "epochs": 2,
         "train_images": 10,
         "test_images": 10,
-        "batch_size": 2,
+        "batch_size": 10,
         "weights": "random",
         "image_size": 32,
     },
