@@ -180,15 +180,17 @@ def run(options: argparse.Namespace) -> int:
         if plan.stopped_wall_seconds > A_DAY and options.time_budget is None:
             raise UsageError(how_to_shrink(plan))
         print(f"estimated {span(plan.stopped_wall_seconds)}, without early stopping {span(plan.wall_seconds)}")
-    journal = Journal(resumed[0]) if resumed else None
-    cluster = connect(options.address, verbose=options.verbose)
+    folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
+    journal = Journal(folder)
     try:
-        # Only now: a Ray that does not start leaves no run behind.
-        folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
-    except UsageError:
-        disconnect()
+        cluster = connect(options.address, verbose=options.verbose)
+    except ClusterError:
+        journal.close()
+        if not resumed:
+            # A run that never started is no run to resume.
+            journal.path.unlink()
+            folder.rmdir()
         raise
-    journal = journal or Journal(folder)
     record = resumed[1] if resumed else new_record(study, options, data, folder, proposals)
     write_record(folder, record)
     started = time.monotonic()
