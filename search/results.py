@@ -125,6 +125,8 @@ def trial_row(log: TrialLog, protocol: str = r.SEARCH_PROTOCOL) -> dict[str, Any
         if measured and (metric == r.VAL_ACCURACY or len(measured) > 1):
             top = max(measured, key=lambda result: result[metric])
             row |= {best: top[metric], best_epoch: top[r.EPOCH]}
+    if protocol == r.RECOVERY_PROTOCOL:
+        row[r.CURVE_DISTANCE] = log.last.get(r.CURVE_DISTANCE)
     row |= {r.CONFIG + name: value for name, value in log.config.items()}
     return row
 

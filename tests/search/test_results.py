@@ -185,8 +185,11 @@ def test_only_what_chose_on_validation_and_tested_once_is_a_search(config: dict[
 
 
 def test_every_row_of_a_recovery_says_so(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    trials[0].results[3]["curve_distance"] = 0.02
     ResultsWriter(tmp_path, "recovery").refresh(trials, force=True)
-    assert set(pq.read_table(tmp_path / "trials.parquet")["protocol"].to_pylist()) == {"recovery"}
+    table = pq.read_table(tmp_path / "trials.parquet")
+    assert set(table["protocol"].to_pylist()) == {"recovery"}
+    assert table["curve_distance"].to_pylist() == [0.02, None, None, None, None]
 
 
 def test_an_epoch_is_a_row(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
