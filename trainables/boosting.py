@@ -77,7 +77,8 @@ class Boosting:
         if finished == len(self.members):
             self.members.append(Member(self.recipe, finished))
         start = time.perf_counter()
-        outcome = self._train(self.members[-1], round_epoch + 1)
+        member = self.members[-1]
+        outcome = self._train(member, round_epoch + 1)
         train_seconds = time.perf_counter() - start
         if round_epoch + 1 == settings.epochs:
             self._end_round(outcome, epoch)
@@ -109,6 +110,8 @@ class Boosting:
             metrics["train_accuracy"] = score("train")["accuracy"]
         metrics |= measure(score, self.recipe, last=last)
         metrics["seconds"] = time.perf_counter() - start
+        if "each_val_accuracy" in metrics and member is self.members[-1]:
+            member.val_accuracies.append(metrics["each_val_accuracy"][-1])
         # Only now: an epoch whose evaluation diverged has not finished.
         self.epoch = epoch
         return metrics

@@ -290,6 +290,13 @@ def test_a_trial_that_ended_early_is_restored_as_ended(make):
     assert again.epoch == again.total_epochs == 2
 
 
+def test_a_network_keeps_the_validation_accuracies_of_its_own_round(make):
+    training = make()
+    results = run(training)
+    for member, rounds in enumerate((results[:2], results[2:4], results[4:])):
+        assert training.members[member].val_accuracies == [r["each_val_accuracy"][member] for r in rounds]
+
+
 def test_a_checkpoint_holds_no_optimizer_state_of_finished_members(make):
     training = make(momentum=0.9)
     for _ in range(3):
