@@ -111,7 +111,7 @@ def test_a_space_is_a_study_of_its_name_whose_domains_can_be_drawn_from(space: s
 
 
 # A step of these takes seconds; the others train all their arms in the everyday suite.
-LARGE = ("wide_resnet", "resnet18", "pretrained", "model_size")
+LARGE = ("wide_resnet", "pretrained_models", "model_size")
 
 
 @pytest.mark.parametrize(
