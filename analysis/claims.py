@@ -48,11 +48,19 @@ def claims(results: Sequence[Results]) -> pd.DataFrame:
     rows = []
     for study, pooled in by_study(results).items():
         declared = {claim.name: claim for result in pooled for claim in result.record.claims}
-        rows += [{"study": study} | _row(claim, pooled) for claim in declared.values()]
+        rows += [{"study": study} | _row(claim, study, results) for claim in declared.values()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(claim: r.Claim, results: Sequence[Results]) -> dict[str, object]:
+def _weigh(claim: r.Claim, study: str, arms: Sequence[str], results: Sequence[Results]) -> Weighed:
+    """Of all `results`, those of `study` and of the other studies whose arms are named."""
+    others = {name for arm in arms if (name := measure.split_arm(arm)[0])}
+    if others:
+        arms = [arm if "/" in arm else f"{study}/{arm}" for arm in arms]
+    return weigh([result for result in results if result.record.study in {study, *others}], claim, arms)
+
+
+def _row(claim: r.Claim, study: str, results: Sequence[Results]) -> dict[str, object]:
     row: dict[str, object] = {
         "claim": claim.name,
         "statement": claim.statement,
@@ -65,10 +73,10 @@ def _row(claim: r.Claim, results: Sequence[Results]) -> dict[str, object]:
         "note_effect": claim.effect,
         "confounded_by": ", ".join(claim.confounded_by),
         "clean_arms": ", ".join(claim.clean_arms),
-        **dataclasses.asdict(weigh(results, claim, claim.arms)),
+        **dataclasses.asdict(_weigh(claim, study, claim.arms, results)),
     }
     if claim.clean_arms:
-        clean = dataclasses.asdict(weigh(results, claim, claim.clean_arms))
+        clean = dataclasses.asdict(_weigh(claim, study, claim.clean_arms, results))
         row |= {f"clean_{name}": value for name, value in clean.items()} | {"verdict": CONFOUNDED}
     return row
 

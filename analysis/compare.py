@@ -151,15 +151,15 @@ def _epochs(result: Results, trial: pd.Series, run: r.Reported) -> pd.DataFrame:
     member's round, with the member's own running training accuracy and its own test accuracy.
     """
     rows = result.epochs[result.epochs[r.TRIAL_ID] == trial[r.TRIAL_ID]]
-    if "last member" in (run.train_accuracy_measured or "") and measure.ROUND in rows:
-        last = rows[rows[measure.ROUND] == rows[measure.ROUND].max()]
+    if "last member" in (run.train_accuracy_measured or "") and r.ROUND in rows:
+        last = rows[rows[r.ROUND] == rows[r.ROUND].max()]
         members = result.members[result.members[r.TRIAL_ID] == trial[r.TRIAL_ID]]
-        own = members[members[r.MEMBERS] == last[measure.ROUND].max()].set_index(r.EPOCH)
+        own = members[members[r.MEMBERS] == last[r.ROUND].max()].set_index(r.EPOCH)
         rows = last.assign(
             **{
-                r.TRAIN_ACCURACY: last[measure.RUNNING_TRAIN_ACCURACY],
-                r.VAL_ACCURACY: last[r.EPOCH].map(own[measure.OWN_VAL_ACCURACY]),
-                r.TEST_ACCURACY: last[r.EPOCH].map(own[measure.OWN_TEST_ACCURACY]),
+                r.TRAIN_ACCURACY: last[r.RUNNING_TRAIN_ACCURACY],
+                r.VAL_ACCURACY: last[r.EPOCH].map(own[r.OWN_VAL_ACCURACY]),
+                r.TEST_ACCURACY: last[r.EPOCH].map(own[r.OWN_TEST_ACCURACY]),
                 r.EPOCH: last[r.EPOCH] - last[r.EPOCH].min() + 1,
             }
         )

@@ -170,7 +170,9 @@ def _table(folder: Path, name: str, filters: list[tuple[str, str, int]] | None =
         dtypes = dict.fromkeys(REQUIRED[name], "int64") | dict.fromkeys(MEASURED[name], "float64")
         return pd.DataFrame({column: pd.Series(dtype=dtype) for column, dtype in dtypes.items()})
     try:
-        frame = pq.read_table(file, filters=filters).to_pandas()
+        # Opened once: a run that goes on replaces the file, and a second look would see another one.
+        with file.open("rb") as opened:
+            frame = pq.read_table(opened, filters=filters).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise ResultsError(f"{file} cannot be read: {_line(error)}") from None
     if missing := [column for column in REQUIRED[name] if column not in frame]:

@@ -1,7 +1,7 @@
 """What an arm scored, seed by seed: the rows behind every claim and comparison.
 
-`arm` is an arm of the study, or "arm:k" for the first k members of its ensemble. Only finished trials
-count. Two trials of one arm and seed (a run repeated) are the same draw: they count once, with their mean.
+`arm` is an arm of the study, or "arm:k" for the first k members of its ensemble; "study/arm" is that study's
+alone, where `results` are of several. Only finished trials count. Two trials of one arm and seed (a run repeated) are the same draw: they count once, with their mean.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from analysis.load import Results, ResultsError
 from search import records as r
 
 GAP, SECONDS_PER_EPOCH = "gap", "seconds_per_epoch"
-# Of ensembles: in members.parquet the figures of the last of the first `members` alone, and in
-# epochs.parquet, of AdaBoost, which member trains and its own accuracy.
-OWN_VAL_ACCURACY, OWN_TEST_ACCURACY = "own_val_accuracy", "own_test_accuracy"
-ROUND, RUNNING_TRAIN_ACCURACY = "round", "running_train_accuracy"
 QUANTITIES = (
     *(r.TEST_ACCURACY, r.TRAIN_ACCURACY, r.VAL_ACCURACY, r.TEST_TOP5_ACCURACY, GAP),
     *(r.TRAIN_LOSS, r.VAL_LOSS, r.TEST_LOSS, r.TEST_KL_LOSS, SECONDS_PER_EPOCH, r.PARAMETERS),
 )
 
 
-def split_arm(arm: str) -> tuple[str, int | None]:
-    """ "bagging:3" -> ("bagging", 3); "bagging" -> ("bagging", None). Raises ResultsError."""
-    name, colon, size = arm.partition(":")
+def split_arm(arm: str) -> tuple[str | None, str, int | None]:
+    """Study, arm and members: "s/bagging:3" -> ("s", "bagging", 3); "bagging" -> (None, "bagging", None).
+
+    Raises ResultsError.
+    """
+    study, slash, rest = arm.rpartition("/")
+    name, colon, size = rest.partition(":")
     if colon and not (size.isdecimal() and int(size) > 0):
         raise ResultsError(f"an arm's first members are written arm:k with k from 1, got {arm!r}")
-    return name, int(size) if colon else None
+    return study if slash else None, name, int(size) if colon else None
 
 
 def split_quantity(quantity: str) -> tuple[str, int | None]:
@@ -48,8 +48,14 @@ def trials(results: Sequence[Results], arm: str) -> pd.DataFrame:
 
     Raises ResultsError where they ran under more than one protocol.
     """
-    name, _ = split_arm(arm)
-    finished = [result.finished().assign(result=place) for place, result in enumerate(results)]
+    study, name, _ = split_arm(arm)
+    finished = [
+        result.finished().assign(result=place)
+        for place, result in enumerate(results)
+        if study in (None, result.record.study)
+    ]
+    if not finished:
+        return pd.DataFrame(columns=[r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, "result"])
     rows = pd.concat([trials[trials[r.ARM] == name] for trials in finished], ignore_index=True)
     if len(protocols := rows[r.PROTOCOL].unique()) > 1:
         raise ResultsError(f"trials of arm {name} compare only under one protocol, got {', '.join(protocols)}")
@@ -71,7 +77,7 @@ def values(results: Sequence[Results], arm: str, quantity: str) -> pd.Series:
     not measured are absent. Raises ResultsError for what no results folder can tell.
     """
     name, epoch = split_quantity(quantity)
-    _, size = split_arm(arm)
+    *_, size = split_arm(arm)
     rows = trials(results, arm)
     measured = [
         _value(results[result], trial, name, epoch, size)
@@ -123,7 +129,7 @@ def right(results: Sequence[Results], arm: str) -> pd.DataFrame | None:
     ties to the smallest label, and only where that gives the accuracy the run measured itself: another vote
     (weighted, over probabilities) cannot be redone from labels, and gives None.
     """
-    _, size = split_arm(arm)
+    *_, size = split_arm(arm)
     columns = []
     for _, trial in trials(results, arm).iterrows():
         result = results[trial["result"]]

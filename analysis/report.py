@@ -28,13 +28,15 @@ def report(results: Sequence[Results]) -> str:
     """The page's HTML. Raises ResultsError where runs of one study differ in data set."""
     numbers = itertools.count(1)
     studies = by_study(results)
-    parts = [part for runs in studies.values() for part in _study(runs, numbers)]
+    verdicts = claims.claims(results)
+    parts = [
+        part for study, runs in studies.items() for part in _study(runs, verdicts[verdicts["study"] == study], numbers)
+    ]
     return page.page(f"Report: {', '.join(studies)}", parts)
 
 
-def _study(results: list[Results], numbers: Iterator[int]) -> Iterator[str]:
+def _study(results: list[Results], verdicts: pd.DataFrame, numbers: Iterator[int]) -> Iterator[str]:
     record = results[0].record
-    verdicts = claims.claims(results)
     yield f"<h1>{escape(record.question)}</h1>"
     yield _text(answer(results, verdicts), "answer")
     trials = pd.concat([result.trials for result in results])

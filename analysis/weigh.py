@@ -135,9 +135,11 @@ def _join(claim: r.Claim, intervals: Sequence[s.Interval]) -> s.Interval:
 def _over_images(
     results: Sequence[Results], claim: r.Claim, pairs: Pairs, seeds: list[int], level: float
 ) -> s.Interval | None:
-    """The interval over test images, where the claim is on final test accuracy and all labels were kept."""
-    if claim.quantity != r.TEST_ACCURACY:
-        return None
+    """The interval over test images, where the claim is on final test accuracy, of one data set, and all labels
+    were kept.
+    """
+    if claim.quantity != r.TEST_ACCURACY or len({result.record.dataset_fingerprint for result in results}) > 1:
+        return None  # images pair within one data set only
     right = {arm: measure.right(results, arm) for arm in dict.fromkeys(itertools.chain(*pairs))}
     tables = [table for table in right.values() if table is not None]
     if len(tables) < len(right):
@@ -173,7 +175,10 @@ def _seeds_needed(
 
 def _lost(results: Sequence[Results], arms: Sequence[str]) -> list[str]:
     """Trials of these arms that ended without a result: leaving them out unsaid would flatter an arm."""
-    names = {measure.split_arm(arm)[0] for arm in arms}
-    lost = pd.concat([result.trials for result in results])
-    lost = lost[lost[r.ARM].isin(names) & lost[r.STATUS].isin([r.STOPPED, r.DIVERGED, r.FAILED])]
-    return [f"{row[r.ARM]} seed {row[r.SEED]} {row[r.STATUS]}" for _, row in lost.iterrows()]
+    names = {measure.split_arm(arm)[:2] for arm in arms}
+    lost = []
+    for result in results:
+        here = [name for study, name in names if study in (None, result.record.study)]
+        rows = result.trials
+        lost.append(rows[rows[r.ARM].isin(here) & rows[r.STATUS].isin([r.STOPPED, r.DIVERGED, r.FAILED])])
+    return [f"{row[r.ARM]} seed {row[r.SEED]} {row[r.STATUS]}" for _, row in pd.concat(lost).iterrows()]

@@ -61,6 +61,12 @@ CONFIG = "config/"  # prefix of every hyperparameter's column
 IMAGE = "image"  # int, position in the test set
 LABEL = "label"
 PREDICTED = "predicted"  # the whole predictor's label
+# Of ensembles: in members.parquet the figures of the last of the first `members` alone, and in epochs.parquet,
+# of AdaBoost, which member trains and its own accuracy.
+OWN_VAL_ACCURACY = "own_val_accuracy"
+OWN_TEST_ACCURACY = "own_test_accuracy"
+ROUND = "round"
+RUNNING_TRAIN_ACCURACY = "running_train_accuracy"
 MEMBER_PREDICTED = "member_predicted"  # list of int, one per member
 
 COMPLETED, STOPPED, DIVERGED, FAILED, RUNNING = "completed", "stopped", "diverged", "failed", "running"
@@ -122,7 +128,8 @@ ClaimKind = Literal["difference", "ratio", "order", "within"]
 class Claim:
     """One sentence of a note that a study can test.
 
-    `arms` name the study's arms; "arm:k" is the first k members of that arm's ensemble.
+    `arms` name the study's arms; "arm:k" is the first k members of that arm's ensemble, "study/arm" an arm of
+    another study, which can be told only where both studies' results are given.
     `quantity` is what is compared: test_accuracy, train_accuracy, val_accuracy, gap (train - test),
     seconds_per_epoch, train_loss or parameters; "quantity@e" takes epoch e instead of the last.
 

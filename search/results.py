@@ -18,8 +18,8 @@ from search.journal import TrialLog
 _PREFIX_LISTS = {
     "prefix_val_accuracy": r.VAL_ACCURACY,
     "prefix_test_accuracy": r.TEST_ACCURACY,
-    "each_val_accuracy": "own_val_accuracy",
-    "each_test_accuracy": "own_test_accuracy",
+    "each_val_accuracy": r.OWN_VAL_ACCURACY,
+    "each_test_accuracy": r.OWN_TEST_ACCURACY,
     "prefix_parameters": r.PARAMETERS,
     "each_alpha": "alpha",  # AdaBoost: each member's weight in the vote
 }
@@ -72,8 +72,8 @@ _MEMBER_TYPES = {
     r.MEMBERS: pa.int64(),
     r.VAL_ACCURACY: pa.float64(),
     r.TEST_ACCURACY: pa.float64(),
-    "own_val_accuracy": pa.float64(),
-    "own_test_accuracy": pa.float64(),
+    r.OWN_VAL_ACCURACY: pa.float64(),
+    r.OWN_TEST_ACCURACY: pa.float64(),
     "alpha": pa.float64(),
     r.PARAMETERS: pa.int64(),
 }

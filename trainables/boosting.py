@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from search.records import ROUND, RUNNING_TRAIN_ACCURACY
 from trainables.adaboost import alpha, reweighted, shares
 from trainables.ensembles import weighted_scores
 from trainables.loop import EpochOutcome, Member
@@ -95,11 +96,11 @@ class Boosting:
         metrics: dict[str, Any] = {
             "epoch": epoch,
             "total_epochs": self.total_epochs,
-            "round": finished + 1,
+            ROUND: finished + 1,
             "lr": outcome.lr,
             "train_loss": outcome.loss,
             "train_accuracy": outcome.accuracy,
-            "running_train_accuracy": outcome.accuracy,
+            RUNNING_TRAIN_ACCURACY: outcome.accuracy,
             "train_seconds": train_seconds,
             "images_per_second": outcome.images / train_seconds,
             "parameters": self.parameters,

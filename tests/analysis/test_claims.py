@@ -276,3 +276,20 @@ def test_a_smoke_run_says_that_it_is_one(study, tmp_path, capsys):
     study(arms=("a", "b"), record={"smoke": True})
     assert c.main([str(tmp_path / "run")]) == 0
     assert "its figures say nothing else" in capsys.readouterr().out
+
+
+def test_an_arm_of_another_study_is_told_where_both_are_given(made_up, tmp_path, claim):
+    small = made_up(study="small", run="one", claims=[claim(arms=("a", "large/a"), expected="less")])
+    large = made_up(study="large", run="two", dataset="cifar100", dataset_fingerprint="sha256:bb")
+    for seed, spread in enumerate((0.0, 0.004, -0.003)):
+        small.trial(arm="a", seed=seed, protocol="replay", test=0.5 + spread, predict=True)
+        large.trial(arm="a", seed=seed, protocol="replay", test=0.6 - spread, predict=True)
+    large.trial(arm="a", seed=3, protocol="replay", status="diverged")
+    folders = [study.write(tmp_path / study.record.run) for study in (small, large)]
+    (row,) = c.claims(load(folders)).to_dict("records")
+    assert (row["verdict"], row["n"]) == ("reproduced", 3)
+    assert row["effect"] == pytest.approx(-0.1, abs=2e-3)
+    assert math.isnan(row["image_low"])  # their test images are not the same
+    assert row["why"] == "a seed 3 diverged"
+    (alone,) = c.claims(load(folders[:1])).to_dict("records")
+    assert (alone["verdict"], alone["why"]) == ("undecided", "no test_accuracy of large/a")
