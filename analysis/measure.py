@@ -1,7 +1,8 @@
 """What an arm scored, seed by seed: the rows behind every claim and comparison.
 
 `arm` is an arm of the study, or "arm:k" for the first k members of its ensemble; "study/arm" is that study's
-alone, where `results` are of several. Only finished trials count. Two trials of one arm and seed (a run repeated) are the same draw: they count once, with their mean.
+alone, where `results` are of several. Only finished trials count. Two trials of one arm and seed (a run
+repeated) are the same draw: they count once, with their mean.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""python -m search.run SPACE [options]: search, plan or resume one study.
+"""python -m search.run SPACE [options]: search, plan, resume or extend one study.
 
 Exit status: 0 done (a diverged trial is a result, not a failure), 1 ran but some trials failed, 2 what was
 asked for is wrong (one line, nothing started), 130 interrupted with everything known saved.
@@ -81,6 +81,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, metavar="DIR", help="pretrained weights under torchvision's names")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the newest unfinished run")
+    parser.add_argument(
+        "--extend", type=_positive, metavar="N", help="N more trials, or seeds per arm, for the newest run"
+    )
     parser.add_argument("--cpus-per-trial", type=_positive_float, default=1.0, metavar="C")
     parser.add_argument("--gpus-per-trial", type=_share, metavar="G", help="a fraction shares a device")
     parser.add_argument("--address", help="join this Ray cluster instead of starting one here")
@@ -144,16 +147,11 @@ def run(options: argparse.Namespace) -> int:
     # SIGTERM is what a scheduler or a shutdown sends: as orderly an end as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     space = load(options.space)
+    check_combination(options)
     resumed: tuple[Path, StudyRecord] | None = None
-    if options.resume:
-        resumed = unfinished_run(options.results, space.name, smoke_only=options.smoke)
-        if missing := [name for name in STORED if name not in resumed[1].options]:
-            raise UsageError(f"--resume: {resumed[0] / STUDY_FILE} lacks the option {', '.join(missing)} of its run")
-        for name in STORED:
-            stored = resumed[1].options[name]
-            if name in ("data", "weights"):
-                stored = getattr(options, name) or (Path(stored) if stored else None)
-            setattr(options, name, stored)
+    if options.resume or options.extend:
+        resumed = newest_run(options.results, space.name, smoke_only=options.smoke, finished=bool(options.extend))
+        restore_options(options, *resumed)
     study = adapt(space, options)
     resources = choose_resources(options)
     proposals: Proposals = (
@@ -170,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
             f"{resumed[0]} was run on data with fingerprint {resumed[1].dataset_fingerprint[:12]}, "
             f"got {data.fingerprint[:12]} from {data.source}"
         )
-    if options.plan or not (options.smoke or options.yes or options.resume or options.address):
+    if options.plan or not (options.smoke or options.yes or resumed or options.address):
         configs = [config for config, _ in proposals.configs] if isinstance(proposals, Listed) else None
         slots = resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
         plan = make_plan(study, data, resources, slots, configs)
@@ -192,6 +190,9 @@ def run(options: argparse.Namespace) -> int:
             folder.rmdir()
         raise
     record = resumed[1] if resumed else new_record(study, options, data, folder, proposals)
+    if options.extend:
+        record.finished, record.samples = False, proposals.total
+        record.options |= {name: getattr(options, name) for name in ("samples", "repeats")}
     write_record(folder, record)
     started = time.monotonic()
     before = record.wall_seconds
@@ -218,6 +219,55 @@ def run(options: argparse.Namespace) -> int:
     record.finished = not outcome.interrupted
     write_record(folder, record)
     return summarize(study, options, folder, outcome)
+
+
+def check_combination(options: argparse.Namespace) -> None:
+    """Raises UsageError for options that would have no effect."""
+    default = parser().get_default
+    if options.resume and options.extend:
+        raise UsageError(
+            "--resume and --extend exclude each other, got both: --extend also finishes the unfinished"
+        )
+    if options.resume or options.extend:
+        return
+    if options.repeats != default("repeats") and not options.replay:
+        raise UsageError(f"--repeats is of --replay, got --repeats {options.repeats} alone")
+    if options.replay:
+        for name in ("samples", "searcher", "scheduler"):
+            if (given := getattr(options, name)) is not None:
+                raise UsageError(f"--replay runs every arm to its end, got --{name} {given}: --repeats says how often")
+    if options.searcher == "grid" and options.samples is not None:
+        raise UsageError(f"--searcher grid runs every combination once, got --samples {options.samples}")
+
+
+def restore_options(options: argparse.Namespace, folder: Path, record: StudyRecord) -> None:
+    """What defines the run in `folder` is taken from its record, with `--extend N` added.
+
+    Raises UsageError where the command line asks for something else.
+    """
+    default = parser().get_default
+    asked = "--extend" if options.extend else "--resume"
+    if missing := [name for name in STORED if name not in record.options]:
+        raise UsageError(f"{asked}: {folder / STUDY_FILE} lacks the option {', '.join(missing)} of its run")
+    for name in STORED:
+        stored, given = record.options[name], getattr(options, name)
+        if name in ("data", "weights"):
+            # They may lie elsewhere today: the data's fingerprint is checked.
+            given = given or (Path(stored) if stored else None)
+        elif given not in (stored, default(name)):
+            raise UsageError(
+                f"{asked} goes on with {folder}, which ran with {name} {stored!r}, got --{name} {given}"
+                + ("" if options.extend or name not in ("samples", "repeats") else ": --extend adds more")
+            )
+        else:
+            given = stored
+        setattr(options, name, given)
+    if options.extend and options.replay:
+        options.repeats += options.extend
+    elif options.extend:
+        if record.searcher == "grid":
+            raise UsageError(f"--extend: {folder} ran every combination of its grid, there are no more")
+        options.samples = record.samples + options.extend
 
 
 def adapt(study: Study, options: argparse.Namespace) -> Study:
@@ -294,15 +344,17 @@ def new_folder(results: Path, study: str, smoke: bool) -> Path:
     raise UsageError(f"no free name for a run in {results / study}")
 
 
-def unfinished_run(results: Path, study: str, *, smoke_only: bool) -> tuple[Path, StudyRecord]:
-    """The newest run of the study that has trials to go."""
+def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -> tuple[Path, StudyRecord]:
+    """The newest run of the study, of those that have trials to go unless `finished`. Raises UsageError."""
     for folder in sorted((results / study).glob("*/"), reverse=True):
         path = folder / STUDY_FILE
         if not path.is_file():
             continue
         record = StudyRecord.from_json(path.read_text(encoding="utf-8"), str(path))
-        if not record.finished and (record.smoke or not smoke_only):
+        if (finished or not record.finished) and (record.smoke or not smoke_only):
             return folder, record
+    if finished:
+        raise UsageError(f"--extend: no run of {study} in {results / study}")
     raise UsageError(f"--resume: no unfinished run of {study} in {results / study}")
 
 

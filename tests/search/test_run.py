@@ -101,6 +101,15 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--smoke", "--cpus-per-trial", "4096"], ["--cpus-per-trial asks for 4096", f"has {os.cpu_count()}"]),
         (["--smoke", "--gpus-per-trial", "4096"], ["--gpus-per-trial asks for 4096", "this machine has"]),
         (["--smoke", "--resume"], ["--resume", "no unfinished run of toy", "results/toy"]),
+        (["--smoke", "--extend", "3"], ["--extend", "no run of toy", "results/toy"]),
+        (["--extend", "0"], ["--extend", "at least 1", "'0'"]),
+        # What would have no effect.
+        (["--resume", "--extend", "3"], ["--resume and --extend"]),
+        (["--repeats", "3"], ["--repeats", "--replay", "3"]),
+        (["--replay", "--samples", "3"], ["--replay", "--samples 3", "--repeats"]),
+        (["--replay", "--searcher", "random"], ["--replay", "--searcher random"]),
+        (["--replay", "--scheduler", "asha"], ["--replay", "--scheduler asha"]),
+        (["--searcher", "grid", "--samples", "3"], ["grid", "every combination", "--samples 3"]),
     ],
 )
 def test_a_wrong_command_is_refused(refused: Refused, arguments: list[str], words: list[str]) -> None:
@@ -305,6 +314,27 @@ def test_a_run_on_other_data_is_not_resumed(refused: Refused, begun: Path) -> No
 def test_a_finished_run_is_not_resumed(refused: Refused, begun: Path) -> None:
     write_record(begun, record(finished=True))
     assert "no unfinished run of toy" in refused("--resume")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--resume", "--samples", "20"], ["samples None", "--samples 20", "--extend"]),
+        (["--resume", "--seed", "3"], ["seed 0", "--seed 3"]),
+        (["--resume", "--set", "quality=1"], ["set []", "quality=1"]),
+        (["--extend", "2", "--scheduler", "none"], ["--extend", "scheduler None", "--scheduler none"]),
+    ],
+)
+def test_a_run_goes_on_as_it_began(
+    refused: Refused, begun: Path, arguments: list[str], words: list[str]
+) -> None:
+    line = refused(*arguments)
+    assert lacks(line, [str(begun), *words]) == [], line
+
+
+def test_a_whole_grid_is_not_extended(refused: Refused, begun: Path) -> None:
+    write_record(begun, record(finished=True, searcher="grid"))
+    assert lacks(refused("--extend", "2"), ["--extend", str(begun), "every combination"]) == []
 
 
 def test_a_damaged_record_is_not_resumed(refused: Refused, begun: Path) -> None:

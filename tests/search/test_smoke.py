@@ -246,3 +246,21 @@ def test_ctrl_c_saves_what_is_known_and_says_how_to_go_on(tmp_path: Path) -> Non
     assert "Traceback" not in rest
     trials = pq.read_table(run_folder(tmp_path) / "trials.parquet").to_pylist()
     assert trials[0]["epochs"] >= 1
+
+
+@pytest.mark.long
+def test_a_finished_search_is_extended(tmp_path: Path) -> None:
+    process = start(tmp_path, "--smoke", "--samples", "2")
+    assert process.wait(LIMIT) == 0
+    folder = run_folder(tmp_path)
+    before = (folder / "journal.jsonl").read_text()
+    process = start(tmp_path, "--smoke", "--extend", "2")
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, output
+    assert run_folder(tmp_path) == folder
+    assert (folder / "journal.jsonl").read_text().startswith(before)
+    trials = pq.read_table(folder / "trials.parquet").to_pydict()
+    assert trials["trial_id"] == [0, 1, 2, 3]
+    assert set(trials["status"]) <= {"completed", "stopped"}
+    record = StudyRecord.from_json((folder / "study.json").read_text())
+    assert (record.samples, record.options["samples"], record.finished) == (4, 4, True)
