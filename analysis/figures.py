@@ -40,18 +40,24 @@ def pareto(candidates: pd.DataFrame, front: pd.DataFrame, reported: pd.DataFrame
     _points(figure, reported, r.TEST_ACCURACY, "note (test)", color=NOTE, size=12, symbol="star")
     ticks = _size_ticks(figure)
     figure.update_xaxes(type="log", title="parameters", tickvals=ticks, ticktext=[_short(t) for t in ticks])
+    if ticks:
+        # From label to label: models of nearly one size would otherwise lie between two, with none in sight.
+        figure.update_xaxes(range=[math.log10(ticks[0]) - 0.05, math.log10(ticks[-1]) + 0.05])
     figure.update_yaxes(title="accuracy", tickformat=".0%")
     return figure
 
 
 def _size_ticks(figure: go.Figure) -> list[float]:
-    """Round numbers around the sizes drawn: each power of ten, and 2 and 5 times it over a short range."""
+    """Round numbers that enclose the sizes drawn: powers of ten, and 2 and 5 times them over a short range."""
     sizes = [size for trace in figure.data for size in trace.x]
     if not sizes:
         return []
     low, high = math.floor(math.log10(min(sizes))), math.ceil(math.log10(max(sizes)))
     steps = (1, 2, 5) if high - low <= 3 else (1,)
-    return [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    ticks = [step * 10.0**power for power in range(low, high + 2) for step in steps]
+    first = max(i for i, tick in enumerate(ticks) if tick <= min(sizes))
+    last = min(i for i, tick in enumerate(ticks) if tick >= max(sizes))
+    return ticks[first : last + 1]
 
 
 def _short(size: float) -> str:
