@@ -81,7 +81,10 @@ def _row(claim: r.Claim, study: str, results: Sequence[Results]) -> dict[str, ob
     return row
 
 
-NOTES = ("Differences of accuracy in points; intervals over seeds. Inside, outside: the note's own figure.",)
+NOTES = (
+    "Differences of accuracy in points; intervals over seeds. Inside, outside: the note's own figure. "
+    "A verdict on runs that --set changed holds at that size only.",
+)
 _UNITS = {measure.SECONDS_PER_EPOCH: "s", r.PARAMETERS: "parameters"}
 
 
@@ -127,17 +130,20 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         verdict = judged()
         if one["verdict"] == CONFOUNDED:
             verdict = f"confounded by {one['confounded_by']}; clean arms: {told('clean_')}, {judged('clean_')}"
+        changed = {"changed": str(one["changed"])} if scaled else {}
         return {
             "claim": str(one["statement"]),
             "verdict": verdict,
             "ours (95 %)": told(),
             "seeds": str(one["n"]),
             "note": note,
+            **changed,
             "arms": str(one["arms"]),
             "quantity": f"{quantity.replace('_', ' ')}, {kind}",
             "source": str(one["source"]),
         }
 
+    scaled = bool((frame["changed"] != "").any())
     rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
     return pd.DataFrame(rows, columns=None if rows else ["claim", "verdict"], dtype=str)
 

@@ -5,6 +5,7 @@ measured it: the last epoch, or the best test epoch where it printed that. Losse
 unit is known (bits are converted to nats). The times are of other machines: told, not judged.
 
 leaves_at       the first printed epoch at which our mean lies farther than --band from the printed figure
+changed         what --set made different from the reported run: its figures are then those of another run
 selection_bias  what choosing by test data would have gained: the best epoch's test accuracy less that of the
                 epoch which validation accuracy chooses
 """
@@ -44,7 +45,7 @@ FIGURES = {
 }
 COLUMNS = [
     *("study", r.ARM, "run", "section", "quantity", "ours", "low", "high", "n", "reported", "difference"),
-    *("epochs_compared", "leaves_at", "selection_bias", "trials"),
+    *("epochs_compared", "leaves_at", "selection_bias", "trials", "changed"),
 ]
 CURVE_COLUMNS = [
     *("study", r.ARM, "run", "quantity", r.EPOCH, "ours", "low", "high", "n", "reported", "difference"),
@@ -86,6 +87,7 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                     "leaves_at": outside[r.EPOCH].min() if len(outside) else None,
                     "selection_bias": bias,
                     "trials": measure.names(trials, pooled),
+                    "changed": pooled[trials["result"].iloc[0]].changed,
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -202,8 +204,10 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "difference": _difference(one["difference"], quantity),
             "leaves the curve": leaves,
             "selection bias": _difference(one["selection_bias"], r.TEST_ACCURACY),
+            **({"changed": one["changed"]} if scaled else {}),
         }
 
+    scaled = bool((frame["changed"] != "").any())
     rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
     return pd.DataFrame(rows, columns=None if rows else [], dtype=str)
 

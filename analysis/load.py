@@ -81,6 +81,11 @@ class Results:
         return trials[trials[r.ARM].isna() & trials[self.record.metric].notna()]
 
     @property
+    def changed(self) -> str:
+        """What the command line set otherwise than the study says, arms included: "epochs=3, train_images=2000"."""
+        return ", ".join(sorted(self.record.options.get("set", ())))
+
+    @property
     def recovery(self) -> bool:
         """The study fits a printed test curve; its trials stand in no table of accuracies."""
         return self.record.protocol == r.RECOVERY_PROTOCOL

@@ -47,7 +47,7 @@ def split_quantity(quantity: str) -> tuple[str, int | None]:
 def trials(results: Sequence[Results], arm: str) -> pd.DataFrame:
     """The arm's finished trials, with the place of each's `Results` in `results` as column `result`.
 
-    Raises ResultsError where they ran under more than one protocol.
+    Raises ResultsError where they ran under more than one protocol, or were changed differently by `--set`.
     """
     study, name, _ = split_arm(arm)
     finished = [
@@ -60,6 +60,8 @@ def trials(results: Sequence[Results], arm: str) -> pd.DataFrame:
     rows = pd.concat([trials[trials[r.ARM] == name] for trials in finished], ignore_index=True)
     if len(protocols := rows[r.PROTOCOL].unique()) > 1:
         raise ResultsError(f"trials of arm {name} compare only under one protocol, got {', '.join(protocols)}")
+    if len(changes := sorted({results[place].changed or "nothing" for place in rows["result"]})) > 1:
+        raise ResultsError(f"trials of arm {name} compare only under one --set, got {'; '.join(changes)}")
     return rows
 
 

@@ -30,6 +30,7 @@ class Weighed:
     `low`, `high` bound the effect over seeds, `image_low`, `image_high` over test images, in the unit of the
     quantity (a ratio has none); NaN where there is none. `n` counts seeds. `seeds_needed`: how many would
     decide an undecided one, None where no number can be told. `trials`: the rows of trials.parquet behind it.
+    `changed`: what `--set` made different from the note's own runs.
     """
 
     verdict: str
@@ -42,6 +43,7 @@ class Weighed:
     seeds_needed: int | None = None
     why: str = ""
     trials: str = ""
+    changed: str = ""
 
 
 def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> Weighed:
@@ -53,6 +55,10 @@ def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> We
     protocols = sorted({protocol for rows in used.values() for protocol in rows[r.PROTOCOL]})
     if len(protocols) > 1:
         reason = f"the arms ran under different protocols: {', '.join(protocols)}"
+        return Weighed(s.UNDECIDED, why="; ".join([reason, *lost]), trials=trials)
+    changes = sorted({results[place].changed for rows in used.values() for place in rows["result"]})
+    if len(changes) > 1:
+        reason = f"the arms ran under different --set: {'; '.join(one or 'nothing' for one in changes)}"
         return Weighed(s.UNDECIDED, why="; ".join([reason, *lost]), trials=trials)
     seeds = sorted(set.intersection(*(set(series.index) for series in measured.values())))
     if not seeds:
@@ -91,6 +97,7 @@ def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> We
         seeds_needed=needed,
         why="; ".join([*why, *lost]),
         trials=trials,
+        changed=changes[0],
     )
 
 

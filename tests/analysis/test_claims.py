@@ -293,3 +293,29 @@ def test_an_arm_of_another_study_is_told_where_both_are_given(made_up, tmp_path,
     assert row["why"] == "a seed 3 diverged"
     (alone,) = c.claims(load(folders[:1])).to_dict("records")
     assert (alone["verdict"], alone["why"]) == ("undecided", "no test_accuracy of large/a")
+
+
+def test_runs_that_were_changed_say_so_and_do_not_mix(made_up, tmp_path, claim):
+    def run(name, changes):
+        study = made_up(run=name, claims=[claim(arms=("a", "b"))], options={"set": changes})
+        for arm, test in (("a", 0.5), ("b", 0.4)):
+            study.trial(arm=arm, protocol="replay", test=test)
+        return study.write(tmp_path / name)
+
+    small = run("small", ["train_images=2000", "epochs=3"])
+    (row,) = c.claims(load([small])).to_dict("records")
+    assert row["changed"] == "epochs=3, train_images=2000"
+    assert c.readable(c.claims(load([small])))["changed"].tolist() == ["epochs=3, train_images=2000"]
+    whole = run("whole", [])
+    assert "changed" not in c.readable(c.claims(load([whole])))
+    with pytest.raises(ResultsError, match="only under one --set, got epochs=3, train_images=2000; nothing"):
+        c.claims(load([small, whole]))
+
+
+def test_arms_of_two_studies_changed_differently_are_undecided(made_up, tmp_path, claim):
+    small = made_up(study="small", run="one", claims=[claim(arms=("a", "large/a"))], options={"set": ["epochs=3"]})
+    large = made_up(study="large", run="two")
+    for study in (small, large):
+        study.trial(arm="a", protocol="replay", test=0.5)
+    row = c.claims(load([study.write(tmp_path / study.record.run) for study in (small, large)])).iloc[0]
+    assert (row["verdict"], row["why"]) == ("undecided", "the arms ran under different --set: nothing; epochs=3")

@@ -201,3 +201,11 @@ def test_nothing_replayed_is_an_empty_table(made_up, tmp_path, capsys):
     for arguments in ([], ["--curves"], ["--format", "html"]):
         assert c.main([str(study.write(tmp_path / f"run{len(arguments)}{arguments}")), *arguments]) == 0
         assert "0 runs of batch_size" in capsys.readouterr().out.split("<script>")[0]
+
+
+def test_a_changed_run_says_what_was_changed(made_up, reported, tmp_path):
+    study = made_up(reported=[reported(test_accuracy=0.4)], options={"set": ["train_images=2000", "epochs=3"]})
+    study.trial(arm="small", protocol="replay", test=0.3)
+    frame = c.compare(load([study.write(tmp_path / "run")]))
+    assert frame["changed"].tolist() == ["epochs=3, train_images=2000"]
+    assert c.readable(frame)["changed"].tolist() == ["epochs=3, train_images=2000"]

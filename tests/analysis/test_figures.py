@@ -13,7 +13,7 @@ def test_the_size_axis_is_labelled_on_both_sides_of_the_points(sizes):
     low, high = (10**end for end in axis.range)
     shown = [tick for tick in axis.tickvals if low < tick < high]
     assert min(shown) <= min(sizes) <= max(sizes) <= max(shown)
-    assert list(axis.ticktext)[0] == figures._short(axis.tickvals[0])
+    assert axis.ticktext[0] == figures._short(axis.tickvals[0])
 
 
 def test_without_points_there_are_no_labels():
