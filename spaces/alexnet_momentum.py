@@ -2,7 +2,8 @@
 
 Question   momentum .9 against none for AdaBoost, and AdaBoost with momentum against its own first member
 Source     note A, figure 4
-Cost       see --plan
+Cost       24 trials, 4,320 epochs, about 1,173 with early stopping: 3.2 days on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/alexnet_momentum.py --data DIR [--replay]
 
 Figure 4 was not kept and its configuration is not printed: the clean arm is the note's best AdaBoost (4.5) with

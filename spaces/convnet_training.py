@@ -2,7 +2,8 @@
 
 Question   more epochs, ended early by validation; label smoothing; SGD; warm-up and cosine decay
 Source     note D, 5 (outlook)
-Cost       see --plan
+Cost       48 trials, 960 epochs, about 233 with early stopping: 2.4 h on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/convnet_training.py --data DIR [--replay]
 
 The note reports none of this: the arms change CNN_5 one thing at a time, under the search's own protocol.

@@ -2,7 +2,8 @@
 
 Question   SGD against Adam, after 12 epochs and after the first, at one rate and each at its own
 Source     note B, question 2
-Cost       see --plan
+Cost       32 trials, 384 epochs, about 122 with early stopping: 12 min on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_optimizer.py --data DIR [--replay]
 
 The note gives both the same, unprinted rate, which may suit one of them better: the search lets each have its

@@ -2,7 +2,8 @@
 
 Question   the test accuracy of the note's augmentation, whole and part by part
 Source     note E, experiment 2 and summary
-Cost       see --plan
+Cost       48 trials, 1,440 epochs, about 312 with early stopping: 11.0 h on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_augmentation.py --data DIR [--replay]
 
 The note's comparison also changes rate, decay, epochs and the subtracted mean. Its experiment 2 keeps "the other

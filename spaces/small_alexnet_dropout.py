@@ -2,7 +2,8 @@
 
 Question   test accuracy at dropout .1 and .5, and at .5 with twice the epochs
 Source     note E, experiment 5
-Cost       see --plan
+Cost       32 trials, 960 epochs, about 231 with early stopping: 4.4 h on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_dropout.py --data DIR [--replay]
 
 The note prints the probability of keeping: its .9 and .5 are .1 and .5 here. Its code leaves dropout on when it

@@ -2,7 +2,8 @@
 
 Question   test accuracy and time of the flattened map with two hidden linears, of pooling, and of both
 Source     note E, experiment 6
-Cost       see --plan
+Cost       32 trials, 960 epochs, about 435 with early stopping: 7.6 h on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_head.py --data DIR [--replay]
 
 Which dropout the note has here is not said: .1, as in its best run (pooling alone has none).

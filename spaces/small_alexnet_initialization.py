@@ -2,7 +2,8 @@
 
 Question   test accuracy from weights of variance 2 / fan in and from PyTorch's own
 Source     note E, experiment 1 and summary
-Cost       see --plan
+Cost       32 trials, 960 epochs, about 231 with early stopping: 4.5 h on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_initialization.py --data DIR [--replay]
 
 The note prints no run without it. What its code calls He initialisation is another: see SmallAlexNetSettings.

@@ -2,7 +2,8 @@
 
 Question   test accuracy over rates and decays; the note's rule (.01, divided by 10 when validation stalls)
 Source     note E, experiment 1 and summary
-Cost       see --plan
+Cost       64 trials, 1,920 epochs, about 351 with early stopping: 14.7 h on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_lr.py --data DIR [--replay]
 
 The search varies what the note's other experiments vary too, so that the importance of the rate can be told beside

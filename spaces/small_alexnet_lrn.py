@@ -2,7 +2,8 @@
 
 Question   test accuracy and time of an epoch with LRN after the first two convolutions and without
 Source     note E, experiment 4
-Cost       see --plan
+Cost       32 trials, 960 epochs, about 231 with early stopping: 4.3 h on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_lrn.py --data DIR [--replay]
 
 The note's times are whole runs over their epochs. Its code's pools have stride 1 (see SmallAlexNetSettings): there

@@ -2,7 +2,8 @@
 
 Question   test accuracy of gradient descent, with and without momentum, and Adam
 Source     note E, experiment 3
-Cost       see --plan
+Cost       48 trials, 1,440 epochs, about 312 with early stopping: 8.4 h on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_optimizer.py --data DIR [--replay]
 
 The note gives both the rate .01, ten times Adam's usual one: an arm has Adam at .001, and the search gives each its
