@@ -2,7 +2,8 @@
 
 Question   the test accuracy that SAM, its adaptive form, label smoothing and Cutout add
 Source     note C, optimisation and results; Foret et al., ICLR 2021; Kwon et al., ICML 2021
-Cost       see --plan
+Cost       48 trials, 1,440 epochs, about 312 with early stopping: 5.2 days on two loaded cores
+           (--plan, 2026-11-22)
 Command    python -m search.run spaces/wide_resnet_sam.py --data DIR [--replay]
 
 The search is on WRN-16-4, 30 epochs; the arms are the note's WRN-34-10, 200 epochs. A step of SAM takes two passes
