@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from trainables import augment, schedules
 from trainables.recipe import Recipe, channels_last
+from trainables.resized_conv import ResizedConv2d
 from trainables.seeds import generator
 from trainables.settings import SettingError, Settings, number
 from trainables.task import Task
@@ -41,19 +41,18 @@ class AlexNet(nn.Sequential):
         if c1 < 1:
             raise ValueError(f"ratio must leave conv1 at least one channel for {classes} classes, got {ratio}")
 
-        def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 1) -> list[nn.Module]:
-            norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
-            return [nn.Conv2d(inputs, outputs, kernel, stride, padding), *norm, nn.ReLU(inplace=True)]
+        def block(conv: nn.Conv2d, pool: bool = False) -> list[nn.Module]:
+            norm = [nn.BatchNorm2d(conv.out_channels)] if batch_norm else []
+            # The note applies ReLU before the pool: the maximum and its gradient are the same either way, and
+            # after the pool there are four times fewer values.
+            return [conv, *norm, *([nn.MaxPool2d(3, 2)] if pool else []), nn.ReLU(inplace=True)]
 
         super().__init__(
-            *conv(channels, c1, 11, stride=4),
-            nn.MaxPool2d(3, 2),
-            *conv(c1, c2, 5, padding=2),
-            nn.MaxPool2d(3, 2),
-            *conv(c2, c3, 3),
-            *conv(c3, c3, 3),
-            *conv(c3, c2, 3),
-            nn.MaxPool2d(3, 2),
+            *block(ResizedConv2d(channels, c1, 11, 4, 1, size=INPUT_SIZE), pool=True),
+            *block(nn.Conv2d(c1, c2, 5, padding=2), pool=True),
+            *block(nn.Conv2d(c2, c3, 3, padding=1)),
+            *block(nn.Conv2d(c3, c3, 3, padding=1)),
+            *block(nn.Conv2d(c3, c2, 3, padding=1), pool=True),
             nn.Flatten(),
             nn.Linear(c2 * 5 * 5, nodes),
             nn.ReLU(inplace=True),
@@ -66,12 +65,6 @@ class AlexNet(nn.Sequential):
         for module in self:
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.xavier_uniform_(module.weight)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if images.shape[-1] != INPUT_SIZE:
-            images = F.interpolate(images, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
-        logits: torch.Tensor = super().forward(images)
-        return logits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,15 +68,14 @@ def test_a_ratio_that_leaves_no_channel_is_refused():
 
 def test_layers_stand_in_the_notes_order():
     kinds = [type(m).__name__ for m in AlexNet(10)]
-    block = ["Conv2d", "BatchNorm2d", "ReLU"]
+    norm = "BatchNorm2d"
+    pooled = [norm, "MaxPool2d", "ReLU"]
     head = ["Linear", "ReLU", "Dropout"]
     assert kinds == [
-        *block,
-        "MaxPool2d",
-        *block,
-        "MaxPool2d",
-        *block * 3,
-        "MaxPool2d",
+        *("ResizedConv2d", *pooled),
+        *("Conv2d", *pooled),
+        *("Conv2d", norm, "ReLU") * 2,
+        *("Conv2d", *pooled),
         "Flatten",
         *head * 2,
         "Linear",
@@ -107,7 +106,28 @@ def test_images_are_resized_to_224(channels):
     ]
     assert [sizes[m] for m in network if isinstance(m, nn.Flatten)] == [(2, 16 * 5 * 5)]
     resized = F.interpolate(images, size=(224, 224), mode="bilinear", align_corners=False)
-    assert torch.equal(network(resized), logits)
+    torch.testing.assert_close(network(resized), logits)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_training_is_that_of_the_network_as_the_note_has_it(batch_norm):
+    """ReLU before each pool, on images resized beforehand: the same loss and gradients, in float64."""
+    torch.manual_seed(0)
+    network = AlexNet(10, batch_norm=batch_norm, dropout=0.0).double()
+    images, labels = torch.rand(4, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    layers = list(network)
+    for place, layer in enumerate(layers):
+        if isinstance(layer, nn.MaxPool2d):
+            layers[place : place + 2] = [nn.ReLU(), layer]
+    resized = F.interpolate(images, size=(224, 224), mode="bilinear", align_corners=False)
+    losses = [
+        F.cross_entropy(net(inputs), labels) for net, inputs in ((network, images), (nn.Sequential(*layers), resized))
+    ]
+    torch.testing.assert_close(*losses)
+    parameters = list(network.parameters())
+    ours, theirs = (torch.autograd.grad(loss, parameters) for loss in losses)
+    for found, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-7)
 
 
 def test_weights_start_xavier_uniform():
