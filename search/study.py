@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -286,9 +287,10 @@ def load(path: Path) -> Study:
     spec = importlib.util.spec_from_file_location(f"space_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
-    # Left out of sys.modules on purpose: Ray then pickles what the file defines by value, and workers
-    # need not find the file.
     module = importlib.util.module_from_spec(spec)
+    # In sys.modules while it runs, where dataclasses look annotations up, and not after: Ray then pickles what
+    # the file defines by value, and workers need not find the file.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
@@ -299,6 +301,8 @@ def load(path: Path) -> Study:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {lines[-1]}" if lines else ""
         raise StudyError(f"{path}{line}: {type(error).__name__}: {error}") from None
+    finally:
+        del sys.modules[spec.name]
     study = getattr(module, "study", None)
     if not isinstance(study, Study):
         raise StudyError(f"{path} must define `study = Study(...)`, got {type(study).__name__}")

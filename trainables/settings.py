@@ -8,13 +8,12 @@ a `Literal` of choices, or any of these `| None`); ranges are given with `number
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 
 class SettingError(ValueError):
@@ -59,6 +58,12 @@ class Settings:
     test_every_epoch: bool = False
     train_measure: Literal["running", "after", "augmented"] = "running"
 
+    hints: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls) -> None:
+        # Now, while the module that the annotations are written in is at hand: a space file's is not in a worker.
+        cls.hints = typing.get_type_hints(cls)
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, type(self), getattr(self, field.name))
@@ -99,20 +104,15 @@ def _literal(text: str) -> Any:
     return text
 
 
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return typing.get_args(hint)
     return (hint,)
 
 
-def _widened(cls: type, name: str, value: Any) -> Any:
+def _widened(cls: type[Settings], name: str, value: Any) -> Any:
     """An int where a float is wanted, and "none" where None is, are what their writer meant."""
-    alternatives = _alternatives(_hints(cls)[name])
+    alternatives = _alternatives(cls.hints[name])
     if type(value) is int and float in alternatives and int not in alternatives:
         return float(value)
     if isinstance(value, str) and value.lower() == "none" and type(None) in alternatives:
@@ -154,11 +154,14 @@ def _fits(hint: Any, value: Any) -> bool:
     return False
 
 
-def _check(field: dataclasses.Field[Any], cls: type, value: Any) -> None:
-    hint = _hints(cls)[field.name]
+def _check(field: dataclasses.Field[Any], cls: type[Settings], value: Any) -> None:
+    hint = cls.hints[field.name]
     low, high, above = (field.metadata.get(key, default) for key, default in _LIMITS)
     fits = _fits(hint, value)
     if fits and isinstance(value, (int, float)) and not isinstance(value, bool):
         fits = low <= value <= high and value > above and math.isfinite(value)
     if not fits:
         raise SettingError(f"{field.name} must be {_wanted(hint, field.metadata)}, got {value!r}")
+
+
+Settings.hints = typing.get_type_hints(Settings)

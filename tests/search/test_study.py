@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray import tune
 
 from search.records import Claim, Reported
 from search.study import Study, StudyError, domain_edges, load
 
+ROOT = Path(__file__).parents[2]
 Make = Callable[..., Study]
 
 
@@ -265,3 +269,53 @@ def test_what_is_no_space_file_is_refused(tmp_path: Path) -> None:
         load(space(tmp_path / "space.txt", "study = 1"))
     with pytest.raises(StudyError, match="no such space file"):
         load(tmp_path)
+
+
+OWN_MODEL = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+from ray import tune
+from torch import nn
+
+from search.study import Study
+from trainables.base import ImageTrainable
+from trainables.recipe import Recipe
+from trainables.settings import Settings, number
+
+
+@dataclass(frozen=True, kw_only=True)
+class MySettings(Settings):
+    width: int | None = number(16, low=1)
+
+
+class MyRecipe(Recipe):
+    settings_type = MySettings
+
+    def network(self):
+        return nn.Flatten()
+
+
+class Mine(ImageTrainable):
+    recipe = MyRecipe
+
+
+study = Study(
+    name="mine", question="?", source="me", trainable=Mine, param_space={"width": tune.choice([8, 16])}
+)
+"""
+
+
+def test_a_space_may_hold_its_own_model_and_settings_also_in_a_worker(tmp_path: Path) -> None:
+    mine = load(space(tmp_path / "mine.py", OWN_MODEL)).trainable
+    there = tmp_path / "mine.pickle"
+    there.write_bytes(ray.cloudpickle.dumps(mine))  # as Ray hands it to a worker, which lacks the file
+    code = (
+        f"import pickle, pathlib; mine = pickle.loads(pathlib.Path({str(there)!r}).read_bytes())\n"
+        "try: mine.recipe.settings_type.from_config({'width': 0})\n"
+        "except ValueError as error: print(error)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout == "width must be a whole number or None of at least 1, got 0\n", ran.stderr
