@@ -209,7 +209,10 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
 
     scaled = bool((frame["changed"] != "").any())
     rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
-    return pd.DataFrame(rows, columns=None if rows else [], dtype=str)
+    shown = pd.DataFrame(rows, columns=None if rows else [], dtype=str)
+    # Of most notes there are no curves, or no validation set.
+    said = [name for name in shown if name not in ("leaves the curve", "selection bias") or shown[name].any()]
+    return shown[said]
 
 
 def note(band: float) -> str:

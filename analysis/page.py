@@ -23,7 +23,7 @@ a { color: var(--link); } .soft { color: var(--soft); } .answer { font-size: 1.1
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-td { max-width: 28rem; }
+td { max-width: 28rem; } td.short { white-space: nowrap; }
 thead th { position: sticky; top: 0; background: var(--shade); white-space: nowrap; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible { outline: 2px solid var(--link); }

@@ -23,6 +23,8 @@ from analysis.importance import importance
 from analysis.load import Results, ResultsError, by_study
 from search import records as r
 
+FEW = 3  # claims that one sentence can name
+
 
 def report(results: Sequence[Results]) -> str:
     """The page's HTML. Raises ResultsError where runs of one study differ in data set."""
@@ -77,7 +79,9 @@ def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
         run = f"{record.run}/" if len(results) > 1 else ""
         said.append(f"trial {run}{best[r.TRIAL_ID]} is best, {' and '.join(reached)} from one seed ({setting})")
     if (verdicts["n"] > 0).any():
-        said.append(f"{claims.summary(verdicts)}")
+        said.append(claims.summary(verdicts))
+        if len(verdicts) <= FEW:
+            said += [f"“{one['statement'].rstrip('.')}”: {one['verdict']}" for one in verdicts.to_dict("records")]
     sentence = "; ".join(said) if said else "no trial has finished that could answer"
     return f"{sentence[0].upper()}{sentence[1:]}."
 

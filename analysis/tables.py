@@ -18,6 +18,7 @@ from analysis.load import ResultsError
 from search.records import CONFIG, PARAMETERS
 
 FORMATS = ("md", "csv", "parquet", "html", "tex")
+SHORT = 24  # characters of a cell that stays on one line of a page
 
 
 def cell(value: Any, column: str = "") -> str:
@@ -94,9 +95,15 @@ def markdown(title: str, shown: pd.DataFrame, notes: Sequence[str]) -> str:
 def html(shown: pd.DataFrame) -> str:
     """A table whose headings sort it (see `page`)."""
     head = "".join(f'<th scope="col"><button>{escape(name)}</button></th>' for name in shown)
-    rows = ("".join(f"<td>{escape(text)}</td>" for text in row) for row in shown.to_numpy())
+    rows = ("".join(_td(text) for text in row) for row in shown.to_numpy())
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _td(text: str) -> str:
+    # A name or a number is read whole; a sentence may be broken.
+    short = ' class="short"' if len(text) <= SHORT else ""
+    return f"<td{short}>{escape(text)}</td>"
 
 
 _TEX = str.maketrans(

@@ -184,7 +184,7 @@ def test_the_command(table, tmp_path, capsys):
     run = str(tmp_path / "run")
     assert c.main([run]) == 0
     out = capsys.readouterr().out
-    assert "| small | B 2 | test accuracy % | 41.00 |  | 1 | 40.00 | +1.00 | epoch 2 |  |" in out
+    assert "| small | B 2 | test accuracy % | 41.00 |  | 1 | 40.00 | +1.00 | epoch 2 |\n" in out
     for band, told in (("1.5", "| epoch 1 |"), ("5", "| not in 3 epochs |")):
         assert c.main([run, "--band", band]) == 0
         assert told in capsys.readouterr().out

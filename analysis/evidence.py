@@ -1,0 +1,144 @@
+"""The README's tables of claims and runs, made from the runs kept in analysis/evidence/.
+
+    python -m analysis.evidence                     rewrites them
+    python -m analysis.evidence --check             says whether they are what the evidence gives (status 1: not)
+    python -m analysis.evidence --keep RESULTS...   first copies these finished runs' tables to the evidence
+
+A table stands in the README between <!-- evidence:NAME --> and <!-- /evidence:NAME -->.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import claims, compare, tables
+from analysis.cli import Parser
+from analysis.load import Results, ResultsError, load
+from search import records as r
+
+ROOT = Path(__file__).parents[1]
+EVIDENCE, README = ROOT / "analysis" / "evidence", ROOT / "README.md"
+KEPT = (r.STUDY_FILE, *(f"{name}.parquet" for name in r.TABLES))
+
+
+def kept(folder: Path = EVIDENCE) -> list[Results]:
+    """Every run in `folder`, by study and run. Raises ResultsError, also where there is none."""
+    runs = sorted(file.parent for file in folder.glob(f"*/*/{r.STUDY_FILE}"))
+    if not runs:
+        raise ResultsError(f"{folder} holds no results")
+    return load(runs)
+
+
+def keep(results: Sequence[Results], folder: Path = EVIDENCE) -> None:
+    """Copies what the tables are made from. Raises ResultsError for a run that tells nothing or not yet all."""
+    for result in results:
+        record = result.record
+        if result.partial or record.smoke:
+            state = "has not ended" if result.partial else "is a smoke run"
+            raise ResultsError(f"evidence must be a finished run on real data, {result.path} {state}")
+        target = folder / record.study / record.run
+        if target.exists():
+            raise ResultsError(f"{target} is kept already")
+        target.mkdir(parents=True)
+        for name in KEPT:
+            if (result.path / name).exists():
+                shutil.copyfile(result.path / name, target / name)
+
+
+def claims_table(results: Sequence[Results]) -> pd.DataFrame:
+    """A row a claim of which an arm has run."""
+    frame = claims.claims(results)
+    frame = frame[frame["n"] > 0]
+    shown = claims.readable(frame)
+    return shown[["claim", "source", "verdict", "ours (95 %)", "seeds", "note", *_said(shown, "changed")]]
+
+
+def runs_table(results: Sequence[Results]) -> pd.DataFrame:
+    """A row a reported test accuracy whose run was replayed."""
+    frame = compare.compare(results)
+    frame = frame[frame["quantity"] == r.TEST_ACCURACY]
+    shown = compare.readable(frame).rename(columns={"ours": "ours %", "reported": "reported %"})
+    columns = ["note", "arm", "ours %", "95 %", "seeds", "reported %", "difference"]
+    return shown[[*columns, *_said(shown, "leaves the curve", "changed")]].drop_duplicates()
+
+
+def searches_table(results: Sequence[Results]) -> pd.DataFrame:
+    """A row a search: the trial that validation accuracy chose, its test accuracy, and the note's best beside it."""
+    rows = []
+    for result in results:
+        record, trials = result.record, result.searched()
+        if trials.empty or result.recovery:
+            continue
+        best = trials.loc[trials[record.metric].idxmax()]
+        printed = [x.test_accuracy for x in record.reported if x.test_accuracy and x.dataset == record.dataset]
+        rows.append(
+            {
+                "study": record.study,
+                "trials": str(len(result.trials)),
+                "hours": f"{record.wall_seconds / 3600:.2f}",
+                "chosen": ", ".join(f"{name} {tables.cell(best[r.CONFIG + name])}" for name in record.space),
+                "validation %": tables.cell(best[r.VAL_ACCURACY], r.VAL_ACCURACY),
+                "test %": tables.cell(best[r.TEST_ACCURACY], r.TEST_ACCURACY),
+                "note's best, test %": tables.cell(max(printed), r.TEST_ACCURACY) if printed else "",
+                "changed": result.changed,
+            }
+        )
+    return pd.DataFrame(rows, dtype=str)
+
+
+def _said(shown: pd.DataFrame, *columns: str) -> list[str]:
+    return [name for name in columns if name in shown]
+
+
+def readme_tables(results: Sequence[Results]) -> dict[str, str]:
+    """Name -> Markdown."""
+    made = {"claims": claims_table(results), "runs": runs_table(results), "searches": searches_table(results)}
+    return {name: tables.markdown("", frame, ()).strip() or "(none yet)" for name, frame in made.items()}
+
+
+def rewritten(text: str, made: dict[str, str]) -> str:
+    """`text` with each table in its place. Raises ResultsError where a place is missing or named twice."""
+    for name, table in made.items():
+        start, end = f"<!-- evidence:{name} -->", f"<!-- /evidence:{name} -->"
+        if (places := len(re.findall(f"{start}.*?{end}", text, re.DOTALL))) != 1:
+            raise ResultsError(f"the README must have one place {start} ... {end}, got {places}")
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(
+        prog="python -m analysis.evidence",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--keep", nargs="+", metavar="RESULTS", default=[], help="a run, or a study: its newest run")
+    args: Any = parser.parse_args(argv)
+    try:
+        keep(load(args.keep))
+        text = README.read_text(encoding="utf-8")
+        made = rewritten(text, readme_tables(kept()))
+    except (ResultsError, OSError) as error:
+        print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    if args.check:
+        print(
+            "the README's tables are " + ("what the evidence gives" if made == text else "not what the evidence gives")
+        )
+        return int(made != text)
+    README.write_text(made, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+import pytest
+
+from analysis import evidence as e
+from analysis.load import ResultsError, load
+
+PLACES = "".join(f"<!-- evidence:{name} -->\n<!-- /evidence:{name} -->\n" for name in ("claims", "runs", "searches"))
+
+
+@pytest.fixture
+def run(made_up, claim, reported, tmp_path):
+    """run(**record) -> the loaded run: a replay of two arms with three seeds, and a searched trial."""
+
+    def build(**record):
+        study = made_up(
+            claims=[claim(arms=("small", "large"), statement="Small beats large.")],
+            reported=[reported(arm="small", test_accuracy=0.52)],
+            **record,
+        )
+        for seed, spread in enumerate((0.0, 0.004, -0.003)):
+            study.trial(arm="small", seed=seed, protocol="replay", test=0.5 + spread)
+            study.trial(arm="large", seed=seed, protocol="replay", test=0.4 - spread)
+        study.trial(val=[0.2, 0.45], test=0.44, config={"lr": 0.01, "batch_size": 16})
+        return load([study.write(tmp_path / "results" / study.record.run)])
+
+    return build
+
+
+def test_the_readme_says_what_the_evidence_gives():
+    assert e.main(["--check"]) == 0
+
+
+def test_what_is_kept_gives_the_same_tables(run, tmp_path):
+    results = run()
+    e.keep(results, tmp_path / "evidence")
+    made = e.readme_tables(e.kept(tmp_path / "evidence"))
+    assert made == e.readme_tables(results)
+    assert "| Small beats large. |" in made["claims"]
+    assert "reproduced" in made["claims"]
+    assert "| 50.03 | 49.16 to 50.91 | 3 | 52.00 | -1.97 |" in made["runs"]
+    assert "lr 0.01, batch_size 16 | 45.00 | 44.00 | 52.00 |" in made["searches"]
+    with pytest.raises(ResultsError, match="kept already"):
+        e.keep(results, tmp_path / "evidence")
+
+
+@pytest.mark.parametrize(("state", "why"), [({"finished": False}, "has not ended"), ({"smoke": True}, "smoke run")])
+def test_what_tells_nothing_is_not_kept(run, tmp_path, state, why):
+    with pytest.raises(ResultsError, match=why):
+        e.keep(run(**state), tmp_path / "evidence")
+    assert not (tmp_path / "evidence").exists()
+
+
+def test_tables_replace_what_stood_in_their_places():
+    text = "above\n<!-- evidence:claims -->\n{}\n<!-- /evidence:claims -->\nbelow\n"
+    assert e.rewritten(text.format("old\nlines"), {"claims": "new"}) == text.format("new")
+
+
+@pytest.mark.parametrize("text", ["", "<!-- evidence:claims -->", PLACES + PLACES])
+def test_a_table_has_one_place(text):
+    with pytest.raises(ResultsError, match="one place <!-- evidence:claims -->"):
+        e.rewritten(text, {"claims": "new"})
+
+
+def test_no_evidence_is_no_table(tmp_path):
+    with pytest.raises(ResultsError, match="holds no results"):
+        e.kept(tmp_path)
