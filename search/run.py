@@ -28,6 +28,8 @@ import torch
 
 from search.cluster import Cluster, ClusterError, connect, disconnect
 from search.journal import Journal, JournalError
+from search.packing import AUTO
+from search.packing import choose as choose_packing
 from search.plan import A_DAY, check_fits, how_to_shrink, make_plan
 from search.progress import span
 from search.records import (
@@ -84,8 +86,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--extend", type=_positive, metavar="N", help="N more trials, or seeds per arm, for the newest run"
     )
-    parser.add_argument("--cpus-per-trial", type=_positive_float, default=1.0, metavar="C")
-    parser.add_argument("--gpus-per-trial", type=_share, metavar="G", help="a fraction shares a device")
+    parser.add_argument("--cpus-per-trial", type=_cpus, default=1.0, metavar="C", help="auto: measured")
+    parser.add_argument("--gpus-per-trial", type=_gpus, metavar="G", help="a fraction shares a device; auto: measured")
     parser.add_argument("--address", help="join this Ray cluster instead of starting one here")
     parser.add_argument("--yes", action="store_true", help="start even if it is estimated to take over a day")
     parser.add_argument("-v", "--verbose", action="store_true", help="Ray's own output too")
@@ -112,12 +114,14 @@ def _number(text: str, what: str, low: float) -> float:
     return value
 
 
-def _positive_float(text: str) -> float:
-    return _number(text, "a number above 0", 1e-9)
+def _cpus(text: str) -> float | str:
+    return text if text == AUTO else _number(text, "auto or a number above 0", 1e-9)
 
 
-def _share(text: str) -> float:
-    value = _number(text, "a number of at least 0", 0)
+def _gpus(text: str) -> float | str:
+    if text == AUTO:
+        return text
+    value = _number(text, "auto or a number of at least 0", 0)
     if value > 1 and value != int(value):
         raise argparse.ArgumentTypeError(f"must be a fraction up to 1 or a whole number, got {text!r}")
     return value
@@ -168,8 +172,11 @@ def run(options: argparse.Namespace) -> int:
             f"{resumed[0]} was run on data with fingerprint {resumed[1].dataset_fingerprint[:12]}, "
             f"got {data.fingerprint[:12]} from {data.source}"
         )
+    configs = [config for config, _ in proposals.configs] if isinstance(proposals, Listed) else None
+    if AUTO in (options.cpus_per_trial, options.gpus_per_trial):
+        packing = choose_packing(study, data, options.data, configs, resources.cpus_per_trial)
+        resources = Resources(packing.cpus_per_trial, packing.gpus_per_trial)
     if options.plan or not (options.smoke or options.yes or resumed or options.address):
-        configs = [config for config, _ in proposals.configs] if isinstance(proposals, Listed) else None
         slots = resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
         plan = make_plan(study, data, resources, slots, configs)
         if options.plan:
@@ -309,6 +316,10 @@ def check_requirements(study: Study, proposals: Proposals) -> None:
 def choose_resources(options: argparse.Namespace) -> Resources:
     """Raises UsageError where the machine has less than a trial asks for."""
     gpus = options.gpus_per_trial
+    if AUTO in (options.cpus_per_trial, gpus):
+        check_auto(options)
+        # Until it is measured.
+        return Resources(1.0 if options.cpus_per_trial == AUTO else options.cpus_per_trial, float(gpus == AUTO))
     if options.address is None:
         there, cpus = torch.cuda.device_count(), os.cpu_count() or 1
         if gpus is None:
@@ -318,6 +329,18 @@ def choose_resources(options: argparse.Namespace) -> Resources:
         if options.cpus_per_trial > cpus:
             raise UsageError(f"--cpus-per-trial asks for {options.cpus_per_trial:g}, this machine has {cpus}")
     return Resources(options.cpus_per_trial, gpus or 0.0)
+
+
+def check_auto(options: argparse.Namespace) -> None:
+    """Raises UsageError where there is nothing to measure."""
+    there = torch.cuda.device_count()
+    option = "--gpus-per-trial auto" if options.gpus_per_trial == AUTO else "--cpus-per-trial auto"
+    if options.address is not None:
+        raise UsageError(f"{option} measures this machine, got --address {options.address}")
+    if options.gpus_per_trial == AUTO and not there:
+        raise UsageError(f"{option} needs a GPU that PyTorch sees, this machine has none")
+    if options.cpus_per_trial == AUTO and there:
+        raise UsageError(f"{option} is for a machine without GPUs, this one has {there}: try --gpus-per-trial auto")
 
 
 def check_writable(folder: Path) -> None:
