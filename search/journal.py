@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from search.records import COMPLETED, DIVERGED, EPOCH, FAILED, STOPPED, TOTAL_EPOCHS
 
 JOURNAL_FILE = "journal.jsonl"
+SYNC_SECONDS = 1.0
 
 
 class JournalError(ValueError):
@@ -37,7 +39,19 @@ class TrialLog:
     results: dict[int, dict[str, Any]] = field(default_factory=dict)  # by epoch, the first time it came
     status: str | None = None  # None while unfinished
     error: str | None = None
-    checkpoint: str | None = None
+    errors: list[tuple[int, str]] = field(default_factory=list)  # (epochs known, cause) of each attempt that failed
+    checkpoints: list[tuple[int, str]] = field(default_factory=list)  # (epoch, folder), the newest last
+
+    @property
+    def failures(self) -> int:
+        """Attempts in a row that failed before any new epoch."""
+        known = max(self.results, default=0)
+        return sum(epoch == known for epoch, _ in self.errors)
+
+    @property
+    def weights_kept(self) -> bool:
+        """A checkpoint was taken after the last epoch."""
+        return bool(self.checkpoints) and self.checkpoints[-1][0] == max(self.results)
 
     @property
     def last(self) -> dict[str, Any]:
@@ -53,7 +67,9 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / JOURNAL_FILE
-        self._file = self.path.open("a+b")
+        self.failure: str | None = None  # why nothing more can be appended
+        self._synced = -math.inf
+        self._file = self.path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -79,11 +95,29 @@ class Journal:
                 ) from None
 
     def append(self, event: str, trial: int, **fields: Any) -> None:
+        """Raises JournalError if the line cannot be written; then it never happened, nor can any after it."""
         record = {"event": event, "trial": trial, **fields}
         line = json.dumps(_plain(record), allow_nan=False).encode() + b"\n"
-        self._file.write(line)
-        self._file.flush()
+        if self.failure:
+            raise JournalError(self.failure)
+        length = os.fstat(self._file.fileno()).st_size
+        try:
+            self._write(line)
+        except OSError as error:
+            self.failure = f"{self.path} cannot be written: {error.strerror}"
+            self._file.truncate(length)
+            raise JournalError(self.failure) from error
         self._apply(json.loads(line))
+
+    def _write(self, line: bytes) -> None:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        # What the process wrote survives it at once, a power cut about a second later.
+        now = time.monotonic()
+        if now - self._synced > SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = now
 
     def _apply(self, event: dict[str, Any]) -> None:
         if apply_event(self.trials, event):
@@ -93,7 +127,6 @@ class Journal:
         return {}  # Ray pickles a Tuner to restore it; a study is restored from the file instead
 
     def close(self) -> None:
-        self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
@@ -127,9 +160,10 @@ def apply_event(trials: dict[int, TrialLog], event: dict[str, Any]) -> bool:
         log.results.setdefault(int(result[EPOCH]), result)
         return new
     if event["event"] == "checkpoint":
-        log.checkpoint = event["path"]
+        log.checkpoints.append((event.get("epoch", 0), event["path"]))  # runs of old did not say of which epoch
     elif event["event"] == "error":
         log.error = event["error"]
+        log.errors.append((max(log.results, default=0), event["error"]))
     elif event["event"] == "end":
         log.status, log.error = event["status"], event.get("error")
     return False

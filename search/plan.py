@@ -47,6 +47,7 @@ class Plan:
     device_seconds: float
     stopped_epochs: float
     stopped_device_seconds: float
+    epoch_seconds: float  # of the longest epoch of all
     cheapest: Measurement
     dearest: Measurement
 
@@ -95,7 +96,7 @@ def make_plan(
     candidates = _sampled(study) if configs is None else [{"epochs": study.epochs, **config} for config in configs]
     device = DeviceData(data, "cuda" if torch.cuda.is_available() and resources.gpus_per_trial else "cpu")
     flops: dict[tuple[Any, ...], int] = {}
-    works = []
+    works: list[tuple[int, int, int, dict[str, Any]]] = []
     for config in candidates:
         training = build(study.trainable, {**config, "members": 1}, device)
         inputs = training.recipe.test_inputs(device.test_images[:1])
@@ -110,10 +111,12 @@ def make_plan(
     measured = ((cheapest, ranked[0][2]), (dearest, ranked[-1][2]))
     train_flop = float(np.mean([m.train_seconds / f for m, f in measured]))
     evaluate_flop = float(np.mean([m.evaluate_seconds / f for m, f in measured]))
-    per_trial = float(np.mean([(i * train_flop + e * evaluate_flop) * f for i, e, f, _ in works]))
+    seconds = [(i * train_flop + e * evaluate_flop) * f for i, e, f, _ in works]
+    per_trial = float(np.mean(seconds))
     # Arms, and trials that no early stopping compares, may differ in length.
     lengths = [study.trainable.strategy.trial_epochs(study.settings(config)) for config in candidates]
     epochs = float(np.mean(lengths)) * trials
+    epoch_seconds = max(trial / length for trial, length in zip(seconds, lengths, strict=True))
     share = expected_share(study, trials, max(lengths))
     return Plan(
         trials=trials,
@@ -122,6 +125,7 @@ def make_plan(
         device_seconds=per_trial * trials,
         stopped_epochs=epochs * share,
         stopped_device_seconds=per_trial * trials * share,
+        epoch_seconds=epoch_seconds,
         cheapest=cheapest,
         dearest=dearest,
     )

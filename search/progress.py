@@ -47,7 +47,11 @@ class Progress(Callback):
         self.slots = slots
         self.running: dict[int, float] = {}
         self.started = time.monotonic()
-        self.seconds_before = sum(_seconds(log) for log in journal.trials.values())
+        # Sums kept up to date: adding up a long study at each result would be most of the driver's work.
+        self.spent = {log.number: _seconds(log) for log in journal.trials.values()}
+        self.spent_in_all = sum(self.spent.values())
+        self.ended_trials = sum(finished(log) for log in journal.trials.values())
+        self.ended_seconds = sum(self.spent.pop(log.number) for log in journal.trials.values() if finished(log))
         self.console = Console(highlight=False)
         self.live: Live | None = None
         tags = ("study", "trial")
@@ -78,10 +82,17 @@ class Progress(Callback):
         if not self.live:
             self.console.print(Text(text), soft_wrap=True)
 
+    def warn(self, text: str) -> None:
+        """What must be seen in any case; above the table, where there is one."""
+        self.console.print(Text(text), soft_wrap=True)
+
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         log = self.journal.trials[trial.config["trial"]]
         self.running[log.number] = time.monotonic()
-        resumed = f", from epoch {max(log.results)}" if log.results else ""
+        resumed = ""
+        if log.results:
+            epoch = {path: epoch for epoch, path in log.checkpoints}.get(trial.config["restore"])
+            resumed = f", from epoch {epoch}" if epoch else ", from the beginning"
         self.say(f"{log.number:04d} started{resumed}  {log.name[5:]}")
 
     def on_trial_result(
@@ -92,6 +103,9 @@ class Progress(Callback):
             value = result.get(metric)
             if value is not None and value == value:
                 gauge.set(float(value), {"study": self.study.name, "trial": log.name})
+        seconds = result.get("seconds") or 0.0
+        self.spent[log.number] = self.spent.get(log.number, 0.0) + seconds
+        self.spent_in_all += seconds
         if not self.live:
             rate = result.get("images_per_second")
             self.say(
@@ -104,15 +118,19 @@ class Progress(Callback):
         self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._ended(trial)
-
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         log = self.journal.trials[trial.config["trial"]]
-        self.say(f"{log.number:04d} retried: its worker was lost")
+        if finished(log):
+            self._ended(trial)
+        else:
+            self.running.pop(log.number, None)
+            self.say(f"{log.number:04d} is tried again: {log.error}")
 
     def _ended(self, trial: Trial) -> None:
         log = self.journal.trials[trial.config["trial"]]
         self.running.pop(log.number, None)
+        if finished(log):
+            self.ended_trials += 1
+            self.ended_seconds += self.spent.pop(log.number, 0.0)
         reason = f": {log.error}" if log.error else ""
         self.say(f"{log.number:04d} {log.status or 'interrupted'} after epoch {max(log.results, default=0)}{reason}")
 
@@ -121,13 +139,11 @@ class Progress(Callback):
 
     def eta(self) -> str:
         """Time left if the trials to come cost as much as the finished ones did on average."""
-        done = [log for log in self.journal.trials.values() if finished(log)]
-        if not done:
+        if not self.ended_trials:
             return "after the first trial"
-        spent = sum(_seconds(log) for log in self.journal.trials.values())
-        average = sum(_seconds(log) for log in done) / len(done)
-        ahead = max(0.0, average * self.total - spent)
-        return span(ahead / max(1, min(self.slots, self.total - len(done))))
+        average = self.ended_seconds / self.ended_trials
+        ahead = max(0.0, average * self.total - self.spent_in_all)
+        return span(ahead / max(1, min(self.slots, self.total - self.ended_trials)))
 
     def render(self) -> Group:
         counts = self.counts()

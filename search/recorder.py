@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyarrow.fs import FileSystem
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.journal import Journal, finished
-from search.records import COMPLETED, FAILED
+from search.checkpoints import remove_checkpoints
+from search.failures import Halted, cause_of, disk_full
+from search.journal import Journal, JournalError, TrialLog, finished
+from search.records import COMPLETED, EPOCH
 from search.results import ResultsWriter
+from search.searchers import StudySearcher
 from search.study import Study
+from search.watch import Watch
+from trainables import checkpoint
 
 _ARRAYS = ("predicted", "member_predicted", "test_indices")
 # Ray's own entries of a result; the journal keeps what the trainable measured.
@@ -37,14 +43,36 @@ _RAYS_OWN = {
 
 
 class Recorder(Callback):
-    """Must be the first callback: it takes the predictions out of a result before Ray's loggers see them."""
+    """Must be the first callback: it takes the predictions out of a result before Ray's loggers see them.
 
-    def __init__(self, study: Study, journal: Journal, writer: ResultsWriter, test_labels: Any, folder: Path):
+    `halted` says why nothing more can be written. Ray swallows what some callbacks raise, so that it is
+    raised again at the end of the step.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        journal: Journal,
+        searcher: StudySearcher,
+        writer: ResultsWriter,
+        watch: Watch,
+        test_labels: Any,
+        folder: Path,
+        warn: Callable[[str], None],
+    ) -> None:
         self.study = study
         self.journal = journal
+        self.searcher = searcher
         self.writer = writer
+        self.watch = watch
         self.test_labels = test_labels
         self.folder = folder
+        self.warn = warn
+        self.halted: str | None = None
+        self.best = best_trial(study, journal)
+        for log in journal.trials.values():
+            if finished(log):  # perhaps in the moment in which an earlier process was killed
+                self._keep_what_counts(log)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see Journal
@@ -57,49 +85,81 @@ class Recorder(Callback):
         kept = {name: value for name, value in result.items() if name not in _RAYS_OWN}
         if result.get("done"):
             kept["done"] = True
-        if arrays:
-            self.writer.keep_predictions(self.journal.trials[number], arrays, self.test_labels)
-        self.journal.append("result", number, result=kept)
+        with self._writing():
+            if arrays:
+                self.writer.keep_predictions(self.journal.trials[number], arrays, self.test_labels)
+            self.journal.append("result", number, result=kept)
 
     def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
-        self.journal.append("checkpoint", trial.config["trial"], path=checkpoint.path)
+        number = trial.config["trial"]
+        with self._writing():
+            self.journal.append("checkpoint", number, path=checkpoint.path, epoch=int(trial.last_result[EPOCH]))
+        # Ray removes this attempt's earlier ones.
+        remove_checkpoints(self.folder, self.journal.trials[number], but=Path(checkpoint.path).parent)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._after(trial)
+        self._after(self.journal.trials[trial.config["trial"]])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        number = trial.config["trial"]
         # The driver's own copy: `get_pickled_error` looks in the storage, where the file is not yet.
-        text = Path(trial.error_file).read_text(encoding="utf-8").strip() if trial.error_file else "no error message"
-        self.journal.append("error", trial.config["trial"], error=text.splitlines()[-1])
-        self._after(trial)
+        cause = cause_of(Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "")
+        hangs = self.watch.overdue.pop(number, None)
+        with self._writing():
+            if disk_full(cause):
+                raise OSError(cause)
+            if not finished(self.journal.trials[number]):
+                self.searcher.fail(number, hangs or cause, again=hangs is None)
+        self._after(self.journal.trials[number])
 
-    def _after(self, trial: Trial) -> None:
-        log = self.journal.trials[trial.config["trial"]]
-        if finished(log) and trial.checkpoint:
-            filesystem, path = trial.checkpoint.filesystem, trial.checkpoint.path
-            if log.status == COMPLETED and self.best() == log.number:
-                self._keep_best(filesystem, path)
-            if log.status != FAILED:
-                filesystem.delete_dir(path)
-        self.writer.refresh(self.journal.trials)
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if self.halted:
+            raise Halted(self.halted)
 
-    def best(self) -> int | None:
-        return best_trial(self.study, self.journal)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, JournalError) as error:
+            self.halted = str(error)
+            raise
 
-    def _keep_best(self, filesystem: FileSystem, path: str) -> None:
-        with filesystem.open_input_stream(f"{path}/trial.pt") as source:
-            content = source.read()
-        temporary = self.folder / "best.pt.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(self.folder / "best.pt")
+    def _after(self, log: TrialLog) -> None:
+        with self._writing():
+            if finished(log):
+                rank = _rank(self.study, log)
+                best = None if self.best is None else _rank(self.study, self.journal.trials[self.best])
+                if rank and (best is None or rank > best):
+                    self.best = log.number
+                self._keep_what_counts(log)
+            self.writer.refresh(self.journal.trials)
+
+    def _keep_what_counts(self, log: TrialLog) -> None:
+        """Of a trial that has ended, the weights if they are the best so far and no checkpoint."""
+        if log.number == self.best and log.weights_kept:
+            source = Path(log.checkpoints[-1][1])
+            try:
+                if source.is_dir():
+                    _write(checkpoint.read(source), self.folder / "best.pt")
+            except checkpoint.CheckpointError as error:
+                self.warn(f"{log.number:04d} has the best {self.study.metric}, but no best.pt can be made: {error}")
+        remove_checkpoints(self.folder, log)
+
+
+def _write(content: bytes, path: Path) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def best_trial(study: Study, journal: Journal) -> int | None:
     """The completed trial with the best metric; the earlier of two equals. None before any completed."""
-    sign = 1 if study.mode == "max" else -1
-    candidates = [
-        (sign * log.last[study.metric], -number)
-        for number, log in journal.trials.items()
-        if log.status == COMPLETED and log.last.get(study.metric) is not None
-    ]
-    return -max(candidates)[1] if candidates else None
+    ranks = [rank for log in journal.trials.values() if (rank := _rank(study, log))]
+    return -max(ranks)[1] if ranks else None
+
+
+def _rank(study: Study, log: TrialLog) -> tuple[float, int] | None:
+    value = log.last.get(study.metric) if log.status == COMPLETED else None
+    if value is None:
+        return None
+    return value if study.mode == "max" else -value, -log.number

@@ -1,7 +1,8 @@
 """python -m search.run SPACE [options]: search, plan, resume or extend one study.
 
 Exit status: 0 done (a diverged trial is a result, not a failure), 1 ran but some trials failed, 2 what was
-asked for is wrong (one line, nothing started), 130 interrupted with everything known saved.
+asked for is wrong (one line, nothing started), 3 the machine let it go no further (a full disk, a Ray that
+died), 130 interrupted. After either of the last two all that was known is saved, and `--resume` goes on.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from search import environment  # isort: skip  # noqa: F401  (before anything imports ray)
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import io
@@ -27,6 +29,7 @@ from typing import Any, NoReturn
 import torch
 
 from search.cluster import Cluster, ClusterError, connect, disconnect
+from search.failures import Halted
 from search.journal import Journal, JournalError
 from search.packing import AUTO
 from search.packing import choose as choose_packing
@@ -47,12 +50,14 @@ from search.results import protocol_of, write_record
 from search.searchers import Listed, Proposals, make_proposals
 from search.study import SCHEDULERS, SEARCHERS, Study, StudyError, domain_edges, load
 from search.tuner import Outcome, Resources, cluster_slots, run_study
+from search.watch import Watch
 from trainables.data import DataError, ImageData
 from trainables.data import load as load_data
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
 # What defines a study's run: stored with it, and taken from there by --resume.
 STORED = ("smoke", "replay", "repeats", "set", "samples", "searcher", "scheduler", "seed", "data", "weights")
+RUN_NAME = "%Y%m%d-%H%M%S"
 
 
 class UsageError(ValueError):
@@ -172,6 +177,7 @@ def run(options: argparse.Namespace) -> int:
             f"{resumed[0]} was run on data with fingerprint {resumed[1].dataset_fingerprint[:12]}, "
             f"got {data.fingerprint[:12]} from {data.source}"
         )
+    watch = Watch(0.0 if options.smoke else None)  # the digits take seconds
     configs = [config for config, _ in proposals.configs] if isinstance(proposals, Listed) else None
     if AUTO in (options.cpus_per_trial, options.gpus_per_trial):
         packing = choose_packing(study, data, options.data, configs, resources.cpus_per_trial)
@@ -184,6 +190,7 @@ def run(options: argparse.Namespace) -> int:
             return 0
         if plan.stopped_wall_seconds > A_DAY and options.time_budget is None:
             raise UsageError(how_to_shrink(plan))
+        watch.expect(plan.epoch_seconds)
         print(f"estimated {span(plan.stopped_wall_seconds)}, without early stopping {span(plan.wall_seconds)}")
     folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
     journal = Journal(folder)
@@ -203,6 +210,7 @@ def run(options: argparse.Namespace) -> int:
     write_record(folder, record)
     started = time.monotonic()
     before = record.wall_seconds
+    halted: Halted | None = None
     try:
         announce(study, proposals, folder, cluster)
         outcome = run_study(
@@ -217,12 +225,20 @@ def run(options: argparse.Namespace) -> int:
             slots=cluster_slots(resources),
             time_budget=options.time_budget,
             verbose=options.verbose,
+            watch=watch,
         )
+    except Halted as error:
+        halted = error
     finally:
         record.wall_seconds = before + time.monotonic() - started
-        write_record(folder, record)
+        with contextlib.suppress(*([OSError] if halted else [])):  # a disk that is full stops this too
+            write_record(folder, record)
         disconnect()
         journal.close()
+    if halted:
+        print(f"\nhalted     {halted}; all that was known is saved")
+        print(how_to_go_on(options))
+        return 3
     record.finished = not outcome.interrupted
     write_record(folder, record)
     return summarize(study, options, folder, outcome)
@@ -352,19 +368,30 @@ def check_writable(folder: Path) -> None:
 
 
 def new_folder(results: Path, study: str, smoke: bool) -> Path:
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S") + ("-smoke" if smoke else "")
-    for attempt in range(100):
-        folder = results / study / (stamp + (f"-{attempt}" if attempt else ""))
+    """A folder named by the time, and after every run there is: the newest has the last name, also where the
+    clock was set back. Raises UsageError."""
+    runs = [stamp for folder in (results / study).glob("*/") if (stamp := _stamp(folder.name))]
+    second = datetime.timedelta(seconds=1)
+    when = max([datetime.datetime.now(), *(run + second for run in runs)])
+    while True:
+        folder = results / study / (when.strftime(RUN_NAME) + ("-smoke" if smoke else ""))
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
+            when += second
             continue
         except OSError as error:
             raise UsageError(
                 f"--results must be a folder that can be written, got {results}: {error.strerror}"
             ) from None
         return folder
-    raise UsageError(f"no free name for a run in {results / study}")
+
+
+def _stamp(name: str) -> datetime.datetime | None:
+    try:
+        return datetime.datetime.strptime("-".join(name.split("-")[:2]), RUN_NAME)
+    except ValueError:
+        return None
 
 
 def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -> tuple[Path, StudyRecord]:
@@ -460,6 +487,11 @@ def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster)
     sys.stdout.flush()
 
 
+def how_to_go_on(options: argparse.Namespace) -> str:
+    space, results = (shlex.quote(str(path)) for path in (options.space, options.results))
+    return f"go on      python -m search.run {space} --resume --results {results}"
+
+
 def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: Outcome) -> int:
     """Print how the run ended; returns the exit status."""
     counts = {status: sum(log.status == status for log in outcome.trials.values()) for status in STATUSES}
@@ -486,7 +518,7 @@ def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: 
             subprocess.run(pareto, check=True, cwd=Path(__file__).parent.parent)
     print(f"\nresults    {folder}")
     if outcome.interrupted:
-        print(f"go on      python -m search.run {space} --resume --results {shlex.quote(str(options.results))}")
+        print(how_to_go_on(options))
     elif options.replay:
         print(f"next       python -m analysis.compare {folder}")
     elif options.smoke:

@@ -26,6 +26,7 @@ from search.journal import Journal, TrialLog, ending, finished
 from search.records import COMPLETED, EPOCH, FAILED, STOPPED
 from search.study import Study, StudyError
 
+MAX_FAILURES = 1  # a trial that fails twice without a new epoch between is given up
 STARTUP_TRIALS = 10  # of TPE: as many random ones before it models anything
 
 
@@ -66,6 +67,7 @@ class OptunaProposals:
         self.study = optuna.create_study(storage=self.storage, directions=directions, study_name=study.name)
         self.study_id = self.storage.get_study_id_from_name(study.name)
         self._trials: dict[int, optuna.Trial] = {}
+        self._reported: dict[int, set[int]] = {}  # epochs of the trials that run
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         seed = trial_seed(self.seed, number)
@@ -84,7 +86,7 @@ class OptunaProposals:
         known = set(self.storage.get_study_system_attrs(self.study_id))
         trial = self.study.ask(self.distributions)
         assert trial.number == number
-        self._trials[number] = trial
+        self._trials[number], self._reported[number] = trial, set()
         # NSGA-II chooses a generation's parents once, from what had finished when it first needed them.
         study_attrs = self.storage.get_study_system_attrs(self.study_id)
         notes = {
@@ -99,11 +101,16 @@ class OptunaProposals:
     def report(self, number: int, result: dict[str, Any]) -> None:
         # With several objectives Optuna has no intermediate values.
         value = result.get(next(iter(self.goals)))
-        if len(self.goals) == 1 and value is not None and math.isfinite(value):
-            self._trials[number].report(float(value), int(result[EPOCH]))
+        epoch = int(result[EPOCH])
+        # A trial that went back to a checkpoint comes by some epochs twice.
+        new = epoch not in self._reported[number]
+        if new and len(self.goals) == 1 and value is not None and math.isfinite(value):
+            self._reported[number].add(epoch)
+            self._trials[number].report(float(value), epoch)
 
     def end(self, number: int, status: str, result: dict[str, Any]) -> None:
         trial = self._trials.pop(number)
+        del self._reported[number]
         if status == COMPLETED:
             self.study.tell(trial, [float(result[metric]) for metric in self.goals])
         elif status == STOPPED:
@@ -138,6 +145,7 @@ class OptunaProposals:
             self.storage.set_study_system_attr(self.study_id, name, value)
         if state == TrialState.RUNNING:
             self._trials[log.number] = optuna.Trial(self.study, self._frozen(log.number)._trial_id)
+            self._reported[log.number] = set(intermediate)
 
 
 class Listed:
@@ -184,12 +192,19 @@ def make_proposals(study: Study, searcher: str, samples: int, seed: int) -> Prop
     return OptunaProposals(study, searcher, samples, seed)
 
 
+def decided(log: TrialLog) -> str | None:
+    """The status with which a trial ends that has not ended yet, None if it must run on: one that completed
+    without a checkpoint of its last weights trains its last epoch again."""
+    status = ending(log.last)
+    return None if status == COMPLETED and not log.weights_kept else status
+
+
 class StudySearcher(Searcher):
     """Ray Tune's view of a source of configurations, and the journal's writer of suggestions.
 
-    Trials that an earlier process began come first, each from its last checkpoint and under its own
-    number. `slots` gives the number of trials that may run at once; asking for more ahead of time would
-    make suggestions that know less than they could.
+    Trials whose worker was lost come first, then those that an earlier process began, each from its last
+    checkpoint and under its own number. `slots` gives the number of trials that may run at once; asking for
+    more ahead of time would make suggestions that know less than they could.
     """
 
     def __init__(
@@ -213,8 +228,7 @@ class StudySearcher(Searcher):
         self.checkpoint = checkpoint
         self.live: dict[str, int] = {}
         for number, log in sorted(journal.trials.items()):
-            status = ending(log.last)
-            if log.status is None and status is not None:
+            if log.status is None and (status := decided(log)):
                 # The process was killed between a trial's last result and its end.
                 journal.append("end", number, status=status, error=log.last.get("diverged"))
             proposals.recall(log)
@@ -229,9 +243,10 @@ class StudySearcher(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if not self.remaining:
+        if not self.remaining and not self.live:
             return Searcher.FINISHED
-        if len(self.live) >= self.slots():
+        # While a trial runs there may be one more: itself again, should its worker be lost.
+        if not self.remaining or len(self.live) >= self.slots():
             return None
         restore = None
         if self.waiting:
@@ -249,22 +264,36 @@ class StudySearcher(Searcher):
         return {**config, "trial": number, "restore": restore}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        number = self.live[trial_id]
-        # A trial that went back to a checkpoint comes by some epochs twice.
-        if int(result[EPOCH]) not in self.journal.trials[number].results:
-            self.proposals.report(number, result)
+        self.proposals.report(self.live[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        number = self.live.pop(trial_id)
+        number = self.live.pop(trial_id, None)
+        if error or number is None:
+            return  # `fail` follows, with the cause
         log = self.journal.trials[number]
-        status = FAILED if error else ending(log.last)
-        if status is None:
-            return  # interrupted: the next `--resume` goes on with it
+        if status := ending(log.last):
+            self._end(log, status, log.last.get("diverged"))
+        # else interrupted: the next `--resume` goes on with it
+
+    def fail(self, number: int, cause: str, *, again: bool = True) -> None:
+        """A trial raised or its worker was lost: it is tried again, unless all is known that it would tell, it
+        has failed as often as allowed since its last new epoch, or `again` is False."""
+        log = self.journal.trials[number]
+        if status := decided(log):
+            self._end(log, status, log.last.get("diverged"))
+            return
+        self.journal.append("error", number, error=cause)
+        if again and log.failures <= MAX_FAILURES:
+            self.waiting.appendleft(log)
+        else:
+            self._end(log, FAILED, cause)
+
+    def _end(self, log: TrialLog, status: str, error: str | None) -> None:
         if status in (COMPLETED, STOPPED):
-            # Ray shows a searcher the result that ends a trial only here.
-            self.proposals.report(number, log.last)
-        self.journal.append("end", number, status=status, error=log.last.get("diverged"))
-        self.proposals.end(number, status, log.last)
+            # Ray shows a searcher the result that ends a trial only when it has ended.
+            self.proposals.report(log.number, log.last)
+        self.journal.append("end", log.number, status=status, error=error)
+        self.proposals.end(log.number, status, log.last)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see Journal

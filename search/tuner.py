@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.error import TuneError
 
-from search.journal import Journal, TrialLog, finished
+from search.checkpoints import RAY_FOLDER, attempts, newest_whole
+from search.failures import Halted, disk_full
+from search.journal import Journal, JournalError, TrialLog, finished
 from search.progress import Progress
 from search.recorder import Recorder, best_trial
-from search.records import PARAMETERS, TOTAL_EPOCHS
+from search.records import PARAMETERS, SECONDS, TOTAL_EPOCHS
 from search.results import ResultsWriter
 from search.schedulers import EarlyStopping, make_rule
 from search.searchers import Proposals, StudySearcher
 from search.study import Study
+from search.watch import TimeBudget, Watch
 from trainables.data import ImageData
-
-RAY_FOLDER = "trials"  # Ray's own folder of the run: TensorBoard events, result.json, checkpoints
-MAX_FAILURES = 1  # a trial whose worker died goes on once from its last checkpoint
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,18 @@ def run_study(
     slots: Callable[[], int],
     time_budget: float | None = None,
     verbose: bool = False,
+    watch: Watch | None = None,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> Outcome:
-    """Run every trial that the journal does not know as finished. Ray must be initialised."""
+    """Run every trial that the journal does not know as finished. Ray must be initialised.
+
+    Raises Halted if the machine lets it go no further: the journal has all that was known by then.
+    """
     started = time.monotonic()
     early_stopping = make_early_stopping(study, scheduler)
     replay(early_stopping, journal)
 
-    def checkpoint(log: TrialLog) -> str | None:
-        return log.checkpoint if log.checkpoint and Path(log.checkpoint).is_dir() else None
-
+    progress = Progress(study, journal, early_stopping, proposals.total, slots())
     searcher = StudySearcher(
         proposals,
         journal,
@@ -102,11 +108,13 @@ def run_study(
         seed=seed,
         slots=slots,
         name=trial_name(study),
-        checkpoint=checkpoint,
+        checkpoint=lambda log: newest_whole(log, progress.warn),
     )
     writer = ResultsWriter(folder, study.protocol)
-    recorder = Recorder(study, journal, writer, data.test_labels, folder)
-    progress = Progress(study, journal, early_stopping, proposals.total, slots())
+    watch = watch or Watch(None)
+    for number, epoch in journal.order:
+        watch.expect(journal.trials[number].results[epoch].get(SECONDS) or 0.0)
+    recorder = Recorder(study, journal, searcher, writer, watch, data.test_labels, folder, progress.warn)
     interrupted = False
     if searcher.remaining:
         tuner = tune.Tuner(
@@ -119,17 +127,18 @@ def run_study(
                 search_alg=searcher,
                 scheduler=early_stopping,
                 reuse_actors=True,
-                time_budget_s=time_budget,
                 trial_name_creator=lambda trial: journal.trials[trial.config["trial"]].name,
                 trial_dirname_creator=lambda trial: directory(folder, journal.trials[trial.config["trial"]]),
             ),
             run_config=tune.RunConfig(
                 name=RAY_FOLDER,
                 storage_path=str(folder),
-                callbacks=[recorder, progress],
+                callbacks=[recorder, watch, progress, *callbacks],
                 verbose=1 if verbose else 0,
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=False),
+                stop=None if time_budget is None else TimeBudget(time_budget),
+                # The searcher tries a trial again, as `--resume` would: one way back, not two.
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=False),  # the trial says when
             ),
         )
         if not verbose:
@@ -140,11 +149,17 @@ def run_study(
             tuner.fit()
         except KeyboardInterrupt:
             interrupted = True
+        except (TuneError, JournalError, OSError, Halted) as error:
+            why = str(error) if isinstance(error, Halted) else recorder.halted or journal.failure
+            if why is None and not disk_full(str(error)):
+                raise
+            raise Halted(why or f"{folder} cannot be written: {os.strerror(errno.ENOSPC)}") from error
         finally:
             progress.stop()
-            writer.refresh(journal.trials, force=True)
-    else:
+    try:
         writer.refresh(journal.trials, force=True)
+    except OSError as error:
+        raise Halted(f"the tables in {folder} cannot be written: {error.strerror}") from error
     done = sum(finished(log) for log in journal.trials.values())
     best = best_trial(study, journal)
     return Outcome(
@@ -166,11 +181,8 @@ def replay(early_stopping: EarlyStopping, journal: Journal) -> None:
 
 def directory(folder: Path, log: TrialLog) -> str:
     """A folder for the trial's logs and checkpoints; a resumed trial writes beside what it began."""
-    name, attempt = log.name, 1
-    while (folder / RAY_FOLDER / name).exists():
-        attempt += 1
-        name = f"{log.name}.part{attempt}"
-    return name
+    before = len(list(attempts(folder, log)))
+    return f"{log.name}.part{before + 1}" if before else log.name
 
 
 def cluster_slots(resources: Resources) -> Callable[[], int]:

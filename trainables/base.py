@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from ray import tune
 
+from trainables import checkpoint
 from trainables.bagging import Bagging
 from trainables.data import ImageData
 from trainables.loop import Diverged
@@ -23,7 +24,6 @@ from trainables.task import DeviceData, Task
 
 TRIAL = "trial"  # a configuration's trial number
 RESTORE = "restore"  # the checkpoint folder that a resumed trial starts from, or None
-CHECKPOINT_FILE = "trial.pt"
 
 
 class ImageTrainable(tune.Trainable):
@@ -31,11 +31,14 @@ class ImageTrainable(tune.Trainable):
 
     The configuration holds the hyperparameters of `recipe.settings_type`, the trial's number under
     "trial" and, for a resumed trial, a checkpoint folder under "restore". A checkpoint holds tensors and
-    numbers only and is read without unpickling anything else.
+    numbers only, is read without unpickling anything else, and carries its digest. One is taken after the last
+    epoch, and after the first to end `checkpoint_seconds` after the one before: what a crash costs a trial is
+    no more than that and an epoch, and a trial of short epochs does not spend its time on saving.
     """
 
     recipe: ClassVar[RecipeMaker]
     strategy: ClassVar[Strategy] = Bagging
+    checkpoint_seconds: ClassVar[float] = 10.0
 
     def setup(self, config: dict[str, Any], data: ImageData) -> None:
         # Ray gives each worker as many OpenMP threads as the trial has CPUs.
@@ -56,6 +59,7 @@ class ImageTrainable(tune.Trainable):
             torch.cuda.reset_peak_memory_stats()
         self.training = build(type(self), config, self.data)
         self.one_image_memory = _one_image_memory(self.training)
+        self.saved = time.monotonic()
         if config.get(RESTORE):
             self.load_checkpoint(config[RESTORE])
 
@@ -79,6 +83,8 @@ class ImageTrainable(tune.Trainable):
         metrics["peak_memory_bytes"] = self._peak_memory()
         metrics["one_image_memory_bytes"] = self.one_image_memory
         metrics["done"] = self.training.epoch >= self.training.total_epochs
+        late = time.monotonic() - self.saved >= self.checkpoint_seconds
+        metrics["should_checkpoint"] = late or metrics["done"]  # Ray's own word
         return metrics
 
     def _peak_memory(self) -> int:
@@ -86,14 +92,22 @@ class ImageTrainable(tune.Trainable):
             return torch.cuda.max_memory_allocated()
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Ray removes the previous checkpoint once this returns: not before the new one can be relied on."""
+        saved = super().save(checkpoint_dir)
+        if saved.checkpoint.filesystem.type_name == "local":  # object stores verify what they are sent
+            checkpoint.settle(Path(saved.checkpoint.path))
+        self.saved = time.monotonic()
+        return saved
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         assert self.training is not None
-        torch.save(self.training.state_dict(), Path(checkpoint_dir) / CHECKPOINT_FILE)
+        checkpoint.write(Path(checkpoint_dir), checkpoint.dump(self.training.state_dict()))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         assert self.training is not None
-        path = Path(checkpoint_dir) / CHECKPOINT_FILE
-        self.training.load_state_dict(torch.load(path, map_location=self.data.device, weights_only=True))
+        content = checkpoint.read(Path(checkpoint_dir))
+        self.training.load_state_dict(checkpoint.parse(content, self.data.device))
 
 
 def build(trainable: type[ImageTrainable], config: dict[str, Any], data: DeviceData) -> Training:

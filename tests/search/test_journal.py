@@ -28,9 +28,9 @@ def write(folder: Path) -> Journal:
             accuracy = np.float32(0.5) if number == 0 else math.nan
             journal.append("result", number, result={"epoch": epoch, "val_accuracy": accuracy, "each": (1, 2)})
     journal.append("end", 0, status="completed", error=None)
-    journal.append("end", 1, status="failed", error=None)
     journal.append("error", 1, error="out of memory")
-    journal.append("checkpoint", 2, path="/runs/2/checkpoint_000001")
+    journal.append("end", 1, status="failed", error="out of memory")
+    journal.append("checkpoint", 2, path="/runs/2/checkpoint_000001", epoch=2)
     return journal
 
 
@@ -44,7 +44,7 @@ def test_a_journal_opened_again_holds_what_was_appended(tmp_path: Path) -> None:
     assert done.config == {"lr": 0.0, "switch": None, "gray": True}
     assert (done.status, done.last) == ("completed", {"epoch": 2, "val_accuracy": 0.5, "each": [1, 2]})
     assert (failed.status, failed.error) == ("failed", "out of memory")
-    assert (running.status, running.checkpoint) == (None, "/runs/2/checkpoint_000001")
+    assert (running.status, running.checkpoints) == (None, [(2, "/runs/2/checkpoint_000001")])
     assert running.last["val_accuracy"] is None  # NaN is no JSON
     assert (suggested.status, suggested.last) == (None, {})
     assert [finished(log) for log in again.trials.values()] == [True, True, False, False]
@@ -139,6 +139,42 @@ def test_the_first_report_of_an_epoch_counts(tmp_path: Path) -> None:
     journal.close()
     again = Journal(tmp_path)
     assert (again.trials, again.order) == (journal.trials, journal.order)
+
+
+def test_attempts_count_as_failed_until_there_is_a_new_epoch(tmp_path: Path) -> None:
+    journal = write(tmp_path)
+    for expected in (1, 2):
+        journal.append("error", 2, error="its worker was lost")
+        assert journal.trials[2].failures == expected
+    journal.append("result", 2, result={"epoch": 2})  # once more, from a checkpoint
+    assert journal.trials[2].failures == 2
+    journal.append("result", 2, result={"epoch": 3})
+    assert journal.trials[2].failures == 0
+    journal.close()
+    assert Journal(tmp_path).trials == journal.trials
+
+
+def test_a_full_disk_leaves_whole_lines_and_is_told(small_disk: Path) -> None:
+    journal = Journal(small_disk)
+
+    def fill() -> None:
+        for number in range(10_000):
+            journal.append("suggest", number, name="", config={"text": "x" * 500}, arm=None, state={})
+
+    with pytest.raises(JournalError, match=r"journal\.jsonl cannot be written: No space left on device"):
+        fill()
+    written = len(journal.trials)
+    assert 10 < written < 10_000
+    # Nothing may follow a hole, even where there is space again.
+    with pytest.raises(JournalError, match="No space left"):
+        journal.append("end", 0, status="stopped", error=None)
+    assert journal.trials[0].status is None
+    journal.path.with_name("ballast").unlink()
+    journal.close()
+    again = Journal(small_disk)
+    assert len(again.trials) == written
+    again.append("end", 0, status="stopped", error=None)
+    again.close()
 
 
 def test_the_last_result_is_that_of_the_largest_epoch() -> None:

@@ -56,6 +56,7 @@ def test_a_trials_cost_is_its_images_times_the_measured_time_of_one(lenet: Study
     assert plan.device_seconds == pytest.approx(5 * trial)
     assert plan.wall_seconds == pytest.approx(5 * trial / 2)
     assert (plan.trials, plan.epochs) == (5, 20)
+    assert plan.epoch_seconds == pytest.approx(trial / 4)
     assert plan.stopped_device_seconds / plan.device_seconds == pytest.approx(plan.stopped_epochs / plan.epochs)
 
 
@@ -133,6 +134,7 @@ def made_up(**changes: Any) -> Plan:
         device_seconds=72_000.0,
         stopped_epochs=400.0,
         stopped_device_seconds=18_000.0,
+        epoch_seconds=60.0,
         cheapest=measured,
         dearest=measured,
     )

@@ -355,6 +355,13 @@ def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> Non
     assert all(folder.parent == tmp_path / "toy" and "-smoke" in folder.name for folder in folders)
 
 
+def test_the_newest_run_has_the_last_name_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    (tmp_path / "toy" / "29990101-000000-smoke").mkdir(parents=True)
+    (tmp_path / "toy" / "notes").mkdir()
+    folders = [new_folder(tmp_path, "toy", smoke=smoke) for smoke in (True, False)]
+    assert [folder.name for folder in folders] == ["29990101-000001-smoke", "29990101-000002"]
+
+
 # Pretrained weights
 
 

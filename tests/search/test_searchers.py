@@ -265,7 +265,7 @@ def searcher_over(journal: Journal, proposals: Any, slots: int = 2) -> StudySear
         seed=3,
         slots=lambda: slots,
         name=lambda number, config, arm: f"{number:04d}-{arm}",
-        checkpoint=lambda log: log.checkpoint,
+        checkpoint=lambda log: log.checkpoints[-1][1] if log.checkpoints else None,
     )
 
 
@@ -287,7 +287,85 @@ def test_no_more_trials_are_suggested_than_run_at_once(tmp_path: Path) -> None:
     assert third["trial"] == 2
     assert [log.name for log in journal.trials.values()] == ["0000-arm1", "0001-arm2", "0002-arm3"]
     assert journal.trials[2].arm == "arm3"
+    assert searcher.remaining == 0
+    assert searcher.suggest("d") is None  # the two that run may have to be tried again
+    for number, trial in ((1, "b"), (2, "c")):
+        searcher.on_trial_complete(trial, error=True)
+        searcher.fail(number, "broken", again=False)
     assert searcher.suggest("d") == Searcher.FINISHED
+
+
+def test_a_lost_worker_costs_no_trial_but_one_that_gets_no_further_fails(make: Make, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    proposals = OptunaProposals(make(), "random", 2, seed=3)
+    searcher = searcher_over(journal, proposals, slots=1)
+
+    def lose() -> None:
+        searcher.on_trial_complete("a", error=True)
+        searcher.fail(0, "its worker was lost")
+
+    first = searcher.suggest("a")
+    lose()
+    for epoch in (1, 2):
+        again = searcher.suggest("a")
+        assert isinstance(again, dict)
+        assert isinstance(first, dict)
+        assert {**again, "restore": None} == first
+        assert (journal.trials[0].status, proposals.study.trials[0].state) == (None, TrialState.RUNNING)
+        journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5})
+        journal.append("checkpoint", 0, epoch=epoch, path=f"/checkpoints/{epoch}")
+        lose()
+    assert again["restore"] == "/checkpoints/1"
+    searcher.suggest("a")
+    lose()
+    assert (journal.trials[0].status, journal.trials[0].error) == ("failed", "its worker was lost")
+    assert proposals.study.trials[0].state == TrialState.FAIL
+    last = searcher.suggest("a")
+    assert isinstance(last, dict)
+    assert last["trial"] == 1
+
+
+@pytest.mark.parametrize(("epoch", "saved", "status"), [(1, False, "stopped"), (EPOCHS, True, "completed")])
+def test_a_worker_lost_after_all_was_told_changes_nothing(
+    make: Make, tmp_path: Path, epoch: int, saved: bool, status: str
+) -> None:
+    journal = Journal(tmp_path)
+    proposals = OptunaProposals(make(), "random", 2, seed=3)
+    searcher = searcher_over(journal, proposals)
+    searcher.suggest("a")
+    journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5, "done": True})
+    if saved:
+        journal.append("checkpoint", 0, epoch=epoch, path="/checkpoints/0")
+    searcher.on_trial_complete("a", error=True)
+    searcher.fail(0, "its worker was lost")
+    assert (journal.trials[0].status, journal.trials[0].error) == (status, None)
+    assert proposals.study.trials[0].intermediate_values == {epoch: 0.5}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_trial_that_lost_its_last_weights_trains_the_last_epoch_again(
+    make: Make, tmp_path: Path, restart: bool
+) -> None:
+    journal = Journal(tmp_path)
+    searcher = searcher_over(journal, OptunaProposals(make(), "random", 2, seed=3))
+    searcher.suggest("a")
+    for epoch in range(1, EPOCHS + 1):
+        journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5})
+        if epoch < EPOCHS:
+            journal.append("checkpoint", 0, epoch=epoch, path=f"/checkpoints/{epoch}")
+    if restart:
+        journal.close()
+        searcher = searcher_over(Journal(tmp_path), OptunaProposals(make(), "random", 2, seed=3))
+    else:
+        searcher.on_trial_complete("a", error=True)
+        searcher.fail(0, "its worker was lost")
+    again = searcher.suggest("a")
+    assert isinstance(again, dict)
+    assert (again["trial"], again["restore"]) == (0, f"/checkpoints/{EPOCHS - 1}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a second report
+        searcher.on_trial_complete("a")
+    assert searcher.journal.trials[0].status == "completed"
 
 
 def test_an_arm_may_have_its_own_epochs_and_seed(tmp_path: Path) -> None:
@@ -303,7 +381,7 @@ def test_a_restart_goes_on_with_the_trials_that_were_begun(make: Make, tmp_path:
     for number in (4, 5):
         suggest(proposals, journal, number)
     report_all(proposals, journal, 4, None)
-    journal.append("checkpoint", 4, path="/checkpoints/4")
+    journal.append("checkpoint", 4, path="/checkpoints/4", epoch=EPOCHS - 1)
     # Trial 5 was stopped, but the process died before it could say so.
     result = {"epoch": 1, "total_epochs": EPOCHS, "val_accuracy": 0.1, "done": True}
     journal.append("result", 5, result=result)
@@ -327,7 +405,7 @@ def test_a_restart_goes_on_with_the_trials_that_were_begun(make: Make, tmp_path:
         warnings.simplefilter("error")  # of a second report
         searcher.on_trial_result("a", {"epoch": 2, "total_epochs": EPOCHS, "val_accuracy": 0.0})
     assert recalled.study.trials[4].intermediate_values[2] == again.trials[4].results[2]["val_accuracy"]
-    assert searcher.suggest("c") == Searcher.FINISHED
+    assert searcher.suggest("c") is None
 
 
 @pytest.mark.parametrize(
@@ -349,8 +427,10 @@ def test_the_journal_and_optuna_learn_how_a_trial_ended(
     searcher.suggest("a")
     journal.append("result", 0, result={"total_epochs": EPOCHS, **result})
     searcher.on_trial_complete("a", error=error)
+    if error:
+        searcher.fail(0, "broken", again=False)
     assert journal.trials[0].status == status
-    assert journal.trials[0].error == ("loss is nan" if status == "diverged" else None)
+    assert journal.trials[0].error == {"diverged": "loss is nan", "failed": "broken"}.get(status or "")
     (trial,) = proposals.study.trials
     assert trial.state == (TrialState.RUNNING if status is None else STATES[status])
     if status in ("completed", "stopped"):

@@ -16,17 +16,20 @@ import numpy as np
 from ray import tune
 
 from search.study import Study
+from trainables import checkpoint
 from trainables.settings import Settings, number
 
 PARAMETERS = 1000  # of one member
+FILLING_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToySettings(Settings):
-    """`fate` is what happens in epoch 2 ("dies": the process, the first time); `wait` is seconds per epoch."""
+    """`fate` is what happens in epoch 2 ("dies": the process, the first time; "fills": the checkpoint outgrows a
+    small disk); `wait` is seconds per epoch."""
 
     quality: float = number(0.5, low=0, high=1)
-    fate: Literal["well", "diverges", "raises", "dies"] = "well"
+    fate: Literal["well", "diverges", "raises", "dies", "hangs", "hogs", "fills"] = "well"
     switch: bool | None = None
     wait: float = number(0.0, low=0)
 
@@ -71,6 +74,10 @@ class Toy(tune.Trainable):
         self.epoch += 1
         if self.epoch == 2 and settings.fate == "raises":
             raise RuntimeError("the toy is broken")
+        if self.epoch == 2 and settings.fate == "hangs":
+            time.sleep(10_000)
+        if self.epoch == 2 and settings.fate == "hogs":
+            np.ones(2**50)
         if self.epoch == 2 and settings.fate == "dies" and not self.began:
             os._exit(1)
         result: dict[str, Any] = {
@@ -80,6 +87,7 @@ class Toy(tune.Trainable):
             "parameters": PARAMETERS * settings.members,
             "process": os.getpid(),
             "began": self.began,
+            "should_checkpoint": True,
         }
         if self.epoch == 2 and settings.fate == "diverges":
             worst = {"val_accuracy": math.nan, "member_val_accuracy": math.nan}
@@ -108,10 +116,13 @@ class Toy(tune.Trainable):
         return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        (Path(checkpoint_dir) / "trial.pt").write_text(f"{self.settings.quality} {self.epoch}")
+        content = f"{self.settings.quality} {self.epoch}"
+        if self.epoch == 2 and self.settings.fate == "fills":
+            content += " " * FILLING_BYTES
+        checkpoint.write(Path(checkpoint_dir), content.encode())
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        self.epoch = self.began = int((Path(checkpoint_dir) / "trial.pt").read_text().split()[1])
+        self.epoch = self.began = int(checkpoint.read(Path(checkpoint_dir)).split()[1])
 
 
 study = Study(

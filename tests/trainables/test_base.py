@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from trainables.alexnet import BaggedAlexNet
-from trainables.base import CHECKPOINT_FILE, build
+from trainables.base import build
+from trainables.checkpoint import CHECKPOINT_FILE
 from trainables.settings import SettingError
 from trainables.task import DeviceData
 

@@ -1,0 +1,113 @@
+"""Trials that hang are ended, and a run stops when its time is up or Ray is gone: by a clock that never goes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from search.failures import Halted
+from search.records import SECONDS
+
+GENEROUS = 20.0  # times the longest epoch that is expected or was seen
+FLOOR_SECONDS = 600.0  # no epoch is given less
+LOOK_SECONDS = 5.0  # between two looks for a node that lives
+
+Clock = Callable[[], float]
+
+
+def any_node_alive() -> bool:
+    return any(node["Alive"] for node in ray.nodes())
+
+
+class Watch(Callback):
+    """Ends the worker of a trial that for too long has neither finished an epoch nor saved one.
+
+    `expected` is how long the longest epoch should take, in seconds; None where nobody measured it: then
+    the first epoch of the study to end says so, and until then nothing is ended. `overdue` holds the cause
+    for each trial whose worker was ended.
+
+    Raises Halted at the end of a step if no node of the cluster is left: Ray would wait for one for ever.
+    """
+
+    def __init__(
+        self,
+        expected: float | None,
+        *,
+        floor: float = FLOOR_SECONDS,
+        clock: Clock = time.monotonic,
+        kill: Callable[[Any], None] = ray.kill,
+        alive: Callable[[], bool] = any_node_alive,
+    ) -> None:
+        self.expected = expected
+        self.floor = floor
+        self.clock = clock
+        self.kill = kill
+        self.alive = alive
+        self.looked = clock()
+        self.heard: dict[Trial, float] = {}
+        self.overdue: dict[int, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # see search.journal.Journal
+
+    def expect(self, seconds: float) -> None:
+        self.expected = max(self.expected or 0.0, seconds)
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds that an epoch may take."""
+        return None if self.expected is None else max(self.floor, GENEROUS * self.expected)
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.heard[trial] = self.clock()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.heard[trial] = self.clock()
+        self.expect(result.get(SECONDS) or 0.0)
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.heard[trial] = self.clock()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.heard.pop(trial, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.heard.pop(trial, None)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        limit, now = self.limit, self.clock()
+        if now - self.looked > LOOK_SECONDS:
+            self.looked = now
+            if not self.alive():
+                raise Halted("Ray's node died")
+        if limit is None:
+            return
+        for trial, heard in list(self.heard.items()):
+            if now - heard > limit:
+                del self.heard[trial]
+                self.overdue[trial.config["trial"]] = (
+                    f"hangs: nothing heard for {now - heard:.0f} s, and an epoch may take {limit:.0f} s"
+                )
+                self.kill(trial.temporary_state.ray_actor)
+
+
+class TimeBudget(tune.Stopper):
+    """Stops a run after `seconds`. Ray's own goes by the wall clock, which may be set back."""
+
+    def __init__(self, seconds: float, clock: Clock = time.monotonic) -> None:
+        self.clock = clock
+        self.end = clock() + seconds
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.clock() >= self.end

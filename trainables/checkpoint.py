@@ -1,0 +1,59 @@
+"""A trial's checkpoint: one file and its digest, so that a damaged one is known before it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CHECKPOINT_FILE = "trial.pt"
+DIGEST_FILE = "trial.pt.sha256"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is not as it was written; the message is one line."""
+
+
+def write(folder: Path, content: bytes | memoryview) -> None:
+    """The content and its digest into `folder`. Raises OSError."""
+    # The digest is of what was meant, not of what reached the disk.
+    digest = hashlib.sha256(content).hexdigest()
+    (folder / CHECKPOINT_FILE).write_bytes(content)
+    (folder / DIGEST_FILE).write_text(digest + "\n")
+
+
+def read(folder: Path) -> bytes:
+    """What `write` was given. Raises CheckpointError."""
+    try:
+        content = (folder / CHECKPOINT_FILE).read_bytes()
+        digest = (folder / DIGEST_FILE).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder} holds no whole checkpoint: {error}") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise CheckpointError(f"{folder} is damaged: the sha256 of its {len(content):,} bytes is not the one on record")
+    return content
+
+
+def settle(folder: Path) -> None:
+    """Return once the checkpoint is on the disk and reads back as written. Raises CheckpointError, OSError."""
+    for name in (CHECKPOINT_FILE, DIGEST_FILE):
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+    read(folder)
+
+
+def dump(state: dict[str, Any]) -> memoryview:
+    """`torch.save` into memory: a disk that is full is then an OSError, not a message of the serializer's."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getbuffer()
+
+
+def parse(content: bytes, device: torch.device) -> dict[str, Any]:
+    """The state in the content, unpickling tensors and numbers alone."""
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    return state
