@@ -17,6 +17,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -100,6 +101,13 @@ def amount(value: float, quantity: str, kind: str = "difference") -> str:
     return f"{value:+,.0f}" if name == r.PARAMETERS else f"{value:+.3g}"
 
 
+def rounding(printed: float) -> float:
+    """Half a unit of the last digit printed: 6.64 stands for all from 6.635 to 6.645."""
+    exponent = Decimal(repr(printed)).normalize().as_tuple().exponent
+    assert isinstance(exponent, int)
+    return 0.5 * 10.0 ** min(exponent, 0)
+
+
 def _unit(quantity: str, kind: str) -> str:
     if kind == "ratio":
         return ""
@@ -125,7 +133,8 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         if pd.notna(one["note_effect"]):
             note = amount(one["note_effect"], quantity, kind)
             if math.isfinite(one["low"]):
-                inside = one["low"] <= one["note_effect"] <= one["high"]
+                printed, half = one["note_effect"], rounding(one["note_effect"])
+                inside = one["low"] - half <= printed <= one["high"] + half
                 note += " (inside)" if inside else " (outside)"
         verdict = judged()
         if one["verdict"] == CONFOUNDED:

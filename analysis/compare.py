@@ -2,7 +2,8 @@
 
 Ours is the mean over seeds with its 95 % t interval. What a note calls its result is measured as the note
 measured it: the last epoch, or the best test epoch where it printed that. Losses are compared where the note's
-unit is known (bits are converted to nats). The times are of other machines: told, not judged.
+unit is known (bits are converted to nats); note D's least training loss is not: it lies so far below the final one
+that it must be a single batch's (inferred). The times are of other machines: told, not judged.
 
 leaves_at       the first printed epoch at which our mean lies farther than --band from the printed figure
 changed         what --set made different from the reported run: its figures are then those of another run
@@ -30,7 +31,6 @@ BAND = 0.03
 CURVES = (r.TRAIN_ACCURACY, r.VAL_ACCURACY, r.TEST_ACCURACY)
 KL = "nats, KL to the smoothed target"  # of a test loss
 NATS = {"nats": 1.0, KL: 1.0, "bits": math.log(2)}
-MIN_TRAIN_LOSS = "min_train_loss"
 # Ours -> the field of a reported run.
 FIGURES = {
     r.TEST_ACCURACY: "test_accuracy",
@@ -38,7 +38,6 @@ FIGURES = {
     r.VAL_ACCURACY: "val_accuracy",
     r.TRAIN_ACCURACY: "train_accuracy",
     r.TRAIN_LOSS: "train_loss",
-    MIN_TRAIN_LOSS: "min_train_loss",
     r.TEST_LOSS: "test_loss",
     r.PARAMETERS: "parameters",
     measure.SECONDS_PER_EPOCH: "seconds_per_epoch",
@@ -130,8 +129,6 @@ def _replayed(results: Sequence[Results]) -> list[tuple[str, list[Results], r.Re
 
 
 def _ours(results: Sequence[Results], run: r.Reported, quantity: str) -> pd.Series:
-    if quantity == MIN_TRAIN_LOSS:
-        return measure.best_values(results, run.arm, r.TRAIN_LOSS)
     if quantity == r.TEST_LOSS and run.loss_unit == KL:
         quantity = r.TEST_KL_LOSS
     if run.selection == "best" and quantity in (r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY, r.TEST_LOSS, r.TEST_KL_LOSS):

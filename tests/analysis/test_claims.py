@@ -319,3 +319,10 @@ def test_arms_of_two_studies_changed_differently_are_undecided(made_up, tmp_path
         study.trial(arm="a", protocol="replay", test=0.5)
     row = c.claims(load([study.write(tmp_path / study.record.run) for study in (small, large)])).iloc[0]
     assert (row["verdict"], row["why"]) == ("undecided", "the arms ran under different --set: nothing; epochs=3")
+
+
+@pytest.mark.parametrize(
+    ("printed", "half"), [(6.64, 0.005), (0.0439, 0.00005), (-51_008, 0.5), (0.02, 0.005), (-9.0, 0.5)]
+)
+def test_a_printed_figure_stands_for_all_that_round_to_it(printed, half):
+    assert c.rounding(printed) == pytest.approx(half)

@@ -52,14 +52,13 @@ def test_best_epochs_are_compared_with_best_epochs(table):
         "train_loss": [0.5, 0.7],
     }
     printed = {"test_accuracy": 0.40, "top5_accuracy": 0.70, "test_loss": 1.0, "loss_unit": "nats"}
-    printed |= {"train_loss": 0.7, "min_train_loss": 0.5}
+    printed |= {"train_loss": 0.7}
     best, _ = table([trial], selection="best", **printed)
     assert {q: row["ours"] for q, row in best.items()} == {
         "test_accuracy": 0.45,
         "test_top5_accuracy": 0.75,
         "test_loss": 1.0,
         "train_loss": 0.7,
-        "min_train_loss": 0.5,
     }
 
 
