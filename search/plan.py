@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from search.progress import span
 from search.records import PARAMETERS
 from search.schedulers import make_rule
-from search.study import Study, StudyError
+from search.study import Study, StudyError, domain_edges
 from search.tuner import Resources
 from trainables.base import build
 from trainables.data import ImageData
 from trainables.task import DeviceData, Task
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
+SAMPLING_SECONDS = 20.0  # fewer of them, but no fewer than these, where it takes longer to build their networks
+FEWEST_CONFIGS = 24
 SIMULATED_STUDIES = 20
 STEPS = 3  # measured training steps, after one that is not
 EVALUATED_IMAGES = 250
@@ -97,7 +100,11 @@ def make_plan(
     device = DeviceData(data, "cuda" if torch.cuda.is_available() and resources.gpus_per_trial else "cpu")
     flops: dict[tuple[Any, ...], int] = {}
     works: list[tuple[int, int, int, dict[str, Any]]] = []
+    began = time.monotonic()
     for config in candidates:
+        if configs is None and len(works) >= FEWEST_CONFIGS and time.monotonic() - began > SAMPLING_SECONDS:
+            candidates = candidates[: len(works)]
+            break
         training = build(study.trainable, {**config, "members": 1}, device)
         inputs = training.recipe.test_inputs(device.test_images[:1])
         key = (inputs.shape, *(parameter.shape for parameter in training.members[0].network.parameters()))
@@ -187,13 +194,15 @@ def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measur
 
 
 def check_fits(study: Study, data: ImageData) -> None:
-    """Raises StudyError if the study fixes more images than the data set has."""
+    """Raises StudyError if the study fixes, or may draw, more images than the data set has."""
     names = ("train_images", "test_images", "validation")
-    fixed: dict[str, Any] = {name: value for name, value in study.fixed().items() if name in names}
-    try:
-        Task.of(DeviceData(data), study.settings(fixed))
-    except ValueError as error:
-        raise StudyError(str(error)) from None
+    edges = {name: domain_edges(study.param_space[name]) for name in names if name in study.param_space}
+    there = DeviceData(data)
+    for values in itertools.product(*edges.values()):
+        try:
+            Task.of(there, study.settings(dict(zip(edges, values, strict=True))))
+        except ValueError as error:
+            raise StudyError(str(error)) from None
 
 
 def how_to_shrink(plan: Plan) -> str:

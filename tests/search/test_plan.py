@@ -166,5 +166,11 @@ def test_a_study_that_fixes_more_images_than_there_are_is_refused(
         check_fits(lenet.with_fixed({name: value}), tiny_data)
 
 
+def test_a_study_that_may_draw_more_images_than_there_are_is_refused(lenet: Study, tiny_data: ImageData) -> None:
+    check_fits(lenet.with_fixed({"train_images": tune.choice([20, TRAIN])}), tiny_data)
+    with pytest.raises(StudyError, match=r"train_images: .* got 500"):
+        check_fits(lenet.with_fixed({"train_images": tune.choice([20, 500, 40])}), tiny_data)
+
+
 def test_without_validation_there_are_more_images_to_train_on(lenet: Study, tiny_data: ImageData) -> None:
     check_fits(lenet.with_fixed({"train_images": 60, "validation": False}), tiny_data)
