@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +30,7 @@ from typing import Any, NoReturn
 import torch
 
 from search.cluster import Cluster, ClusterError, connect, disconnect
+from search.doors import LOOPBACK, DoorError, is_loopback, require_own
 from search.failures import Halted
 from search.journal import Journal, JournalError
 from search.packing import AUTO
@@ -86,14 +88,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the search and its trials (default 0)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="Parquet files or torchvision's archives")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="pretrained weights under torchvision's names")
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    parser.add_argument("--results", type=_folder, default=Path("results"), metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the newest unfinished run")
     parser.add_argument(
         "--extend", type=_positive, metavar="N", help="N more trials, or seeds per arm, for the newest run"
     )
     parser.add_argument("--cpus-per-trial", type=_cpus, default=1.0, metavar="C", help="auto: measured")
     parser.add_argument("--gpus-per-trial", type=_gpus, metavar="G", help="a fraction shares a device; auto: measured")
-    parser.add_argument("--address", help="join this Ray cluster instead of starting one here")
+    parser.add_argument("--address", metavar="HOST:PORT", help="join this Ray cluster (or auto: this machine's)")
+    parser.add_argument("--listen", metavar="IP", help="let other machines join the Ray started here, at this address")
     parser.add_argument("--yes", action="store_true", help="start even if it is estimated to take over a day")
     parser.add_argument("-v", "--verbose", action="store_true", help="Ray's own output too")
     return parser
@@ -132,6 +135,17 @@ def _gpus(text: str) -> float | str:
     return value
 
 
+def _folder(text: str) -> Path:
+    if "://" not in text:
+        return Path(text)
+    if not text.startswith("file:///"):
+        raise argparse.ArgumentTypeError(
+            f"must be a folder that every machine can write, as a path or file:///path, got {text!r}: "
+            "a run appends to its journal, which an object store cannot"
+        )
+    return Path(urllib.request.url2pathname(text.removeprefix("file://")))
+
+
 def _duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not match or float(match[1]) <= 0:
@@ -145,9 +159,13 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("RAY_ADDRESS") and options.address is None:
             options.address = os.environ["RAY_ADDRESS"]
         return run(options)
-    except (UsageError, StudyError, RecordError, DataError, JournalError, ClusterError) as error:
+    except (UsageError, StudyError, RecordError, DataError, JournalError, ClusterError, DoorError) as error:
         print(f"search.run: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        # A study under way takes the first one itself, saves what is known and says how to go on.
+        print("search.run: interrupted", file=sys.stderr)
+        return 130
 
 
 def run(options: argparse.Namespace) -> int:
@@ -160,6 +178,7 @@ def run(options: argparse.Namespace) -> int:
     resumed: tuple[Path, StudyRecord] | None = None
     if options.resume or options.extend:
         resumed = newest_run(options.results, space.name, smoke_only=options.smoke, finished=bool(options.extend))
+        require_own(resumed[0])
         restore_options(options, *resumed)
     study = adapt(space, options)
     resources = choose_resources(options)
@@ -195,8 +214,10 @@ def run(options: argparse.Namespace) -> int:
     folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
     journal = Journal(folder)
     try:
-        cluster = connect(options.address, verbose=options.verbose)
+        cluster = connect(options.address, folder.resolve(), listen=options.listen or LOOPBACK, verbose=options.verbose)
+        resources = share_of(cluster, resources, options)
     except ClusterError:
+        disconnect()
         journal.close()
         if not resumed:
             # A run that never started is no run to resume.
@@ -248,9 +269,9 @@ def check_combination(options: argparse.Namespace) -> None:
     """Raises UsageError for options that would have no effect."""
     default = parser().get_default
     if options.resume and options.extend:
-        raise UsageError(
-            "--resume and --extend exclude each other, got both: --extend also finishes the unfinished"
-        )
+        raise UsageError("--resume and --extend exclude each other, got both: --extend also finishes the unfinished")
+    if options.address and options.listen:
+        raise UsageError(f"--listen is of the Ray started here, got --address {options.address} too")
     if options.resume or options.extend:
         return
     if options.repeats != default("repeats") and not options.replay:
@@ -357,6 +378,19 @@ def check_auto(options: argparse.Namespace) -> None:
         raise UsageError(f"{option} needs a GPU that PyTorch sees, this machine has none")
     if options.cpus_per_trial == AUTO and there:
         raise UsageError(f"{option} is for a machine without GPUs, this one has {there}: try --gpus-per-trial auto")
+
+
+def share_of(cluster: Cluster, resources: Resources, options: argparse.Namespace) -> Resources:
+    """What a trial gets of a joined cluster; raises ClusterError where no node has as much."""
+    if options.address is None:
+        return resources
+    if options.gpus_per_trial is None and any(node.gpus for node in cluster.nodes):
+        resources = dataclasses.replace(resources, gpus_per_trial=1.0)
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+    if not any(node.cpus >= cpus and node.gpus >= gpus for node in cluster.nodes):
+        there = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in cluster.nodes)
+        raise ClusterError(f"no node of {options.address} has a trial's {cpus:g} CPUs and {gpus:g} GPUs, only {there}")
+    return resources
 
 
 def check_writable(folder: Path) -> None:
@@ -484,6 +518,8 @@ def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster)
     print(f"{trials}, {study.searcher} and {study.scheduler}; {folder}")
     if cluster.dashboard:
         print(f"dashboard  http://{cluster.dashboard}  (sign in with the token that `ray get-auth-token` prints)")
+    if not is_loopback(cluster.address.rpartition(":")[0].strip("[]")):
+        print(f"cluster    ray start --address={cluster.address}  (with the same token, joins another machine)")
     sys.stdout.flush()
 
 
