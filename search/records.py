@@ -268,36 +268,54 @@ def _cell(text: str) -> Any:
 def read_reported(folder: Path) -> dict[str, Reported]:
     """The reported runs in `folder` (runs.csv, curves.csv), by run name.
 
-    Raises RecordError for an unknown column, a repeated run or a curve of an unknown run.
+    Raises RecordError for a file that cannot be read, an unknown or missing column, a row of too many or too few
+    cells, a repeated run, and a curve of an unknown run or without its epochs.
     """
     curves: dict[str, list[dict[str, Any]]] = {}
-    with (folder / "curves.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            run = row.pop("run")
-            curves.setdefault(run, []).append({name: _cell(text) for name, text in row.items()})
-    known = {f.name for f in dataclasses.fields(Reported)} - {"config", "curve"}
+    for row in _rows(folder / "curves.csv", ("run", "epoch")):
+        run = row.pop("run")
+        point = {name: _cell(text) for name, text in row.items()}
+        if not isinstance(point["epoch"], int):
+            raise RecordError(f"curves.csv: run {run!r} must have whole epochs, got {row['epoch']!r}")
+        curves.setdefault(run, []).append(point)
+    fields_of_run = dataclasses.fields(Reported)
+    known = {f.name for f in fields_of_run} - {"config", "curve"}
+    required = tuple(f.name for f in fields_of_run if f.default is f.default_factory is dataclasses.MISSING)
     # Text even where it looks like a number: "A", "4.1".
     text_columns = {"run", "note", "section", "arm", "dataset", "model", "strategy", "device"}
     runs: dict[str, Reported] = {}
-    with (folder / "runs.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            fields: dict[str, Any] = {}
-            config: dict[str, Any] = {}
-            for column, text in row.items():
-                if column is None or text is None:
-                    raise RecordError(f"runs.csv: run {row.get('run')!r} has too many or too few cells")
-                if column.startswith(CONFIG):
-                    if text != "":
-                        config[column[len(CONFIG) :]] = _cell(text)
-                elif column not in known:
-                    raise RecordError(f"runs.csv has a column that no reported run has: {column!r}")
-                else:
-                    fields[column] = (text or None) if column in text_columns else _cell(text)
-            run = fields["run"]
-            if run in runs:
-                raise RecordError(f"runs.csv has run {run!r} twice")
-            curve = tuple(sorted(curves.pop(run, []), key=lambda point: point["epoch"]))
-            runs[run] = Reported(**fields, config=config, curve=curve)
+    for row in _rows(folder / "runs.csv", required):
+        fields: dict[str, Any] = {}
+        config: dict[str, Any] = {}
+        for column, text in row.items():
+            if column.startswith(CONFIG):
+                if text != "":
+                    config[column[len(CONFIG) :]] = _cell(text)
+            elif column not in known:
+                raise RecordError(f"runs.csv has a column that no reported run has: {column!r}")
+            else:
+                fields[column] = (text or None) if column in text_columns else _cell(text)
+        run = row["run"]
+        if not run:
+            raise RecordError("runs.csv has a row without the name of its run")
+        if run in runs:
+            raise RecordError(f"runs.csv has run {run!r} twice")
+        curve = tuple(sorted(curves.pop(run, []), key=lambda point: point["epoch"]))
+        runs[run] = Reported(**fields, config=config, curve=curve)
     if curves:
-        raise RecordError(f"curves.csv has runs that runs.csv lacks: {', '.join(sorted(curves))}")
+        raise RecordError(f"curves.csv has runs that runs.csv lacks: {', '.join(map(repr, sorted(curves)))}")
     return runs
+
+
+def _rows(file: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            rows = list(csv.DictReader(opened))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    for row in rows:
+        if None in row or None in row.values():
+            raise RecordError(f"{file.name}: run {row.get('run')!r} has too many or too few cells")
+        if missing := [name for name in required if name not in row]:
+            raise RecordError(f"{file.name} lacks the column {', '.join(missing)}")
+    return rows

@@ -1,1 +1,29 @@
 from search import environment  # noqa: F401  (Ray's settings count only before the first test imports ray)
+
+# isort: split
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+
+@pytest.fixture(params=[pytest.param(20, id="few"), pytest.param(1000, id="many", marks=pytest.mark.long)])
+def examine(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """examine(check, name=strategy, ...) calls check(name=...) with examples, always the same ones.
+
+    A few in the everyday suite, by the thousand in the long one; `share` is for a check that costs more than most.
+    """
+
+    def examine(check: Callable[..., None], *, share: float = 1.0, **strategies: Any) -> None:
+        examples = max(5, round(request.param * share))
+        unhurried = settings(
+            max_examples=examples,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        unhurried(given(**strategies)(check))()
+
+    return examine

@@ -174,7 +174,7 @@ def test_reported_runs_hold_their_cells_typed_and_their_curve_in_order(tmp_path:
     [
         ({"runs": RUNS.replace("members", "size")}, "a column that no reported run has: 'size'"),
         ({"runs": RUNS.replace("a-2", "a-1")}, "has run 'a-1' twice"),
-        ({"curves": CURVES + "a-9,1,0.1\n"}, "curves.csv has runs that runs.csv lacks: a-9"),
+        ({"curves": CURVES + "a-9,1,0.1\n"}, "curves.csv has runs that runs.csv lacks: 'a-9'"),
         ({"runs": RUNS.replace("0.6,,", "0.6,,,extra")}, "run 'a-2' has too many or too few cells"),
         ({"runs": RUNS.replace("0.6,,", "0.6")}, "run 'a-2' has too many or too few cells"),
     ],

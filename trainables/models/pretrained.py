@@ -224,18 +224,19 @@ def _weights(name: str) -> Any:
 
 def _state_dict(published: Any, folder: Path | None) -> dict[str, torch.Tensor]:
     file = published.url.rsplit("/", 1)[-1]
-    options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
     path = (Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder) / file
     if not path.is_file():
         if folder is not None:
             raise WeightsError(f"{file} not found in {folder}")
         try:
-            downloaded: dict[str, torch.Tensor] = published.get_state_dict(progress=False, check_hash=True, **options)
+            downloaded: dict[str, torch.Tensor] = published.get_state_dict(
+                progress=False, check_hash=True, map_location="cpu", weights_only=True
+            )
         except (OSError, RuntimeError) as error:  # RuntimeError: the hash differs
             raise WeightsError(f"{file} not in {path.parent}, and {published.url} failed: {error}") from None
         return downloaded
     try:
-        state = torch.load(path, **options)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise WeightsError(f"{path} is cut short or no file of weights ({type(error).__name__})") from None
     if not isinstance(state, dict):
