@@ -7,18 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torchvision.transforms import AugMix, AutoAugment, AutoAugmentPolicy
 
 from trainables import augment
 from trainables.settings import Settings, number
 
 Policy = Callable[[torch.Tensor], torch.Tensor]
-
-_POLICIES: dict[str, Callable[[], Policy]] = {
-    "autoaugment": lambda: AutoAugment(AutoAugmentPolicy.CIFAR10),
-    "autoaugment-imagenet": lambda: AutoAugment(AutoAugmentPolicy.IMAGENET),
-    "augmix": AugMix,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +35,17 @@ def augmented(images: torch.Tensor, settings: AugmentationSettings, generator: t
     if settings.crop_padding:
         images = augment.crop(images, generator, images.shape[-1], settings.crop_padding)
     if settings.policy != "none":
-        images = apply_policy(images, _POLICIES[settings.policy](), settings.policy_probability, generator)
+        images = apply_policy(images, _policy(settings.policy), settings.policy_probability, generator)
     return images
+
+
+def _policy(name: str) -> Policy:
+    # Importing torchvision takes as long as half of torch: only where a policy is asked for.
+    from torchvision.transforms import AugMix, AutoAugment, AutoAugmentPolicy
+
+    if name == "augmix":
+        return AugMix()
+    return AutoAugment(AutoAugmentPolicy.CIFAR10 if name == "autoaugment" else AutoAugmentPolicy.IMAGENET)
 
 
 def apply_policy(images: torch.Tensor, policy: Policy, probability: float, generator: torch.Generator) -> torch.Tensor:
