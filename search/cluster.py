@@ -147,8 +147,8 @@ def _join(address: str, quiet: dict[str, Any]) -> Any:
     require_token_mode(f"--address {address}")
     found = address
     if address == "auto":
-        # Only what `ray start` noted: Ray's own search would also find the private Ray of another study.
-        found = services.find_bootstrap_address(None)
+        # What a job is told, or `ray start` noted: Ray's own search would also find another study's private Ray.
+        found = os.environ.get("RAY_ADDRESS") or services.find_bootstrap_address(None)
         if not found:
             raise ClusterError("--address auto: no Ray cluster was started on this machine (`ray start --head`)")
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 
 @pytest.fixture(params=[pytest.param(20, id="few"), pytest.param(1000, id="many", marks=pytest.mark.long)])
@@ -23,6 +23,7 @@ def examine(request: pytest.FixtureRequest) -> Callable[..., None]:
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],  # a smaller case of the same failure is not worth the minutes
         )
         unhurried(given(**strategies)(check))()
 

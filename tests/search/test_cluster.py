@@ -21,12 +21,15 @@ from search import cluster
 from search.cluster import ClusterError, connect
 from search.run import main
 
-LIMIT = 240  # seconds; what a node's death may take to be noticed, and more
+LIMIT = 480  # seconds; what starting a worker on a busy machine may take, and more
 
-# Trials that say on which node they ran, and where in the node's shared memory their images lie.
+# Trials that say on which node they ran and where in its shared memory their images lie, and wait for each other:
+# on a busy machine one worker may else run them all before the next has started.
 SPACE = """
 import dataclasses
+import os
 import re
+import time
 from pathlib import Path
 
 import ray
@@ -47,14 +50,25 @@ class Placed(toy.trainable):
                 self.place = f"{{inode}}+{{at - int(start, 16) + int(offset, 16)}}"
                 self.shared = "/dev/shm/" in line
         self.node = ray.get_runtime_context().get_node_id()
+        (Path({here!r}) / f"{{self.node}}-{{os.getpid()}}").touch()
+
+    def _begin(self, config):
+        super()._begin(config)
+        self.trial = config["trial"]
 
     def step(self):
+        while True:
+            workers = os.listdir({here!r})
+            nodes = {{worker.partition("-")[0] for worker in workers}}
+            if {gate}:
+                break
+            time.sleep(0.1)
         return super().step() | {{"node": self.node, "place": self.place, "shared": self.shared}}
 
 
 study = dataclasses.replace(
     toy, trainable=Placed, epochs=4, samples=8, scheduler="none", dataset="digits",
-    param_space={{"quality": tune.uniform(0.1, 0.9), "wait": {wait}}},
+    param_space={{"quality": tune.uniform(0.1, 0.9), "wait": 0.5}},
 )
 """
 
@@ -96,6 +110,7 @@ def test_rays_client_protocol_is_refused() -> None:
 def test_auto_finds_no_cluster_where_none_was_started(
     tmp_path: Path, toy_space: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cluster.services, "find_bootstrap_address", lambda folder: None)
     status = main([str(toy_space), "--smoke", "--address", "auto", "--results", str(tmp_path)])
     (line,) = capsys.readouterr().err.splitlines()
@@ -144,9 +159,12 @@ def add_node(cluster: RayCluster) -> Any:
     raise AssertionError
 
 
-def write_space(tmp_path: Path, toy_space: Path, wait: float) -> Path:
+def write_space(tmp_path: Path, toy_space: Path, gate: str) -> Path:
+    """`gate`: when a trial goes on, by its number `self.trial`, the `workers` there have been and their `nodes`."""
+    here = tmp_path / "here"
+    here.mkdir()
     path = tmp_path / "placed.py"
-    path.write_text(SPACE.format(toy=str(toy_space), wait=wait))
+    path.write_text(SPACE.format(toy=str(toy_space), here=str(here), gate=gate))
     return path
 
 
@@ -187,7 +205,7 @@ def test_two_nodes_share_a_study_and_each_holds_the_data_once(
     assert "does not see" in line
     assert "--results must be a folder that all nodes share" in line
     assert not list((tmp_path / "local").rglob("*.json*"))
-    space = write_space(tmp_path, toy_space, wait=0.5)
+    space = write_space(tmp_path, toy_space, gate="len(nodes) >= 2 and len(workers) >= 4")
     status = main([
         *(str(space), "--address", two.address, "--results", (tmp_path / "results").as_uri()),
         *("--cpus-per-trial", "0.5", "--yes"),
@@ -212,7 +230,7 @@ def test_of_three_nodes_one_dies_and_one_joins_late(
 ) -> None:
     three = start_cluster()
     doomed = add_node(three)
-    space = write_space(tmp_path, toy_space, wait=2)
+    space = write_space(tmp_path, toy_space, gate="len(nodes) >= (2 if self.trial < 3 else 3)")
     late: list[str] = []
 
     def change() -> None:
