@@ -148,7 +148,8 @@ def largest(study: Study, data: ImageData, configs: Sequence[dict[str, Any]] | N
         one = build(study.trainable, {**config, "members": 1}, here).members[0]
         return settings.members * one.parameters, settings.batch_size
 
-    return {"epochs": study.epochs, **max(configs, key=size)}
+    dearest: dict[str, Any] = max(configs, key=size)
+    return {"epochs": study.epochs, **dearest}
 
 
 def measure(packing: Packing, trainable: type, config: dict[str, Any], dataset: str, folder: Path | None) -> Measured:

@@ -33,6 +33,8 @@ Curves = dict[tuple[float, ...], list[float]]
 
 def recorded() -> Curves:
     """Validation accuracy after each epoch, by the values of GRID."""
+    if not CURVES.exists():
+        raise SystemExit(f"{CURVES.name} required, found none: python -m tests.benchmarks.record_curves DATA makes it")
     with CURVES.open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
         next(rows)

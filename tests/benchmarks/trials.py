@@ -54,7 +54,9 @@ def _seconds(*arguments: str) -> float:
         "PYTHONPATH": os.getcwd(),
     }
     start = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, *arguments], env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{arguments[:3]} ended with status {done.returncode}: {done.stderr[-2000:]}")
     return time.perf_counter() - start
 
 
