@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from search.journal import TrialLog
@@ -13,21 +12,13 @@ from trainables import checkpoint
 RAY_FOLDER = "trials"  # Ray's own folder of the run: TensorBoard events, result.json, checkpoints
 
 
-def attempts(folder: Path, log: TrialLog) -> Iterator[Path]:
-    """The folders that a trial wrote to: a resumed trial writes beside what it began."""
-    for attempt in itertools.count(1):
-        path = folder / RAY_FOLDER / (log.name if attempt == 1 else f"{log.name}.part{attempt}")
-        if not path.exists():
-            return
-        yield path
-
-
 def remove_checkpoints(folder: Path, log: TrialLog, but: Path | None = None) -> None:
     """Remove every checkpoint of a trial, also those that a crash left half-written, except those in `but`.
 
     What an orphan of a killed run still writes to stays until the trial ends.
     """
-    for attempt in attempts(folder, log):
+    for name in log.folders:
+        attempt = folder / RAY_FOLDER / name
         if attempt != but:
             for path in attempt.glob("checkpoint_*"):
                 shutil.rmtree(path, ignore_errors=True)

@@ -40,6 +40,7 @@ class TrialLog:
     status: str | None = None  # None while unfinished
     error: str | None = None
     errors: list[tuple[int, str]] = field(default_factory=list)  # (epochs known, cause) of each attempt that failed
+    folders: list[str] = field(default_factory=list)  # of each attempt, within Ray's folder
     checkpoints: list[tuple[int, str]] = field(default_factory=list)  # (epoch, folder), the newest last
 
     @property
@@ -159,11 +160,14 @@ def apply_event(trials: dict[int, TrialLog], event: dict[str, Any]) -> bool:
         new = int(result[EPOCH]) not in log.results
         log.results.setdefault(int(result[EPOCH]), result)
         return new
-    if event["event"] == "checkpoint":
+    if event["event"] == "start":
+        log.folders.append(event["folder"])
+    elif event["event"] == "checkpoint":
         log.checkpoints.append((event.get("epoch", 0), event["path"]))  # runs of old did not say of which epoch
     elif event["event"] == "error":
         log.error = event["error"]
-        log.errors.append((max(log.results, default=0), event["error"]))
+        if event.get("counts", True):
+            log.errors.append((max(log.results, default=0), event["error"]))
     elif event["event"] == "end":
         log.status, log.error = event["status"], event.get("error")
     return False

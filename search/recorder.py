@@ -11,7 +11,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from search.checkpoints import remove_checkpoints
-from search.failures import Halted, cause_of, disk_full
+from search.failures import Halted, cause_of, disk_full, node_lost
 from search.journal import Journal, JournalError, TrialLog, finished
 from search.records import COMPLETED, EPOCH
 from search.results import ResultsWriter
@@ -68,7 +68,7 @@ class Recorder(Callback):
         self.test_labels = test_labels
         self.folder = folder
         self.warn = warn
-        self.halted: str | None = None
+        self.halted: Halted | None = None
         self.best = best_trial(study, journal)
         for log in journal.trials.values():
             if finished(log):  # perhaps in the moment in which an earlier process was killed
@@ -103,25 +103,29 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         number = trial.config["trial"]
         # The driver's own copy: `get_pickled_error` looks in the storage, where the file is not yet.
-        cause = cause_of(Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "")
+        text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        cause = cause_of(text)
         hangs = self.watch.overdue.pop(number, None)
         with self._writing():
-            if disk_full(cause):
-                raise OSError(cause)
+            if disk_full(text):
+                raise Halted(cause)
+            if node_lost(text):
+                # At its next word to a Ray whose only node is gone, Ray ends this process.
+                self.watch.require_node()
             if not finished(self.journal.trials[number]):
-                self.searcher.fail(number, hangs or cause, again=hangs is None)
+                self.searcher.fail(number, hangs or cause, again=hangs is None, counts=not node_lost(text))
         self._after(self.journal.trials[number])
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         if self.halted:
-            raise Halted(self.halted)
+            raise self.halted
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, JournalError) as error:
-            self.halted = str(error)
+        except (OSError, JournalError, Halted) as error:
+            self.halted = error if isinstance(error, Halted) else Halted(str(error))
             raise
 
     def _after(self, log: TrialLog) -> None:

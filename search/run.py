@@ -31,7 +31,7 @@ import torch
 
 from search.cluster import Cluster, ClusterError, connect, disconnect
 from search.doors import LOOPBACK, DoorError, is_loopback, require_own
-from search.failures import Halted
+from search.failures import Halted, NodeLost
 from search.journal import Journal, JournalError
 from search.packing import AUTO
 from search.packing import choose as choose_packing
@@ -250,15 +250,19 @@ def run(options: argparse.Namespace) -> int:
         )
     except Halted as error:
         halted = error
+        print(f"\nhalted     {halted}; all that was known is saved")
+        print(how_to_go_on(options))
     finally:
         record.wall_seconds = before + time.monotonic() - started
         with contextlib.suppress(*([OSError] if halted else [])):  # a disk that is full stops this too
             write_record(folder, record)
-        disconnect()
         journal.close()
+        if isinstance(halted, NodeLost):
+            # Told good-bye, a Ray whose node is gone ends this process with a status of its own.
+            sys.stdout.flush()
+            os._exit(3)
+        disconnect()
     if halted:
-        print(f"\nhalted     {halted}; all that was known is saved")
-        print(how_to_go_on(options))
         return 3
     record.finished = not outcome.interrupted
     write_record(folder, record)
@@ -434,7 +438,7 @@ def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -
         path = folder / STUDY_FILE
         if not path.is_file():
             continue
-        record = StudyRecord.from_json(path.read_text(encoding="utf-8"), str(path))
+        record = StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
         if (finished or not record.finished) and (record.smoke or not smoke_only):
             return folder, record
     if finished:

@@ -275,14 +275,15 @@ class StudySearcher(Searcher):
             self._end(log, status, log.last.get("diverged"))
         # else interrupted: the next `--resume` goes on with it
 
-    def fail(self, number: int, cause: str, *, again: bool = True) -> None:
+    def fail(self, number: int, cause: str, *, again: bool = True, counts: bool = True) -> None:
         """A trial raised or its worker was lost: it is tried again, unless all is known that it would tell, it
-        has failed as often as allowed since its last new epoch, or `again` is False."""
+        has failed as often as allowed since its last new epoch, or `again` is False. What was no fault of the
+        trial does not count."""
         log = self.journal.trials[number]
         if status := decided(log):
             self._end(log, status, log.last.get("diverged"))
             return
-        self.journal.append("error", number, error=cause)
+        self.journal.append("error", number, error=cause, counts=counts)
         if again and log.failures <= MAX_FAILURES:
             self.waiting.appendleft(log)
         else:

@@ -15,7 +15,7 @@ import ray
 from ray import tune
 from ray.tune.error import TuneError
 
-from search.checkpoints import RAY_FOLDER, attempts, newest_whole
+from search.checkpoints import RAY_FOLDER, newest_whole
 from search.failures import Halted, disk_full
 from search.journal import Journal, JournalError, TrialLog, finished
 from search.progress import Progress
@@ -115,6 +115,8 @@ def run_study(
     for number, epoch in journal.order:
         watch.expect(journal.trials[number].results[epoch].get(SECONDS) or 0.0)
     recorder = Recorder(study, journal, searcher, writer, watch, data.test_labels, folder, progress.warn)
+    for path in (folder / RAY_FOLDER).glob("*_state-*.json"):
+        path.unlink()  # Ray's snapshots of earlier processes, from which nothing is restored
     interrupted = False
     if searcher.remaining:
         tuner = tune.Tuner(
@@ -128,7 +130,7 @@ def run_study(
                 scheduler=early_stopping,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: journal.trials[trial.config["trial"]].name,
-                trial_dirname_creator=lambda trial: directory(folder, journal.trials[trial.config["trial"]]),
+                trial_dirname_creator=lambda trial: directory(journal, trial.config["trial"]),
             ),
             run_config=tune.RunConfig(
                 name=RAY_FOLDER,
@@ -150,10 +152,13 @@ def run_study(
         except KeyboardInterrupt:
             interrupted = True
         except (TuneError, JournalError, OSError, Halted) as error:
-            why = str(error) if isinstance(error, Halted) else recorder.halted or journal.failure
-            if why is None and not disk_full(str(error)):
+            if isinstance(error, Halted):
                 raise
-            raise Halted(why or f"{folder} cannot be written: {os.strerror(errno.ENOSPC)}") from error
+            if recorder.halted:
+                raise recorder.halted from error
+            if journal.failure is None and not disk_full(str(error)):
+                raise
+            raise Halted(journal.failure or f"{folder} cannot be written: {os.strerror(errno.ENOSPC)}") from error
         finally:
             progress.stop()
     try:
@@ -179,10 +184,15 @@ def replay(early_stopping: EarlyStopping, journal: Journal) -> None:
             early_stopping.decide(number, result)
 
 
-def directory(folder: Path, log: TrialLog) -> str:
-    """A folder for the trial's logs and checkpoints; a resumed trial writes beside what it began."""
-    before = len(list(attempts(folder, log)))
-    return f"{log.name}.part{before + 1}" if before else log.name
+def directory(journal: Journal, number: int) -> str:
+    """A folder for the logs and checkpoints of a trial's next attempt, beside those of earlier ones.
+
+    It is on record before anything is in it: Ray makes it when it likes, and changes a name that is taken.
+    """
+    log = journal.trials[number]
+    name = f"{log.name}.part{len(log.folders) + 1}" if log.folders else log.name
+    journal.append("start", number, folder=name)
+    return name
 
 
 def cluster_slots(resources: Resources) -> Callable[[], int]:

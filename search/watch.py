@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.failures import Halted
+from search.failures import NodeLost
 from search.records import SECONDS
 
 GENEROUS = 20.0  # times the longest epoch that is expected or was seen
@@ -32,7 +32,7 @@ class Watch(Callback):
     the first epoch of the study to end says so, and until then nothing is ended. `overdue` holds the cause
     for each trial whose worker was ended.
 
-    Raises Halted at the end of a step if no node of the cluster is left: Ray would wait for one for ever.
+    Raises NodeLost at the end of a step if no node of the cluster is left: Ray would wait for one for ever.
     """
 
     def __init__(
@@ -82,12 +82,16 @@ class Watch(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.heard.pop(trial, None)
 
+    def require_node(self) -> None:
+        """Raises NodeLost if no node of the cluster is left."""
+        if not self.alive():
+            raise NodeLost("Ray's node died")
+
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         limit, now = self.limit, self.clock()
         if now - self.looked > LOOK_SECONDS:
             self.looked = now
-            if not self.alive():
-                raise Halted("Ray's node died")
+            self.require_node()
         if limit is None:
             return
         for trial, heard in list(self.heard.items()):

@@ -149,7 +149,7 @@ def torment(run: Run, kills: int, random: random.Random) -> Counter[str]:
         victim = random.choice(VICTIMS)
         # In the first moments of a process, or after some more events; then a moment that no event marks.
         startup = victim in ("driver", "everything") and random.random() < 0.2
-        events, moment = random.randint(1, 8), random.uniform(0, 0.2)
+        events, moment = random.randint(1, 6), random.uniform(0, 0.2)
         target = run.lines() + events
         seconds = time.monotonic() + random.uniform(0, 20)
         epochs = run.epochs()

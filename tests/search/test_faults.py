@@ -94,6 +94,7 @@ def begun(folder: Path, epochs: int) -> Journal:
     journal = Journal(folder)
     config = {"quality": 0.5, "epochs": epochs, "seed": 1}
     journal.append("suggest", 0, name="0000-arm0", config=config, arm="arm0", state={})
+    journal.append("start", 0, folder="0000-arm0")
     for epoch in (1, 2):
         result = {"epoch": epoch, "total_epochs": epochs, "val_accuracy": epoch / 10, "began": 0}
         journal.append("result", 0, result=result)
@@ -209,6 +210,10 @@ ray::Toy.train() (pid=1, ip=127.0.0.1)
         (
             RAISED + "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes\n",
             "out of memory: RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes",
+        ),
+        (
+            LOST.replace("died. Worker exit type: SYSTEM_ERROR", "died. Worker exit detail: Owner's node has crashed."),
+            "its node was lost",
         ),
         ("", "no error message"),
     ],

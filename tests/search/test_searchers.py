@@ -305,6 +305,10 @@ def test_a_lost_worker_costs_no_trial_but_one_that_gets_no_further_fails(make: M
         searcher.fail(0, "its worker was lost")
 
     first = searcher.suggest("a")
+    for _ in range(5):  # nodes that die are no fault of the trial
+        searcher.on_trial_complete("a", error=True)
+        searcher.fail(0, "its node was lost", counts=False)
+        searcher.suggest("a")
     lose()
     for epoch in (1, 2):
         again = searcher.suggest("a")

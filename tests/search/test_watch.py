@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.failures import Halted
+from search.failures import NodeLost
 from search.watch import FLOOR_SECONDS, GENEROUS, LOOK_SECONDS, TimeBudget, Watch
 
 
@@ -106,7 +106,7 @@ def test_a_run_whose_nodes_are_gone_is_halted() -> None:
     watch.on_step_end(0, [])
     watch.on_step_end(0, [])
     clock.now += LOOK_SECONDS + 1
-    with pytest.raises(Halted, match="Ray's node died"):
+    with pytest.raises(NodeLost, match="Ray's node died"):
         watch.on_step_end(0, [])
 
 

@@ -1,0 +1,230 @@
+"""python -m tests.benchmarks.many_trials [--trials N] [--results R] [--json FILE]: our stack beside bare Ray Tune.
+
+Trials that do nothing, one after the other on each core, through our whole stack (journal, searcher, stopping
+rule, tables, progress) and through Ray Tune alone with the same trainable, its own searcher and scheduler; then
+as many results as two trials can report. Every stack is a process of its own. Both halves of a run are timed
+apart, so that what grows with the number of trials shows; memory is the driver's resident size.
+"""
+
+from __future__ import annotations
+
+from search import environment  # isort: skip  # noqa: F401  (before anything imports ray)
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from search.cluster import connect, disconnect
+from search.journal import Journal
+from search.searchers import Listed, OptunaProposals
+from search.study import Study
+from search.tuner import Resources, run_study
+from trainables import checkpoint
+from trainables.data import ImageData
+from trainables.settings import Settings, number
+
+EPOCHS = 3
+SLOTS = os.cpu_count() or 1
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NothingSettings(Settings):
+    quality: float = number(0.5, low=0, high=1)
+
+
+class NothingRecipe:
+    settings_type = NothingSettings
+
+    @staticmethod
+    def require(settings: Settings) -> None: ...
+
+
+class Nothing(tune.Trainable):
+    """An epoch is no work. A checkpoint is taken after the last one only, as of any trial of short epochs."""
+
+    recipe = NothingRecipe
+
+    def setup(self, config: dict[str, Any], data: Any) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.quality, self.epochs, self.epoch = new_config["quality"], new_config["epochs"], 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        accuracy = self.quality * self.epoch / (self.epoch + 1)
+        done = self.epoch >= self.epochs
+        return {
+            "epoch": self.epoch,
+            "total_epochs": self.epochs,
+            "seconds": 0.0,
+            "parameters": 1,
+            "train_loss": 1 - accuracy,
+            "val_accuracy": accuracy,
+            "member_val_accuracy": accuracy,
+            "test_accuracy": accuracy if done else None,
+            "done": done,
+            "should_checkpoint": done,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        checkpoint.write(Path(checkpoint_dir), str(self.epoch).encode())
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        self.epoch = int(checkpoint.read(Path(checkpoint_dir)))
+
+
+class Meter(tune.Callback):
+    """When each trial ended and each result came, and the driver's memory then."""
+
+    def __init__(self) -> None:
+        self.trials: list[tuple[float, int]] = []
+        self.results: list[tuple[float, int]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def _now(self) -> tuple[float, int]:
+        return time.monotonic(), int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.trials.append(self._now())
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        self.results.append(self._now())
+
+
+def halves(marks: list[tuple[float, int]]) -> dict[str, float]:
+    """Seconds per mark and MiB per 1,000 marks in either half; the first tenth is the start-up and left out."""
+    marks = marks[len(marks) // 10 :]
+    middle = len(marks) // 2
+    figures: dict[str, float] = {"count": len(marks), "peak_mib": max(size for _, size in marks) / 2**20}
+    for name, part in (("first", marks[: middle + 1]), ("second", marks[middle:])):
+        (start, before), (end, after) = part[0], part[-1]
+        figures[f"{name}_seconds"] = (end - start) / (len(part) - 1)
+        figures[f"{name}_mib_per_1000"] = (after - before) / 2**20 / (len(part) - 1) * 1000
+    return figures
+
+
+def data() -> ImageData:
+    images, labels = np.zeros((10, 3, 32, 32), np.uint8), np.arange(10)
+    return ImageData("digits", images, labels, images, labels, tuple("abcdefghij"), "", "")
+
+
+def ours(trials: int, epochs: int, folder: Path, meter: Meter) -> None:
+    study = Study(
+        name="nothing",
+        question="?",
+        source="none",
+        trainable=Nothing,
+        dataset="digits",
+        epochs=epochs,
+        samples=trials,
+        param_space={"quality": tune.uniform(0.1, 0.9)},
+    )
+    few = trials <= SLOTS
+    proposals = Listed([({"quality": 0.5}, None)] * trials) if few else OptunaProposals(study, "random", trials, 0)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        run_study(
+            study,
+            proposals,
+            data(),
+            Journal(folder),
+            folder,
+            seed=0,
+            scheduler="none" if few else "asha",
+            resources=Resources(1, 0),
+            slots=lambda: SLOTS,
+            callbacks=[meter],
+        )
+
+
+def bare(trials: int, epochs: int, folder: Path, meter: Meter) -> None:
+    few = trials <= SLOTS
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    searcher = OptunaSearch({"quality": tune.uniform(0.1, 0.9)}, metric="val_accuracy", mode="max", sampler=sampler)
+    scheduler = ASHAScheduler("epoch", "val_accuracy", "max", max_t=epochs, grace_period=1, reduction_factor=3)
+    trainable = tune.with_parameters(Nothing, data=data())
+    tune.Tuner(
+        tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0}])),
+        param_space={"epochs": epochs} | ({"quality": 0.5} if few else {}),
+        tune_config=tune.TuneConfig(
+            num_samples=trials,
+            search_alg=None if few else searcher,
+            scheduler=None if few else scheduler,
+            reuse_actors=True,
+            max_concurrent_trials=None if few else SLOTS,
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(folder),
+            callbacks=[meter],
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=False),
+        ),
+    ).fit()
+
+
+def measure(stack: str, trials: int, results: int) -> dict[str, Any]:
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    run = {"ours": ours, "bare": bare}[stack]
+    figures: dict[str, Any] = {}
+    connect(None)
+    for what, count, epochs in (("trial", trials, EPOCHS), ("result", SLOTS, results // SLOTS)):
+        meter = Meter()
+        with tempfile.TemporaryDirectory() as folder:
+            run(count, epochs, Path(folder), meter)
+        figures[what] = halves(meter.trials if what == "trial" else meter.results)
+    disconnect()
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.many_trials", description=__doc__)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--results", type=int, default=10_000)
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--stack", choices=("ours", "bare"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stack:
+        print(json.dumps(measure(options.stack, options.trials, options.results)))
+        return
+    report: dict[str, Any] = {}
+    print("| | ms each, first half | second half | driver's memory, MiB | MiB per 1,000, second half | a minute |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    for stack in ("bare", "ours"):
+        command = [sys.executable, "-m", "tests.benchmarks.many_trials", "--stack", stack]
+        sizes = ["--trials", str(options.trials), "--results", str(options.results)]
+        output = subprocess.run([*command, *sizes], stdout=subprocess.PIPE, text=True, check=True).stdout
+        report[stack] = json.loads(output.splitlines()[-1])
+        for what, f in report[stack].items():
+            print(
+                f"| {what}s, {'Ray Tune alone' if stack == 'bare' else 'ours'} | {1e3 * f['first_seconds']:.1f} | "
+                f"{1e3 * f['second_seconds']:.1f} | {f['peak_mib']:.0f} | {f['second_mib_per_1000']:.1f} | "
+                f"{60 / f['second_seconds']:,.0f} |",
+                flush=True,
+            )
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
