@@ -178,7 +178,7 @@ def _table(folder: Path, name: str, filters: list[tuple[str, str, int]] | None =
         # Opened once: a run that goes on replaces the file, and a second look would see another one.
         with file.open("rb") as opened:
             frame = pq.read_table(opened, filters=filters).to_pandas()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # what damaged metadata raises too
         raise ResultsError(f"{file} cannot be read: {_line(error)}") from None
     if missing := [column for column in REQUIRED[name] if column not in frame]:
         raise ResultsError(f"{file} lacks {', '.join(missing)}")

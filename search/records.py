@@ -220,7 +220,7 @@ class StudyRecord:
         """Raises RecordError, naming `where`, if the text is not a study record."""
         try:
             raw = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{where} is not JSON: {error}") from None
         if not isinstance(raw, dict):
             raise RecordError(f"{where} must hold a JSON object, got {type(raw).__name__}")
@@ -234,6 +234,9 @@ class StudyRecord:
             raise RecordError(f"{where} lacks {', '.join(missing)}")
         if unknown := sorted(raw.keys() - known.keys()):
             raise RecordError(f"{where} has fields this version does not know: {', '.join(unknown)}")
+        for name, value in raw.items():
+            if not _is_a(value, str(known[name].type)):
+                raise RecordError(f"{where}: {name} must be {known[name].type}, got {value!r:.40}")
         try:
             raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
             raw["claims"] = [Claim(**_tuples(claim)) for claim in raw.get("claims", [])]
@@ -242,6 +245,25 @@ class StudyRecord:
             raise RecordError(f"{where}: {error}") from None
         except (TypeError, AttributeError) as error:
             raise RecordError(f"{where} holds a malformed record: {error}") from None
+
+
+_JSON: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "dict": (dict,),
+    "list": (list,),
+}
+
+
+def _is_a(value: Any, annotation: str) -> bool:
+    """Whether JSON's `value` is of the annotated type, as far as its outermost type goes."""
+    outer, _, optional = annotation.partition(" | ")
+    if value is None:
+        return optional == "None"
+    kinds = _JSON[outer.partition("[")[0]]
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

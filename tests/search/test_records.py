@@ -92,7 +92,10 @@ def changed(record: StudyRecord, **changes: Any) -> str:
         (lambda record: changed(record, colour="red"), ["does not know: colour"]),
         (lambda record: changed(record, reported=[{"run": "a"}]), ["malformed record", "note"]),
         (lambda record: changed(record, reported=[{"speed": 1}]), ["malformed record", "speed"]),
-        (lambda record: changed(record, reported=None), ["malformed record"]),
+        (lambda record: changed(record, reported=None), ["reported must be list[Reported], got None"]),
+        (lambda record: changed(record, epochs="3"), ["epochs must be int, got '3'"]),
+        (lambda record: changed(record, finished=1), ["finished must be bool, got 1"]),
+        (lambda record: "[" * 100_000, ["is not JSON"]),
         (lambda record: changed(record, claims=["a"]), ["malformed record"]),
         (
             lambda record: changed(record, claims=[{"name": "c", "statement": "", "source": "", "arms": ["a"]}]),
