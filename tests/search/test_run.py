@@ -325,9 +325,7 @@ def test_a_finished_run_is_not_resumed(refused: Refused, begun: Path) -> None:
         (["--extend", "2", "--scheduler", "none"], ["--extend", "scheduler None", "--scheduler none"]),
     ],
 )
-def test_a_run_goes_on_as_it_began(
-    refused: Refused, begun: Path, arguments: list[str], words: list[str]
-) -> None:
+def test_a_run_goes_on_as_it_began(refused: Refused, begun: Path, arguments: list[str], words: list[str]) -> None:
     line = refused(*arguments)
     assert lacks(line, [str(begun), *words]) == [], line
 
