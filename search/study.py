@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -70,6 +71,7 @@ class Study:
     smoke: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_types()
         self._check_metrics()
         for name, value, choices in (
             ("searcher", self.searcher, SEARCHERS),
@@ -98,6 +100,28 @@ class Study:
                 raise StudyError(f"{self.name}: arm {arm!r}: {error}") from None
         self._check_references()
         self._check_drawn()
+
+    def _check_types(self) -> None:
+        if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]{0,99}", self.name)):
+            raise StudyError(f"a study's name must be letters, digits, '_', '-' and '.', got {self.name!r}")
+        for name in ("question", "source", "metric", "mode", "rank_by"):
+            if not isinstance(text := getattr(self, name), str):
+                raise StudyError(f"{self.name}: {name} must be text, got {text!r}")
+        if not (isinstance(self.trainable, type) and hasattr(self.trainable, "recipe")):
+            raise StudyError(f"{self.name}: trainable must be an ImageTrainable subclass, got {self.trainable!r}")
+        for name in ("param_space", "objectives", "arms", "smoke"):
+            given = getattr(self, name)
+            if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+                raise StudyError(f"{self.name}: {name} must be a mapping from names, got {given!r}")
+        for arm, config in self.arms.items():
+            if "/" in arm or ":" in arm or not arm:
+                raise StudyError(f"{self.name}: an arm's name must be without '/' and ':', got {arm!r}")
+            if not isinstance(config, Mapping):
+                raise StudyError(f"{self.name}: arm {arm!r} must be a mapping, got {config!r}")
+        for name, kind in (("reported", Reported), ("claims", Claim)):
+            given = getattr(self, name)
+            if not isinstance(given, tuple) or not all(isinstance(each, kind) for each in given):
+                raise StudyError(f"{self.name}: {name} must be a tuple of {kind.__name__}, got {given!r}")
 
     def _check_metrics(self) -> None:
         goals = {self.metric: self.mode, **self.objectives}
