@@ -94,6 +94,10 @@ class Journal:
                     f"{self.path}, line {number} is about something that no line before it has: {error}: "
                     "the file is damaged"
                 ) from None
+            except (TypeError, ValueError, AttributeError) as error:
+                raise JournalError(
+                    f"{self.path}, line {number} does not hold what its event must: {error}: the file is damaged"
+                ) from None
 
     def append(self, event: str, trial: int, **fields: Any) -> None:
         """Raises JournalError if the line cannot be written; then it never happened, nor can any after it."""

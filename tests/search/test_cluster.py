@@ -68,7 +68,7 @@ class Placed(toy.trainable):
 
 study = dataclasses.replace(
     toy, trainable=Placed, epochs=4, samples=8, scheduler="none", dataset="digits",
-    param_space={{"quality": tune.uniform(0.1, 0.9), "wait": 0.5}},
+    param_space={{"quality": tune.uniform(0.1, 0.9), "wait": {wait}}},
 )
 """
 
@@ -138,7 +138,7 @@ def start_cluster() -> Iterator[Callable[[], RayCluster]]:
     started: list[RayCluster] = []
 
     def start() -> RayCluster:
-        started.append(RayCluster())
+        started.append(RayCluster(shutdown_at_exit=False))  # nodes join from a thread, which may set no handler
         add_node(started[0])
         return started[0]
 
@@ -159,12 +159,15 @@ def add_node(cluster: RayCluster) -> Any:
     raise AssertionError
 
 
-def write_space(tmp_path: Path, toy_space: Path, gate: str) -> Path:
-    """`gate`: when a trial goes on, by its number `self.trial`, the `workers` there have been and their `nodes`."""
+def write_space(tmp_path: Path, toy_space: Path, gate: str, wait: float = 0.5) -> Path:
+    """`gate`: when a trial goes on, by its number `self.trial`, the `workers` there have been and their `nodes`.
+
+    `wait`: seconds an epoch takes.
+    """
     here = tmp_path / "here"
     here.mkdir()
     path = tmp_path / "placed.py"
-    path.write_text(SPACE.format(toy=str(toy_space), here=str(here), gate=gate))
+    path.write_text(SPACE.format(toy=str(toy_space), here=str(here), gate=gate, wait=wait))
     return path
 
 
@@ -230,7 +233,8 @@ def test_of_three_nodes_one_dies_and_one_joins_late(
 ) -> None:
     three = start_cluster()
     doomed = add_node(three)
-    space = write_space(tmp_path, toy_space, gate="len(nodes) >= (2 if self.trial < 3 else 3)")
+    # A node that joins needs seconds to start its first worker: shorter trials would go to the other's, at hand.
+    space = write_space(tmp_path, toy_space, gate="len(nodes) >= (2 if self.trial < 3 else 3)", wait=3)
     late: list[str] = []
 
     def change() -> None:
