@@ -138,7 +138,7 @@ def test_any_study(examine: Callable[..., None], command: Command, toy_space: Pa
     )
     names = st.sampled_from(["quality", "members", "switch", "lr", "optimizer", "epochs", "seed", "speed", "trial"])
     spaces = st.dictionaries(names, st.sampled_from(DOMAINS), max_size=3)
-    examine(check, share=5, fields=some_fields, space=spaces, smoke=st.booleans())
+    examine(check, share=2, fields=some_fields, space=spaces, smoke=st.booleans())
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_any_unfinished_run(examine: Callable[..., None], command: Command, begu
 
     examine(
         check,
-        share=5,
+        share=2,
         name=st.sampled_from(sorted(kept)),
         at=st.integers(0, 10**6),
         bytes_=st.one_of(
