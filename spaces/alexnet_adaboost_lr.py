@@ -4,7 +4,7 @@ Question   the initial rate of a multi-class AdaBoost, what more epochs or a slo
            the test accuracy exceeds the training accuracy
 Source     note A, section 4.5
 Cost       32 trials, 5,760 epochs, about 1,131 with early stopping: 2.5 days on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_adaboost_lr.py --data DIR [--replay]
 
 The note's two rates have different dropouts; the clean arm changes the rate alone. "measured-plain" trains as

@@ -4,7 +4,7 @@ Question   the time an epoch takes, and the test accuracy, when every image is a
            for all epochs, or not at all
 Source     note A, section 4.3
 Cost       48 trials, 1,440 epochs, about 312 with early stopping: 1.7 days on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_augmentation.py --data DIR [--replay]
 
 The note's cached runs see 30,000 training and 2,000 test images, its real-time run all of them, at another

@@ -3,7 +3,7 @@
 Question   how robust Bagging is to rate, members, batch size and decay, and what it gains over one model
 Source     note A, sections 4.6 and 4.7
 Cost       64 trials, 1,280 epochs, about 269 with early stopping: 4.3 days on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_bagging.py --data DIR [--replay]
 
 The note's four runs differ in several things at once; the clean arms change one each, and members are the

@@ -3,7 +3,7 @@
 Question   the test accuracy that BatchNorm and the normalisation of pixels add, together and each alone
 Source     note A, section 4.1
 Cost       48 trials, 960 epochs, about 233 with early stopping: 14.7 h on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_batch_norm.py --data DIR [--replay]
 
 The note's two runs also differ in members and decay; here each switch is turned on the note's single model.

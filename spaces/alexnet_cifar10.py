@@ -3,7 +3,7 @@
 Question   whether CIFAR-10 ends like CIFAR-100, and what a lower ratio (a larger network) and less dropout gain
 Source     note A, section 4.8
 Cost       48 trials, 1,440 epochs, about 312 with early stopping: 2.0 days on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_cifar10.py --data DIR [--replay]
 
 The note compares with its CIFAR-100 run of 4.1, which is trained for 20 epochs without augmentation, and whose

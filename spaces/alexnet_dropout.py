@@ -3,7 +3,7 @@
 Question   the gap of training over test accuracy for dropout from .1 to .9, said to fall in proportion
 Source     note A, section 4.6
 Cost       24 trials, 480 epochs, about 157 with early stopping: 3.2 days on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_dropout.py --data DIR [--replay]
 """
 

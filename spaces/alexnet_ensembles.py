@@ -2,7 +2,7 @@
 
 Question   whether the two end alike when both train six members for as many epochs, and what they gain over one
 Source     note A, sections 4.5 and 4.7
-Cost       16 trials, 1,584 epochs: 6.2 days on two loaded cores (--plan, 2026-11-22)
+Cost       16 trials, 1,584 epochs: 6.2 days on two loaded cores (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_ensembles.py --data DIR [--replay]
 
 The note compares runs that differ in nearly everything; the clean arm bags what its best AdaBoost boosts. A

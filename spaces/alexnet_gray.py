@@ -3,7 +3,7 @@
 Question   gray against RGB input, in training and in test accuracy
 Source     note A, section 4.2
 Cost       16 trials, 2,880 epochs, about 863 with early stopping: 2.3 days on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_gray.py --data DIR [--replay]
 """
 

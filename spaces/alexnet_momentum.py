@@ -3,7 +3,7 @@
 Question   momentum .9 against none for AdaBoost, and AdaBoost with momentum against its own first member
 Source     note A, figure 4
 Cost       24 trials, 4,320 epochs, about 1,173 with early stopping: 3.2 days on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_momentum.py --data DIR [--replay]
 
 Figure 4 was not kept and its configuration is not printed: the clean arm is the note's best AdaBoost (4.5) with

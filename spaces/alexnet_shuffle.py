@@ -3,7 +3,7 @@
 Question   training images shuffled each epoch or not, and whether dropout or augmentation makes up for it
 Source     note A, section 4.4
 Cost       16 trials, 1,920 epochs, about 581 with early stopping: 33.3 h on two loaded cores
-           (--plan, 2026-11-22)
+           (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_shuffle.py --data DIR [--replay]
 
 The note's shuffled run (4.2) also differs in augmentation, rate, decay, epochs and vote; the clean arm is the
