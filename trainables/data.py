@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and scikit-learn's digits: load, split, subset, measure.
+"""CIFAR-10, CIFAR-100 and scikit-learn's digits: found, checked, decoded, cached.
 
 A set is decoded once into a cache of plain .npy files, keyed by the sha256 of its source files and checked
 whenever it is read. The arrays are plain NumPy, so that Ray's object store shares them without a copy.
@@ -33,8 +33,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-SPLIT_SEED = 20_240_101  # the project's own, never a trial's: every trial sees the same split
-VALIDATION_IMAGES = 5_000  # of the 50,000 training images of either CIFAR
+from trainables.splits import Indices, split
 
 _SIZE = 32  # pixels a side
 _DIGITS_TEST_IMAGES = 360
@@ -43,7 +42,6 @@ _CHUNK = 500  # images a thread decodes at a time
 _DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
 
 Images = NDArray[np.uint8]
-Indices = NDArray[np.int64]
 Progress = Callable[[str], None]
 
 
@@ -498,71 +496,6 @@ def _write_entry(entry: Path, decoded: _Decoded, replace: bool) -> None:
             # Another process was faster: its entry has the same key, so the same content.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-
-
-# Splits and subsets.
-
-
-def _random(seed: int) -> np.random.RandomState:
-    # Unlike numpy.random.Generator its stream never changes between NumPy versions: nor do the splits.
-    return np.random.RandomState(seed)
-
-
-def validation_size(n_train: int) -> int:
-    """Images to hold out of `n_train` for validation: one tenth, so 5,000 of 50,000.
-
-    Raises ValueError for fewer than ten.
-    """
-    if n_train < 10:
-        raise ValueError(f"at least 10 training images required to hold one out, got {n_train}")
-    return n_train // 10
-
-
-def split(
-    labels: NDArray[np.integer[Any]], validation_images: int = VALIDATION_IMAGES, seed: int = SPLIT_SEED
-) -> tuple[Indices, Indices]:
-    """Split positions of `labels` [n] into (train, validation): int64, sorted, disjoint, all n together.
-
-    Stratified: each class gives its share of the validation images, rounded by largest remainder.
-    Raises ValueError unless 0 <= validation_images < n.
-    """
-    n = len(labels)
-    if not 0 <= validation_images < n:
-        raise ValueError(f"0 to {n - 1} validation images required of {n} images, got {validation_images}")
-    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    quotas, remainders = np.divmod(counts * validation_images, n)
-    largest = np.argsort(-remainders, kind="stable")[: validation_images - quotas.sum()]
-    quotas[largest] += 1
-    random = _random(seed)
-    held_out = np.zeros(n, bool)
-    for label, quota in enumerate(quotas):
-        held_out[random.permutation(np.flatnonzero(inverse == label))[:quota]] = True
-    return np.flatnonzero(~held_out).astype(np.int64), np.flatnonzero(held_out).astype(np.int64)
-
-
-def stratified_subset(
-    labels: NDArray[np.integer[Any]], indices: Indices, images: int, seed: int = SPLIT_SEED
-) -> Indices:
-    """`images` of `indices` (positions in `labels`), int64, sorted, every class at its share.
-
-    Nested: of the same indices, a smaller subset is contained in every larger one. Largest remainders do
-    not give that (the Alabama paradox), so the images stand in one fixed order, of which a subset is a
-    prefix: one of each class, then by Sainte-Laguë's rule. Raises ValueError if `images` exceeds
-    len(indices) or is below the number of classes among them.
-    """
-    indices = np.sort(np.asarray(indices, np.int64))
-    _, inverse, counts = np.unique(np.asarray(labels)[indices], return_inverse=True, return_counts=True)
-    if not len(counts) <= images <= len(indices):
-        raise ValueError(
-            f"{len(counts)} (one a class) to {len(indices)} (all) images required of a subset, got {images}"
-        )
-    random = _random(seed)
-    place = np.empty(len(indices))  # in the order, as a fraction of the image's class
-    for label, count in enumerate(counts):
-        ranks = random.permutation(count)
-        place[inverse == label] = np.where(ranks == 0, 0.0, (ranks + 0.5) / count)
-    order = np.lexsort((random.permutation(len(indices)), place))
-    return np.sort(indices[order[:images]])
 
 
 def channel_statistics(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

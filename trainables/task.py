@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from trainables.data import ImageData, channel_statistics, split, stratified_subset, validation_size
+from trainables.data import ImageData, channel_statistics
 from trainables.settings import SettingError, Settings
+from trainables.splits import split, stratified_subset, validation_size
 
 
 class DeviceData:
