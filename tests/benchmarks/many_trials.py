@@ -55,10 +55,16 @@ class NothingRecipe:
     def require(settings: Settings) -> None: ...
 
 
+class NothingStrategy:
+    @staticmethod
+    def trial_epochs(settings: Settings) -> int:
+        return settings.epochs
+
+
 class Nothing(tune.Trainable):
     """An epoch is no work. A checkpoint is taken after the last one only, as of any trial of short epochs."""
 
-    recipe = NothingRecipe
+    recipe, strategy = NothingRecipe, NothingStrategy
 
     def setup(self, config: dict[str, Any], data: Any) -> None:
         self.reset_config(config)
@@ -186,6 +192,7 @@ def measure(stack: str, trials: int, results: int) -> dict[str, Any]:
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     run = {"ours": ours, "bare": bare}[stack]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     figures: dict[str, Any] = {}
     connect(None)
     for what, count, epochs in (("trial", trials, EPOCHS), ("result", SLOTS, results // SLOTS)):
