@@ -13,14 +13,13 @@ RAY_FOLDER = "trials"  # Ray's own folder of the run: TensorBoard events, result
 
 
 def remove_checkpoints(folder: Path, log: TrialLog, but: Path | None = None) -> None:
-    """Remove every checkpoint of a trial, also those that a crash left half-written, except those in `but`.
+    """Remove every checkpoint of a trial except `but`, also those that a crash left half-written.
 
     What an orphan of a killed run still writes to stays until the trial ends.
     """
     for name in log.folders:
-        attempt = folder / RAY_FOLDER / name
-        if attempt != but:
-            for path in attempt.glob("checkpoint_*"):
+        for path in (folder / RAY_FOLDER / name).glob("checkpoint_*"):
+            if path != but:
                 shutil.rmtree(path, ignore_errors=True)
 
 

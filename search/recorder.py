@@ -94,8 +94,7 @@ class Recorder(Callback):
         number = trial.config["trial"]
         with self._writing():
             self.journal.append("checkpoint", number, path=checkpoint.path, epoch=int(trial.last_result[EPOCH]))
-        # Ray removes this attempt's earlier ones.
-        remove_checkpoints(self.folder, self.journal.trials[number], but=Path(checkpoint.path).parent)
+        remove_checkpoints(self.folder, self.journal.trials[number], but=Path(checkpoint.path))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._after(self.journal.trials[trial.config["trial"]])

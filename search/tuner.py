@@ -140,7 +140,9 @@ def run_study(
                 stop=None if time_budget is None else TimeBudget(time_budget),
                 # The searcher tries a trial again, as `--resume` would: one way back, not two.
                 failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=False),  # the trial says when
+                # The trial says when. The recorder keeps one: where Ray does, it writes all that it knows of every
+                # trial whenever one saves a checkpoint.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         if not verbose:

@@ -93,7 +93,7 @@ class ImageTrainable(tune.Trainable):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Ray removes the previous checkpoint once this returns: not before the new one can be relied on."""
+        """The previous checkpoint is removed once this returns: not before the new one can be relied on."""
         saved = super().save(checkpoint_dir)
         if saved.checkpoint.filesystem.type_name == "local":  # object stores verify what they are sent
             checkpoint.settle(Path(saved.checkpoint.path))

@@ -243,6 +243,26 @@ def test_a_finished_run_is_not_repeated(ran: Ran, run: Run, study: Study, tmp_pa
     assert len(pq.read_table(tmp_path / "trials.parquet")) == TRIALS
 
 
+class Disk(tune.Callback):
+    """The checkpoints that are on the disk whenever one more was saved."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.found: list[list[str]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
+        self.found.append([path.name for path in (self.folder / RAY_FOLDER).rglob("checkpoint_*")])
+
+
+def test_a_live_trial_has_one_checkpoint(run: Run, tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    run(Listed([({"quality": 0.5}, "arm")]), Journal(tmp_path), "none", callbacks=[disk])
+    assert disk.found == [["checkpoint_000000"], ["checkpoint_000001"], ["checkpoint_000002"]]
+
+
 @pytest.mark.long
 def test_a_trial_goes_on_from_its_checkpoint_after_a_time_budget(run: Run, tmp_path: Path) -> None:
     configs: list[tuple[dict[str, Any], str | None]] = [
