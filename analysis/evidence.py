@@ -74,17 +74,16 @@ def searches_table(results: Sequence[Results]) -> pd.DataFrame:
     """A row a search: the trial that validation accuracy chose, its test accuracy, and the note's best beside it."""
     rows = []
     for result in results:
-        record, trials = result.record, result.searched()
-        if trials.empty or result.recovery:
+        record, best = result.record, result.best()
+        if best is None or result.recovery:
             continue
-        best = trials.loc[trials[record.metric].idxmax()]
         printed = [x.test_accuracy for x in record.reported if x.test_accuracy and x.dataset == record.dataset]
         rows.append(
             {
                 "study": record.study,
                 "trials": str(len(result.trials)),
                 "hours": f"{record.wall_seconds / 3600:.2f}",
-                "chosen": ", ".join(f"{name} {tables.cell(best[r.CONFIG + name])}" for name in record.space),
+                "chosen": ", ".join(f"{name} {tables.cell(value)}" for name, value in result.tried(best).items()),
                 "validation %": tables.cell(best[r.VAL_ACCURACY], r.VAL_ACCURACY),
                 "test %": tables.cell(best[r.TEST_ACCURACY], r.TEST_ACCURACY),
                 "note's best, test %": tables.cell(max(printed), r.TEST_ACCURACY) if printed else "",

@@ -5,7 +5,8 @@ The layout and the column names are the contract in `search.records`. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,29 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.schema import MEASURED, REQUIRED, SchemaError, check_epochs, check_members, checked
 from search import records as r
 
-# Columns without which a table cannot be read as one.
-REQUIRED = {
-    "trials": (r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, r.STATUS, r.EPOCHS),
-    "epochs": (r.TRIAL_ID, r.EPOCH),
-    "members": (r.TRIAL_ID, r.EPOCH, r.MEMBERS, r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS),
-    "predictions": (r.TRIAL_ID, r.IMAGE, r.LABEL, r.PREDICTED),
-}
-# Numbers that a run may not have measured: their columns are always there, null where unmeasured.
-MEASURED = {
-    "trials": (
-        *(r.PARAMETERS, r.SECONDS, r.PEAK_MEMORY_BYTES, r.TRAIN_LOSS, r.TRAIN_ACCURACY, r.VAL_LOSS),
-        *(r.VAL_ACCURACY, r.TEST_LOSS, r.TEST_KL_LOSS, r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY),
-        *(r.BEST_VAL_ACCURACY, r.BEST_VAL_EPOCH, r.BEST_TEST_ACCURACY, r.BEST_TEST_EPOCH),
-    ),
-    "epochs": (
-        *(r.LR, r.SECONDS, r.TRAIN_LOSS, r.TRAIN_ACCURACY, r.VAL_LOSS, r.VAL_ACCURACY),
-        *(r.TEST_LOSS, r.TEST_KL_LOSS, r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY),
-    ),
-    "members": (r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS, r.OOB_ACCURACY),
-    "predictions": (),
-}
 OPTIONAL = ("members", "predictions")  # a study of single models has no members
 
 
@@ -79,6 +60,20 @@ class Results:
         if self.record.metric not in trials:
             return trials[:0]
         return trials[trials[r.ARM].isna() & trials[self.record.metric].notna()]
+
+    def best(self) -> pd.Series | None:
+        """The searched trial with the best metric, None before any has finished."""
+        trials, record = self.searched(), self.record
+        if trials.empty:
+            return None
+        metric = trials[record.metric]
+        return trials.loc[metric.idxmax() if record.mode == "max" else metric.idxmin()]
+
+    def tried(self, trial: pd.Series) -> dict[str, object]:
+        """What a trial had of each searched hyperparameter. Raises ResultsError where the table does not say."""
+        if missing := [r.CONFIG + name for name in self.record.space if r.CONFIG + name not in trial]:
+            raise ResultsError(f"{self.path / 'trials.parquet'} lacks {', '.join(missing)}")
+        return {name: trial[r.CONFIG + name] for name in self.record.space}
 
     @property
     def changed(self) -> str:
@@ -143,19 +138,14 @@ def _run_folder(path: Path) -> Path:
 
 def _read(folder: Path) -> Results:
     record = _record(folder)
-    trials = _table(folder, "trials")
-    file = folder / "trials.parquet"
-    if unknown := sorted(set(trials[r.STATUS]) - set(r.STATUSES), key=str):
-        raise ResultsError(f"{file} has an unknown status: {', '.join(map(str, unknown))}")
-    if trials[r.TRIAL_ID].duplicated().any():
-        raise ResultsError(f"{file} has more than one row for a trial")
+    # In this order: a run that goes on writes the trials last, so that each has all its rows in what is read later.
+    trials, epochs, members = (_table(folder, name) for name in ("trials", "epochs", "members"))
+    with _telling(folder / "epochs.parquet"):
+        check_epochs(trials, epochs)
+    with _telling(folder / "members.parquet"):
+        check_members(members)
     return Results(
-        record=record,
-        trials=trials,
-        epochs=_table(folder, "epochs"),
-        members=_table(folder, "members"),
-        path=folder,
-        partial=not record.finished,
+        record=record, trials=trials, epochs=epochs, members=members, path=folder, partial=not record.finished
     )
 
 
@@ -180,14 +170,16 @@ def _table(folder: Path, name: str, filters: list[tuple[str, str, int]] | None =
             frame = pq.read_table(opened, filters=filters).to_pandas()
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # what damaged metadata raises too
         raise ResultsError(f"{file} cannot be read: {_line(error)}") from None
-    if missing := [column for column in REQUIRED[name] if column not in frame]:
-        raise ResultsError(f"{file} lacks {', '.join(missing)}")
-    for column in MEASURED[name]:
-        try:
-            frame[column] = frame[column].astype("float64") if column in frame else float("nan")
-        except (ValueError, TypeError) as error:
-            raise ResultsError(f"{file} must hold numbers in {column}: {_line(error)}") from None
-    return frame
+    with _telling(file):
+        return checked(name, frame)
+
+
+@contextmanager
+def _telling(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except SchemaError as error:
+        raise ResultsError(f"{file} {error}") from None
 
 
 def _line(error: Exception) -> str:

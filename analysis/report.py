@@ -70,10 +70,13 @@ def _study(results: list[Results], verdicts: pd.DataFrame, numbers: Iterator[int
 def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
     """One sentence: the best searched trial, and the verdicts on the claims whose arms ran."""
     said = []
-    searched = [best for best in map(_best, results) if best is not None]
+    searched = [(result, best) for result in results if (best := result.best()) is not None]
     if searched:
-        record, best = max(searched, key=lambda x: x[1][x[0].metric] * (1 if x[0].mode == "max" else -1))
-        setting = ", ".join(f"{tables.heading(name)} {tables.cell(best[r.CONFIG + name])}" for name in record.space)
+        result, best = max(searched, key=lambda x: x[1][x[0].record.metric] * (1 if x[0].record.mode == "max" else -1))
+        record = result.record
+        setting = ", ".join(
+            f"{tables.heading(name)} {tables.cell(value)}" for name, value in result.tried(best).items()
+        )
         told = [record.metric] if record.protocol == r.RECOVERY_PROTOCOL else [record.metric, r.TEST_ACCURACY]
         reached = [_reached(best, metric) for metric in told]
         run = f"{record.run}/" if len(results) > 1 else ""
@@ -89,14 +92,6 @@ def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
 def _reached(trial: pd.Series, metric: str) -> str:
     name = tables.heading(metric).removesuffix(" %")
     return f"{name} {tables.cell(trial[metric], metric)}" + (" %" if metric.endswith("accuracy") else "")
-
-
-def _best(result: Results) -> tuple[r.StudyRecord, pd.Series] | None:
-    trials, record = result.searched(), result.record
-    if trials.empty:
-        return None
-    metric = trials[record.metric]
-    return record, trials.loc[metric.idxmax() if record.mode == "max" else metric.idxmin()]
 
 
 def _text(text: str, style: str = "") -> str:

@@ -191,16 +191,13 @@ class ResultsWriter:
         if not force and now - self._written < 20 * self._cost:
             return
         logs = [trials[number] for number in sorted(trials)]
-        _write(_table([trial_row(log, self.protocol) for log in logs], _TRIAL_TYPES), self.folder / "trials.parquet")
-        _write(
-            _table([row for log in logs for row in epoch_rows(log)], _EPOCH_TYPES),
-            self.folder / "epochs.parquet",
-        )
-        _write(
-            _table([row for log in logs for row in member_rows(log)], _MEMBER_TYPES),
-            self.folder / "members.parquet",
-        )
+        # The trials last: who reads them first finds all that belongs to each in the others.
         self._merge_predictions(logs)
+        _write(
+            _table([row for log in logs for row in member_rows(log)], _MEMBER_TYPES), self.folder / "members.parquet"
+        )
+        _write(_table([row for log in logs for row in epoch_rows(log)], _EPOCH_TYPES), self.folder / "epochs.parquet")
+        _write(_table([trial_row(log, self.protocol) for log in logs], _TRIAL_TYPES), self.folder / "trials.parquet")
         self._written = time.monotonic()
         self._cost = self._written - now
 

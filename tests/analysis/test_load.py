@@ -47,7 +47,8 @@ def test_predictions_are_one_trials_in_order_of_image(made_up, tmp_path):
 def test_a_study_folder_is_its_newest_run(run, made_up, tmp_path):
     # The newest by its record, not by its name.
     made_up(run="a", started="2027-01-01T00:00:00+00:00", finished=False).write(run.parent / "a")
-    (run.parent / "a" / "trials.parquet").write_bytes((run / "trials.parquet").read_bytes())
+    for table in ("trials.parquet", "epochs.parquet"):
+        (run.parent / "a" / table).write_bytes((run / table).read_bytes())
     (results,) = load([run.parent])
     assert results.path.name == "a"
     assert results.partial
@@ -80,7 +81,7 @@ def broken(run, what):
         ("bytes", "trials.parquet cannot be read"),
         ("missing", "has no epochs.parquet"),
         ("status", "unknown status: done"),
-        ("twice", "more than one row for a trial"),
+        ("twice", "more than one row for trial_id 0"),
         ("text", "must hold numbers in test_accuracy"),
         ("column", "lacks status"),
     ],

@@ -87,7 +87,7 @@ def ensemble(made_up, tmp_path, prefix_accuracy):
     study = made_up()
     rows = [
         {"members": k, "val_accuracy": 0.5, "test_accuracy": accuracy, "parameters": k}
-        for k, accuracy in zip((1, 3), prefix_accuracy, strict=True)
+        for k, accuracy in enumerate(prefix_accuracy, 1)
     ]
     study.trial(arm="bag", val=[0.5], test=0.75, members=rows)
     study.labels(0, label, measure.majority(votes), votes)
@@ -95,14 +95,14 @@ def ensemble(made_up, tmp_path, prefix_accuracy):
 
 
 def test_which_images_the_first_members_get_right(made_up, tmp_path):
-    results = ensemble(made_up, tmp_path, (0.75, 0.75))
+    results = ensemble(made_up, tmp_path, (0.75, 0.5, 0.75))
     assert measure.right(results, "bag")[0].tolist() == [0, 1, 1, 1]
     assert measure.right(results, "bag:1")[0].tolist() == [1, 1, 0, 1]
 
 
 def test_votes_that_are_no_majority_are_not_redone(made_up, tmp_path):
     # The run measured another accuracy for its first member than its label gives: not this vote.
-    assert measure.right(ensemble(made_up, tmp_path, (0.5, 0.75)), "bag:1") is None
+    assert measure.right(ensemble(made_up, tmp_path, (0.5, 0.5, 0.75)), "bag:1") is None
 
 
 def test_without_all_predictions_there_is_nothing_over_images(results):

@@ -1,0 +1,131 @@
+"""Whatever a results folder has become: an answer, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import strategies as st
+
+from analysis import claims, compare, importance, pareto, report
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "pareto": pareto.main,
+    "compare": compare.main,
+    "claims": claims.main,
+    "importance": importance.main,
+    "report": report.main,
+}
+TABLES = ("trials", "epochs", "members", "predictions")
+FILES = ("study.json", *(f"{table}.parquet" for table in TABLES))
+
+
+@pytest.fixture(scope="module")
+def good(
+    made_up: Callable[..., Any],
+    reported: Callable[..., Any],
+    claim: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A replay and a search of ensembles in one folder, with everything that a folder can hold."""
+    arms = {"small": {"batch_size": 16}, "large": {"batch_size": 64}}
+    study = made_up(arms=arms, reported=[reported(test_accuracy=0.4, epochs=2)], claims=[claim()])
+    for seed in range(2):
+        for arm, accuracy in (("small", 0.4), ("large", 0.3)):
+            members = [
+                {"members": size, "val_accuracy": accuracy, "test_accuracy": accuracy, "parameters": 100 * size}
+                for size in (1, 2)
+            ]
+            study.trial(
+                val=[0.2, accuracy], test=accuracy, arm=arm, seed=seed, config=arms[arm], predict=True, members=members
+            )
+    for number in range(6):
+        study.trial(val=[0.1, 0.2 + number / 20], test=0.2, config={"batch_size": 16, "lr": 0.01 * (number + 1)})
+    study.trial(val=[0.1], status="stopped", config={"batch_size": 16, "lr": 0.5})
+    return study.write(tmp_path_factory.mktemp("results") / "run")
+
+
+@pytest.fixture
+def answer(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[[str, Path], None]:
+    def answer(command: str, folder: Path) -> None:
+        output = tmp_path / "answer.html"
+        output.unlink(missing_ok=True)
+        capsys.readouterr()
+        status = COMMANDS[command]([str(folder), "-o", str(output)])
+        lines = capsys.readouterr().err.splitlines()
+        assert status in (0, 2)
+        assert output.exists() == (status == 0)
+        if status == 2:
+            (line,) = lines
+            assert line.startswith("python -m analysis.")
+
+    return answer
+
+
+@pytest.fixture
+def bad(good: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(good, tmp_path / "bad")
+
+
+def test_the_folder_is_good_before_it_is_spoilt(good: Path, tmp_path: Path) -> None:
+    for command in COMMANDS.values():
+        assert command([str(good), "-o", str(tmp_path / "answer.html")]) == 0
+
+
+def test_any_bytes(examine: Callable[..., None], answer: Callable[..., None], good: Path, bad: Path) -> None:
+    def check(command: str, file: str, at: int, bytes_: bytes, cut: bool) -> None:
+        content = (good / file).read_bytes()
+        at %= len(content)
+        (bad / file).write_bytes(content[:at] + bytes_ + (b"" if cut else content[at + len(bytes_) :]))
+        answer(command, bad)
+        (bad / file).write_bytes(content)
+
+    examine(
+        check,
+        share=0.5,
+        command=st.sampled_from(sorted(COMMANDS)),
+        file=st.sampled_from(FILES),
+        at=st.one_of(st.integers(0, 10**6), st.integers(-3000, -1)),
+        bytes_=st.one_of(st.binary(max_size=3), st.sampled_from([b"null", b"[]", b"{}", b'""', b"-1", b"NaN"])),
+        cut=st.booleans(),
+    )
+
+
+VALUES = (None, float("nan"), float("inf"), -1, 2**62, "text", "", True, b"bytes", [1], "completed", "small")
+
+
+def test_any_column(examine: Callable[..., None], answer: Callable[..., None], good: Path, bad: Path) -> None:
+    def check(command: str, table: str, column: int, value: Any, rows: int, drop: bool) -> None:
+        path = bad / f"{table}.parquet"
+        frame = pd.read_parquet(good / path.name)
+        name = frame.columns[column % len(frame.columns)]
+        if drop:
+            frame = frame.drop(columns=name)
+        else:
+            frame[name] = [value] * len(frame)
+        frame.iloc[:rows].to_parquet(path)
+        answer(command, bad)
+        shutil.copy(good / path.name, path)
+
+    examine(
+        check,
+        share=0.5,
+        command=st.sampled_from(sorted(COMMANDS)),
+        table=st.sampled_from(TABLES),
+        column=st.integers(0, 30),
+        value=st.sampled_from(VALUES),
+        rows=st.sampled_from([0, 1, 5, 10**6]),
+        drop=st.booleans(),
+    )
+
+
+def test_any_missing_file(answer: Callable[..., None], good: Path, tmp_path: Path) -> None:
+    for file in FILES:
+        folder = shutil.copytree(good, tmp_path / file)
+        (folder / file).unlink()
+        for command in COMMANDS:
+            answer(command, folder)
