@@ -9,7 +9,7 @@ from search import records as r
 
 # Columns without which a table cannot be read as one, whole numbers without a gap unless they are _TEXT.
 REQUIRED = {
-    "trials": (r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, r.STATUS, r.EPOCHS),
+    "trials": (r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, r.STATUS, r.EPOCHS, r.ERROR),
     "epochs": (r.TRIAL_ID, r.EPOCH),
     "members": (r.TRIAL_ID, r.EPOCH, r.MEMBERS, r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS),
     "predictions": (r.TRIAL_ID, r.IMAGE, r.LABEL, r.PREDICTED),
@@ -28,7 +28,7 @@ MEASURED = {
     "members": (r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS, r.OOB_ACCURACY),
     "predictions": (),
 }
-_TEXT = {r.ARM, r.PROTOCOL, r.STATUS}
+_TEXT = {r.ARM: True, r.PROTOCOL: False, r.STATUS: False, r.ERROR: True}  # whether it may be missing
 _KEYS = {
     "trials": [r.TRIAL_ID],
     "epochs": [r.TRIAL_ID, r.EPOCH],
@@ -52,7 +52,7 @@ def checked(table: str, frame: pd.DataFrame) -> pd.DataFrame:
         if column in MEASURED[table]:
             frame[column] = _numbers(values)
         elif column in _TEXT:
-            _require(values, _each(values, str, or_none=column == r.ARM), "text")
+            _require(values, _each(values, str, or_none=_TEXT[column]), "text")
         elif column in REQUIRED[table]:
             if len(values) and not pd.api.types.is_integer_dtype(values):
                 raise SchemaError(f"must hold whole numbers in {column}, got {values.dtype}")
