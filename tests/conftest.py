@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 
-@pytest.fixture(params=[pytest.param(20, id="few"), pytest.param(4000, id="many", marks=pytest.mark.long)])
+@pytest.fixture(params=[pytest.param(20, id="few"), pytest.param(1000, id="many", marks=pytest.mark.long)])
 def examine(request: pytest.FixtureRequest) -> Callable[..., None]:
     """examine(check, name=strategy, ...) calls check(name=...) with examples, always the same ones.
 
