@@ -1,10 +1,11 @@
-"""The README's tables of claims and runs, made from the runs kept in analysis/evidence/.
+"""The README's tables of claims and runs and its figure, made from the runs kept in analysis/evidence/.
 
     python -m analysis.evidence                     rewrites them
     python -m analysis.evidence --check             says whether they are what the evidence gives (status 1: not)
     python -m analysis.evidence --keep RESULTS...   first copies these finished runs' tables to the evidence
 
-A table stands in the README between <!-- evidence:NAME --> and <!-- /evidence:NAME -->.
+A table stands in the README between <!-- evidence:NAME --> and <!-- /evidence:NAME -->. The figure is kept as
+Plotly's JSON, which is what is compared, and as the picture of it that the README shows (drawn by a Chromium).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import claims, compare, tables
+from analysis import claims, compare, figures, tables
 from analysis.cli import Parser
 from analysis.load import Results, ResultsError, load
 from search import records as r
 
 ROOT = Path(__file__).parents[1]
 EVIDENCE, README = ROOT / "analysis" / "evidence", ROOT / "README.md"
+FIGURE = EVIDENCE / "families.json"
 KEPT = (r.STUDY_FILE, *(f"{name}.parquet" for name in r.TABLES))
 
 
@@ -97,6 +99,27 @@ def _said(shown: pd.DataFrame, *columns: str) -> list[str]:
     return [name for name in columns if name in shown]
 
 
+def families(results: Sequence[Results]) -> pd.DataFrame:
+    """Test accuracy and parameters of every replayed arm (mean over seeds), and of the note's run of that arm.
+
+    Columns dataset, arm, parameters, test_accuracy, and by: "ours", "ours, smaller than the note's run" or "note". A
+    note that prints no parameters has those of the same arm here.
+    """
+    rows = []
+    for result in results:
+        record = result.record
+        printed = {x.arm: x for x in record.reported if x.test_accuracy is not None and x.dataset == record.dataset}
+        finished = result.finished()
+        for arm, runs in finished[finished[r.ARM].notna()].groupby(r.ARM):
+            point = {"dataset": record.dataset, r.ARM: arm, r.PARAMETERS: int(runs[r.PARAMETERS].iloc[0])}
+            by = "ours, smaller than the note's run" if result.changed else "ours"
+            rows.append({**point, r.TEST_ACCURACY: runs[r.TEST_ACCURACY].mean(), "by": by})
+            if arm in printed:
+                size = printed[arm].parameters or point[r.PARAMETERS]
+                rows.append({**point, r.PARAMETERS: size, r.TEST_ACCURACY: printed[arm].test_accuracy, "by": "note"})
+    return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
+
+
 def readme_tables(results: Sequence[Results]) -> dict[str, str]:
     """Name -> Markdown."""
     made = {"claims": claims_table(results), "runs": runs_table(results), "searches": searches_table(results)}
@@ -125,17 +148,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args: Any = parser.parse_args(argv)
     try:
         keep(load(args.keep))
-        text = README.read_text(encoding="utf-8")
-        made = rewritten(text, readme_tables(kept()))
+        results = kept()
+        text, drawn = README.read_text(encoding="utf-8"), FIGURE.read_text(encoding="utf-8") if FIGURE.exists() else ""
+        made = rewritten(text, readme_tables(results))
+        figure = figures.families(families(results))
     except (ResultsError, OSError) as error:
         print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    same = made == text and figure.to_json() == drawn
     if args.check:
-        print(
-            "the README's tables are " + ("what the evidence gives" if made == text else "not what the evidence gives")
-        )
-        return int(made != text)
+        print(f"the README's tables and figure are {'' if same else 'not '}what the evidence gives")
+        return int(not same)
     README.write_text(made, encoding="utf-8")
+    if figure.to_json() != drawn:
+        figure.write_image(FIGURE.with_suffix(".svg"), width=900, height=520)
+        FIGURE.write_text(figure.to_json(), encoding="utf-8")
     return 0
 
 

@@ -12,6 +12,7 @@ from analysis.tables import cell, heading
 from search import records as r
 
 OURS, NOTE, GREY = "#1f8ef1", "#e8590c", "#8d939e"
+DATASETS = {"cifar10": "#1f8ef1", "cifar100": "#2f9e44"}
 CURVES = {
     r.TRAIN_ACCURACY: ("training", "#8d939e"),
     r.VAL_ACCURACY: ("validation", "#2f9e44"),
@@ -44,6 +45,42 @@ def pareto(candidates: pd.DataFrame, front: pd.DataFrame, reported: pd.DataFrame
         # From label to label: models of nearly one size would otherwise lie between two, with none in sight.
         figure.update_xaxes(range=[math.log10(ticks[0]) - 0.05, math.log10(ticks[-1]) + 0.05])
     figure.update_yaxes(title="accuracy", tickformat=".0%")
+    return figure
+
+
+def families(rows: pd.DataFrame) -> go.Figure:
+    """Test accuracy against parameters over families and data sets; `rows` as `analysis.evidence.families` gives.
+
+    The front of each data set is a line through its arms, which are named.
+    """
+    figure = go.Figure(layout=_LAYOUT)
+    for (dataset, by), one in rows.groupby(["dataset", "by"], sort=False):
+        color = DATASETS.get(dataset, GREY)
+        symbol = {"ours": "circle", "note": "star-open"}.get(by, "circle-open")
+        marker = {"color": color, "symbol": symbol, "size": 10}
+        name = f"{heading(dataset)}, {by}"
+        figure.add_scatter(
+            x=one[r.PARAMETERS], y=one[r.TEST_ACCURACY], mode="markers", name=name, marker=marker, text=one[r.ARM]
+        )
+        if by == "ours":
+            sized = one.sort_values([r.PARAMETERS, r.TEST_ACCURACY], ascending=[True, False])
+            front = sized[sized[r.TEST_ACCURACY] > sized[r.TEST_ACCURACY].cummax().shift().fillna(0)]
+            next_size = front[r.PARAMETERS].shift(-1).fillna(math.inf)
+            figure.add_scatter(
+                x=front[r.PARAMETERS],
+                y=front[r.TEST_ACCURACY],
+                mode="lines+text",
+                # Of arms of nearly one size only the best has room for its name.
+                text=front[r.ARM].where(
+                    front[r.PARAMETERS].shift(-1).fillna(math.inf) > 1.05 * front[r.PARAMETERS], ""
+                ),
+                textposition="top center",
+                line={"shape": "hv", "width": 1.5, "color": color},
+                showlegend=False,
+            )
+    ticks = _size_ticks(figure)
+    figure.update_xaxes(type="log", title="parameters", tickvals=ticks, ticktext=[_short(t) for t in ticks])
+    figure.update_yaxes(title="test accuracy", tickformat=".0%", rangemode="tozero")
     return figure
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from analysis import evidence as e
+from analysis import figures
 from analysis.load import ResultsError, load
 
 PLACES = "".join(f"<!-- evidence:{name} -->\n<!-- /evidence:{name} -->\n" for name in ("claims", "runs", "searches"))
@@ -40,6 +41,22 @@ def test_what_is_kept_gives_the_same_tables(run, tmp_path):
     assert "lr 0.01, batch_size 16 | 45.00 | 44.00 | 52.00 |" in made["searches"]
     with pytest.raises(ResultsError, match="kept already"):
         e.keep(results, tmp_path / "evidence")
+
+
+def test_the_figure_has_every_arm_beside_its_notes(run):
+    points = e.families(run())
+    assert points[["arm", "parameters", "by"]].to_numpy().tolist() == [
+        ["large", 1000, "ours"],
+        ["small", 1000, "ours"],
+        ["small", 1000, "note"],
+    ]
+    assert points["test_accuracy"].tolist() == pytest.approx([0.4 - 0.001 / 3, 0.5 + 0.001 / 3, 0.52])
+    drawn = figures.families(points)
+    assert [trace.name for trace in drawn.data if trace.mode == "markers"] == ["cifar10, ours", "cifar10, note"]
+    (front,) = [trace for trace in drawn.data if trace.mode == "lines+text"]
+    assert list(front.text) == ["small"]
+    smaller = e.families(run(run="smaller", options={"set": ["train_images=100"]}))
+    assert set(smaller["by"]) == {"ours, smaller than the note's run", "note"}
 
 
 @pytest.mark.parametrize(("state", "why"), [({"finished": False}, "has not ended"), ({"smoke": True}, "smoke run")])
