@@ -71,9 +71,7 @@ def families(rows: pd.DataFrame) -> go.Figure:
                 y=front[r.TEST_ACCURACY],
                 mode="lines+text",
                 # Of arms of nearly one size only the best has room for its name.
-                text=front[r.ARM].where(
-                    front[r.PARAMETERS].shift(-1).fillna(math.inf) > 1.05 * front[r.PARAMETERS], ""
-                ),
+                text=front[r.ARM].where(next_size > 1.05 * front[r.PARAMETERS], ""),
                 textposition="top center",
                 line={"shape": "hv", "width": 1.5, "color": color},
                 showlegend=False,
