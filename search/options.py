@@ -11,7 +11,7 @@ from typing import NoReturn
 from search.packing import AUTO
 from search.records import STUDY_FILE, StudyRecord
 from search.study import SCHEDULERS, SEARCHERS
-from trainables.settings import PATHS, PLAIN
+from trainables.paths import PATHS, PLAIN
 
 # What defines a study's run: stored with it, and taken from there by --resume.
 STORED = ("smoke", "replay", "repeats", "set", "samples", "searcher", "scheduler", "seed", "path", "data", "weights")

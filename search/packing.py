@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from search.paths import first_steps
 from search.study import Study, StudyError
 from trainables.base import build
 from trainables.data import ImageData
 from trainables.data import load as load_data
+from trainables.steps import first_steps
 from trainables.task import DeviceData
 
 AUTO = "auto"

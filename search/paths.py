@@ -18,18 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from ray.tune.search.sample import Categorical, Domain, LogUniform, Quantized
-from torch.nn.modules.dropout import _DropoutNd
 
 from search.study import Study, StudyError
 from search.tuner import Resources
-from trainables.bagging import Bagging
 from trainables.base import ImageTrainable, build
 from trainables.data import ImageData
-from trainables.fused import can_fuse
-from trainables.loop import EpochOutcome
-from trainables.paths import BF16, COMPILE, FUSE, features
-from trainables.settings import PATHS, PLAIN
-from trainables.strategy import Training
+from trainables.paths import BF16, COMPILE, FUSE, PATHS, PLAIN, features
+from trainables.steps import first_steps, fuses, gradient, other_gradient, without_dropout
 from trainables.task import DeviceData
 
 LOSS = 0.02  # of the loss; rounding to bfloat16 changes a mean over a batch by far less
@@ -92,41 +87,14 @@ class Steps:
         changes: dict[str, Any] = {"path": path, "lr": 1e-6}  # steps in place: nothing diverges meanwhile
         if FUSE not in features(path):
             changes["members"] = 1
-        self.training = build(study.trainable, {**config, **changes}, device)
-        for member in self.training.members:
-            for module in member.network.modules():
-                if isinstance(module, _DropoutNd) or type(module).__name__ == "StochasticDepth":
-                    module.p = 0.0
+        self.training = without_dropout(build(study.trainable, {**config, **changes}, device))
 
-    def run(self, steps: int) -> tuple[EpochOutcome, float]:
-        """The outcome of the first member, and seconds per image."""
+    def run(self, steps: int) -> tuple[float, float]:
+        """The first member's loss, and seconds per image."""
         start = time.perf_counter()
         outcomes = first_steps(self.training, steps)
         seconds = time.perf_counter() - start
-        return outcomes[0], seconds / sum(outcome.images for outcome in outcomes)
-
-    def gradient(self) -> torch.Tensor:
-        """Of the first member, all weights in a row."""
-        fused = self.training.fused if isinstance(self.training, Bagging) else None
-        source = self.training.members[0].network if fused is None else fused.network
-        found = [p.grad if fused is None else p.grad[0] for p in source.parameters() if p.grad is not None]
-        return torch.cat([gradient.flatten() for gradient in found]).float()
-
-    def another(self) -> torch.Tensor:
-        """The gradient of another batch, at the weights as they are."""
-        member = self.training.members[0]
-        recipe = member.recipe
-        batch = member.images[member.order(1)[-recipe.settings.batch_size :]]
-        inputs = recipe.train_inputs(recipe.training_images()[batch], member.augmentation(2))
-        recipe.backward(member.network, member.optimizer, inputs, recipe.task.data.train_labels[batch])
-        return self.gradient()
-
-
-def first_steps(training: Training, steps: int) -> list[EpochOutcome]:
-    """The first steps of an epoch, of all members where they train side by side, else of one."""
-    if isinstance(training, Bagging):
-        return training.train_epoch(1, steps)
-    return [training.members[0].train_epoch(1, steps=steps)]
+        return outcomes[0].loss, seconds / sum(outcome.images for outcome in outcomes)
 
 
 class Plain:
@@ -134,23 +102,20 @@ class Plain:
 
     def __init__(self, study: Study, config: dict[str, Any], device: DeviceData) -> None:
         self.steps = Steps(study, config, PLAIN, device)
-        first, self.seconds = self.steps.run(1)
-        self.loss = first.loss
-        self.gradient = self.steps.gradient()
-        self.another = _distance(self.steps.another(), self.gradient)
-        if self.seconds * first.images < SECONDS:
+        batch = self.steps.training.recipe.settings.batch_size
+        self.loss, self.seconds = self.steps.run(1)
+        self.gradient = gradient(self.steps.training)
+        self.another = _distance(other_gradient(self.steps.training), self.gradient)
+        if self.seconds * batch < SECONDS:
             self.seconds = self.steps.run(1)[1]  # warm
-
-    @property
-    def at_once(self) -> int:
-        """Steps between two looks at the clock."""
-        one = self.seconds * self.steps.training.recipe.settings.batch_size
-        return max(1, min(STEPS, int(SECONDS / (2 * ROUNDS * one))))
+        # Steps between two looks at the clock.
+        self.at_once = max(1, min(STEPS, int(SECONDS / (2 * ROUNDS * self.seconds * batch))))
 
     def agreement(self, other: Steps) -> Agreement:
         """Run the other's first step; raises PathError where it disagrees."""
-        loss = other.run(1)[0].loss
-        found = Agreement(abs(loss / self.loss - 1), _distance(other.gradient(), self.gradient), self.another)
+        loss, _ = other.run(1)
+        apart = _distance(gradient(other.training), self.gradient)
+        found = Agreement(abs(loss / self.loss - 1), apart, self.another)
         coarse = BF16 in other.training.recipe.features or other.training.recipe.device.type == "cuda"
         limit = min(MOST, GRADIENT_SHARE * self.another) if coarse else GRADIENT
         if not (found.loss <= LOSS and found.gradient <= limit):
@@ -264,7 +229,7 @@ def middle(domain: Domain) -> Any:
 def _measure(study: Study, config: dict[str, Any], path: str, device: DeviceData, plain: Plain) -> Measured | None:
     """None where the path is no other for this study. Raises PathError where it disagrees."""
     own = Steps(study, config, path, device)
-    if FUSE in features(path) and not (isinstance(own.training, Bagging) and can_fuse(own.training.recipe)):
+    if FUSE in features(path) and not fuses(own.training):
         return None
     start = time.perf_counter()
     agreement = plain.agreement(own)

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from search.paths import first_steps
 from search.progress import span
 from search.records import PARAMETERS
 from search.schedulers import make_rule
@@ -20,8 +19,8 @@ from search.study import Study, StudyError, domain_edges
 from search.tuner import Resources
 from trainables.base import build
 from trainables.data import ImageData
-from trainables.paths import FUSE, features
-from trainables.settings import PLAIN
+from trainables.paths import FUSE, PLAIN, features
+from trainables.steps import first_steps
 from trainables.task import DeviceData, Task
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's

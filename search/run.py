@@ -57,7 +57,7 @@ from search.tuner import Outcome, Resources, cluster_slots, run_study
 from search.watch import Watch
 from trainables.data import DataError, ImageData
 from trainables.data import load as load_data
-from trainables.settings import PLAIN
+from trainables.paths import PLAIN
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
 RUN_NAME = "%Y%m%d-%H%M%S"

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from trainables.resized_conv import ResizedConv2d
+from trainables.settings import PATHS as PATHS
 from trainables.settings import PLAIN
 
 BF16, COMPILE, FUSE = "bf16", "compile", "fuse"
