@@ -256,6 +256,7 @@ def _device(data: ImageData, resources: Resources) -> DeviceData:
 
 def _clear(device: DeviceData) -> None:
     if device.device.type == "cuda":
+        torch.compiler.reset()  # CUDA graphs hold memory, which is the trials'
         gc.collect()
         torch.cuda.empty_cache()
 
