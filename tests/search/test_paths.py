@@ -178,14 +178,14 @@ def test_the_plan_measures_on_the_path(monkeypatch: pytest.MonkeyPatch, tiny_dat
     seen = set()
     forward = LeNetRecipe.forward
 
-    def watched(self: LeNetRecipe, *arguments: Any) -> torch.Tensor:
-        seen.add(self.settings.path)
-        return forward(self, *arguments)
+    def watched(self: LeNetRecipe, network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        seen.add((self.settings.path, inputs.shape[:-3]))
+        return forward(self, network, inputs)
 
     monkeypatch.setattr(LeNetRecipe, "forward", watched)
-    fused = study().with_fixed({"path": "fuse+bf16", "members": 2})
+    fused = study().with_fixed({"path": "fuse+bf16", "members": 2, "batch_size": 6})
     assert make_plan(fused, tiny_data, ONE, 1, None).cheapest.train_seconds > 0
-    assert seen == {"fuse+bf16"}
+    assert seen == {("fuse+bf16", (2, 6))}
 
 
 # The command line

@@ -96,6 +96,16 @@ def test_a_checkpoint_of_one_path_goes_on_under_another(bagging):
     assert 0 < going_on.run_epoch()["train_loss"] < 3
 
 
+@pytest.mark.parametrize("path", ["bf16", "fuse", "fuse+bf16"])
+def test_a_restored_trial_goes_on_to_the_last_bit(bagging, path):
+    config = {"path": path, "members": 2, "momentum": 0.9, "dropout": 0.5, "augmentation": "real-time", "epochs": 3}
+    whole, begun, restored = bagging(**config), bagging(**config), bagging(**config)
+    expected = [whole.run_epoch()["train_loss"] for _ in range(3)]
+    begun.run_epoch()
+    restored.load_state_dict(copy.deepcopy(begun.state_dict()))
+    assert [restored.run_epoch()["train_loss"] for _ in range(2)] == expected[1:]
+
+
 def test_how_an_optimizer_steps_is_the_paths_and_not_the_checkpoints(bagging):
     state = bagging(momentum=0.9).state_dict()
     for group in state["members"][0]["optimizer"]["param_groups"]:
@@ -110,7 +120,8 @@ def test_how_an_optimizer_steps_is_the_paths_and_not_the_checkpoints(bagging):
 def test_a_compiled_step_is_the_eager_one(bagging, path):
     config = {"members": 2 if "fuse" in path else 1}
     expected = first_gradient(bagging, "plain", **config)
-    assert distance(first_gradient(bagging, path, **config), expected) < (0.1 if "bf16" in path else 1e-4)
+    low, high = (1e-4, 0.1) if "bf16" in path else (0, 1e-4)
+    assert low <= distance(first_gradient(bagging, path, **config), expected) < high
     # The last batch is short: it goes another way.
     loss = bagging(path=path, dropout=0.0, **config).run_epoch()["train_loss"]
     assert loss == pytest.approx(bagging(dropout=0.0, **config).run_epoch()["train_loss"], rel=0.05)
