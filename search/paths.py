@@ -35,10 +35,10 @@ GRADIENT_SHARE = 0.25
 MOST = 0.3
 # Of the gradient's norm, where both are float32: conv1 of AlexNet by its fold and without differ by a tenth of this.
 GRADIENT = 0.01
-WORTHWHILE = 1.05  # a path must be this much faster than the plain one: less may be noise
+WORTHWHILE = 1.1  # a path must be this much faster than the plain one: for less no result need depend on a clock
 STEPS = 4  # between two looks at the clock, at most
 ROUNDS = 5  # of either path, in turn; fewer where SECONDS are over
-SECONDS = 1.0
+SECONDS = 2.0
 WARM_UP = 3  # steps of a compiled path that are not measured: CUDA graphs are recorded at the second and third
 COMPILES_FROM = 60.0  # seconds of a plain trial: a shorter one ends before a compilation has paid
 
@@ -91,9 +91,11 @@ class Steps:
 
     def run(self, steps: int) -> tuple[float, float]:
         """The first member's loss, and seconds per image."""
-        start = time.perf_counter()
+        # Of a CPU the process's own time: what else the machine does must not choose.
+        clock = time.process_time if self.training.recipe.device.type == "cpu" else time.perf_counter
+        start = clock()
         outcomes = first_steps(self.training, steps)
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         return outcomes[0].loss, seconds / sum(outcome.images for outcome in outcomes)
 
 
@@ -149,6 +151,7 @@ def choose(
     except Exception as error:  # noqa: BLE001 - whatever it is, the trials will meet it and tell
         say(f"path       plain, which could not be measured: {_cause(error)}")
         return PLAIN
+    unit = "images/s" if device.device.type == "cuda" else "images per core second"
     best, least = PLAIN, images * plain.seconds / WORTHWHILE
     for path in candidates(device.device.type, settings.members, images * plain.seconds):
         try:
@@ -160,8 +163,9 @@ def choose(
             _clear(device)
         if found is None:
             continue
-        say(f"path       {path}: {1 / found.seconds:,.0f} images/s, plain {1 / found.plain:,.0f}; {found.agreement}")
-        # What else the machine does disturbs both alike: the share counts, not the seconds.
+        rates = f"{1 / found.seconds:,.0f} {unit}, plain {1 / found.plain:,.0f}"
+        say(f"path       {path}: {rates}; {found.agreement}")
+        # What disturbs one disturbs the other: the share counts, not the seconds.
         takes = found.preparation + images * plain.seconds * found.share
         if takes < least:
             best, least = path, takes
