@@ -11,9 +11,10 @@ from typing import NoReturn
 from search.packing import AUTO
 from search.records import STUDY_FILE, StudyRecord
 from search.study import SCHEDULERS, SEARCHERS
+from trainables.paths import PATHS, PLAIN
 
 # What defines a study's run: stored with it, and taken from there by --resume.
-STORED = ("smoke", "replay", "repeats", "set", "samples", "searcher", "scheduler", "seed", "data", "weights")
+STORED = ("smoke", "replay", "repeats", "set", "samples", "searcher", "scheduler", "seed", "path", "data", "weights")
 
 
 class UsageError(ValueError):
@@ -40,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--searcher", choices=SEARCHERS)
     parser.add_argument("--scheduler", choices=SCHEDULERS)
     parser.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the search and its trials (default 0)")
+    parser.add_argument(
+        "--path", choices=(AUTO, *PATHS), default=AUTO, help="how a step is executed (default auto: measured)"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="Parquet files or torchvision's archives")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="pretrained weights under torchvision's names")
     parser.add_argument("--results", type=_folder, default=Path("results"), metavar="DIR")
@@ -132,11 +136,12 @@ def restore_options(options: argparse.Namespace, folder: Path, record: StudyReco
     Raises UsageError where the command line asks for something else.
     """
     default = parser().get_default
+    kept = {"path": PLAIN, **record.options}  # a run of before there were paths took the plain one
     asked = "--extend" if options.extend else "--resume"
-    if missing := [name for name in STORED if name not in record.options]:
+    if missing := [name for name in STORED if name not in kept]:
         raise UsageError(f"{asked}: {folder / STUDY_FILE} lacks the option {', '.join(missing)} of its run")
     for name in STORED:
-        stored, given = record.options[name], getattr(options, name)
+        stored, given = kept[name], getattr(options, name)
         if name in ("data", "weights"):
             # They may lie elsewhere today: the data's fingerprint is checked.
             given = given or (Path(stored) if stored else None)

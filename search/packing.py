@@ -27,6 +27,7 @@ from search.study import Study, StudyError
 from trainables.base import build
 from trainables.data import ImageData
 from trainables.data import load as load_data
+from trainables.steps import first_steps
 from trainables.task import DeviceData
 
 AUTO = "auto"
@@ -212,13 +213,12 @@ def main() -> None:
     trainable, config, dataset, folder, device = pickle.loads(Path(sys.argv[1]).read_bytes())
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     training = build(trainable, config, DeviceData(load_data(dataset, folder), device))
-    member = training.members[0]
-    member.train_epoch(1, steps=1)
+    first_steps(training, 1)
     print("ready", flush=True)
     sys.stdin.readline()
     images, start = 0, time.perf_counter()
     while time.perf_counter() - start < SECONDS:
-        images += member.train_epoch(1, steps=STEPS).images
+        images += sum(outcome.images for outcome in first_steps(training, STEPS))
     seconds = time.perf_counter() - start
     if device == "cuda":
         memory = torch.cuda.max_memory_reserved()

@@ -19,6 +19,8 @@ from search.study import Study, StudyError, domain_edges
 from search.tuner import Resources
 from trainables.base import build
 from trainables.data import ImageData
+from trainables.paths import FUSE, PLAIN, features
+from trainables.steps import first_steps
 from trainables.task import DeviceData, Task
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
@@ -175,12 +177,12 @@ def _flops(network: nn.Module, inputs: torch.Tensor) -> int:
 
 
 def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measurement:
-    training = build(study.trainable, {**config, "members": 1}, device)
+    fused = FUSE in features(config.get("path", PLAIN))
+    training = build(study.trainable, config if fused else {**config, "members": 1}, device)
     member = training.members[0]
-    member.train_epoch(1, steps=1)
-    seconds, images = 0.0, 0
+    first_steps(training, 1)
     start = time.perf_counter()
-    images = member.train_epoch(1, steps=STEPS).images
+    images = sum(outcome.images for outcome in first_steps(training, STEPS))
     seconds = time.perf_counter() - start
     indices = training.recipe.task.test[:EVALUATED_IMAGES]
     start = time.perf_counter()
@@ -189,7 +191,7 @@ def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measur
         {name: config[name] for name in study.searched() if name in config},  # an arm names what it changes
         seconds / images,
         (time.perf_counter() - start) / len(indices),
-        training.parameters,
+        member.parameters,
     )
 
 

@@ -35,6 +35,8 @@ from search.journal import Journal, JournalError
 from search.options import STORED, UsageError, check_combination, parser, restore_options
 from search.packing import AUTO
 from search.packing import choose as choose_packing
+from search.paths import check as check_path
+from search.paths import choose as choose_path
 from search.plan import A_DAY, check_fits, how_to_shrink, make_plan
 from search.progress import span
 from search.records import (
@@ -55,6 +57,7 @@ from search.tuner import Outcome, Resources, cluster_slots, run_study
 from search.watch import Watch
 from trainables.data import DataError, ImageData
 from trainables.data import load as load_data
+from trainables.paths import PLAIN
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
 RUN_NAME = "%Y%m%d-%H%M%S"
@@ -89,11 +92,7 @@ def run(options: argparse.Namespace) -> int:
         restore_options(options, *resumed)
     study = adapt(space, options)
     resources = choose_resources(options)
-    proposals: Proposals = (
-        Listed(study.replay_configs(options.repeats, options.seed))
-        if options.replay
-        else make_proposals(study, study.searcher, study.samples, options.seed)
-    )
+    proposals = propose(study, options)
     check_writable(options.results)
     data = load_data(study.dataset, options.data, progress=lambda text: print(text, flush=True))
     check_fits(study, data)
@@ -104,7 +103,9 @@ def run(options: argparse.Namespace) -> int:
             f"got {data.fingerprint[:12]} from {data.source}"
         )
     watch = Watch(0.0 if options.smoke else None)  # the digits take seconds
-    configs = [config for config, _ in proposals.configs] if isinstance(proposals, Listed) else None
+    study = with_path(study, options, data, resources, listed(proposals), resumed=resumed is not None)
+    proposals = propose(study, options)
+    configs = listed(proposals)
     if AUTO in (options.cpus_per_trial, options.gpus_per_trial):
         packing = choose_packing(study, data, options.data, configs, resources.cpus_per_trial)
         resources = Resources(packing.cpus_per_trial, packing.gpus_per_trial)
@@ -195,6 +196,51 @@ def adapt(study: Study, options: argparse.Namespace) -> Study:
     if options.replay:
         changes |= {"scheduler": "none", "searcher": "grid"}
     return dataclasses.replace(study, **changes)
+
+
+def propose(study: Study, options: argparse.Namespace) -> Proposals:
+    if options.replay:
+        return Listed(study.replay_configs(options.repeats, options.seed))
+    return make_proposals(study, study.searcher, study.samples, options.seed)
+
+
+def listed(proposals: Proposals) -> list[dict[str, Any]] | None:
+    """The trials to run where they are known beforehand."""
+    return [config for config, _ in proposals.configs] if isinstance(proposals, Listed) else None
+
+
+def with_path(
+    study: Study,
+    options: argparse.Namespace,
+    data: ImageData,
+    resources: Resources,
+    configs: list[dict[str, Any]] | None,
+    *,
+    resumed: bool,
+) -> Study:
+    """The study whose steps go the way that `--path` names, or that is measured to be fastest.
+
+    `options.path` is then that way: what the record keeps and `--resume` takes. Raises UsageError, PathError.
+    """
+    elsewhere = options.address is not None  # nothing measured here holds there
+    if any("path" in config for config in (study.param_space, *study.arms.values())):
+        own = study.param_space.get("path")
+        if not resumed and options.path not in (AUTO, own):
+            raise UsageError(f"the study or --set says what path is, got --path {options.path} too")
+        options.path = own if isinstance(own, str) else PLAIN
+    elif options.path == AUTO and (options.smoke or elsewhere):
+        options.path = PLAIN
+    elif options.path == AUTO:
+        options.path = choose_path(study, data, resources, configs)
+        return routed(study, options.path)
+    if not elsewhere:
+        check_path(study, data, resources, configs, options.path)
+    return routed(study, options.path)
+
+
+def routed(study: Study, path: str) -> Study:
+    """The study with every trial on the path; the plain one is what no configuration need name."""
+    return study if path == PLAIN or "path" in study.param_space else study.with_fixed({"path": path})
 
 
 def check_requirements(study: Study, proposals: Proposals) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from trainables.ensembles import accuracy, most_votes, scores
-from trainables.loop import Member
+from trainables.fused import Fused, can_fuse
+from trainables.loop import EpochOutcome, Member
 from trainables.measure import Split, labels_of, mean, measure, member_logits
 from trainables.recipe import Recipe
 from trainables.settings import Settings
@@ -27,6 +28,7 @@ class Bagging:
         self.settings = recipe.settings
         self.members = [Member(recipe, index) for index in range(self.settings.members)]
         self.epoch = 0
+        self.fused: Fused | None = None  # made when it first trains
 
     @staticmethod
     def trial_epochs(settings: Settings) -> int:
@@ -54,7 +56,7 @@ class Bagging:
         settings = self.settings
         epoch = self.epoch + 1
         start = time.perf_counter()
-        outcomes = [member.train_epoch(epoch) for member in self.members]
+        outcomes = self.train_epoch(epoch)
         train_seconds = time.perf_counter() - start
         metrics: dict[str, Any] = {
             "epoch": epoch,
@@ -78,6 +80,15 @@ class Bagging:
                 member.val_accuracies.append(value)
         self.epoch = epoch
         return metrics
+
+    def train_epoch(self, epoch: int, steps: int | None = None) -> list[EpochOutcome]:
+        """Train every member one epoch (from 1), or its first `steps` batches; together where the path says so."""
+        rates = {member.rate(epoch) for member in self.members}
+        if not can_fuse(self.recipe) or len(rates) > 1:
+            return [member.train_epoch(epoch, steps=steps) for member in self.members]
+        if self.fused is None:
+            self.fused = Fused(self.members)
+        return self.fused.train_epoch(epoch, steps)
 
     def _scores(self, split: Split) -> dict[str, Any]:
         probabilities = torch.stack(

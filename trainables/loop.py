@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from trainables import paths
 from trainables.recipe import Recipe
 from trainables.seeds import generator, seeded
 
@@ -38,6 +39,7 @@ class Member:
         with seeded(self.seed, index, "weights"):
             network = recipe.network()
         self.network = network.to(recipe.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.compiled = paths.compiled(self.network, recipe.features, recipe.device)
         self.optimizer = recipe.optimizer(self.network)
         self.images = self._sample()
         self.val_accuracies: list[float] = []  # after each epoch, as far as they were measured
@@ -61,6 +63,22 @@ class Member:
         draw = torch.randperm(len(self.images), generator=generator(self.seed, self.index, "order", epoch))
         return draw.to(self.images.device)
 
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch (from 1), which may depend on how the ones before went."""
+        return self.recipe.lr(epoch) * self.recipe.slowdown(self.val_accuracies)
+
+    def begin_epoch(self, epoch: int) -> float:
+        """Make network and optimizer ready for an epoch; returns its rate."""
+        self.recipe.begin_epoch(self.network, epoch)
+        lr = self.rate(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.network.train()
+        return lr
+
+    def augmentation(self, epoch: int) -> torch.Generator:
+        return generator(self.seed, self.index, "augmentation", epoch, self.recipe.device)
+
     def train_epoch(
         self,
         epoch: int,
@@ -75,22 +93,18 @@ class Member:
         """
         order = self.order(epoch) if order is None else order
         recipe, settings = self.recipe, self.recipe.settings
-        recipe.begin_epoch(self.network, epoch)
-        lr = recipe.lr(epoch) * recipe.slowdown(self.val_accuracies)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        lr = self.begin_epoch(epoch)
         pool, labels = recipe.training_images(), recipe.task.data.train_labels
-        augmentation = generator(self.seed, self.index, "augmentation", epoch, recipe.device)
+        augmentation = self.augmentation(epoch)
         loss_sum = torch.zeros((), dtype=torch.float64, device=recipe.device)
         correct = torch.zeros((), dtype=torch.int64, device=recipe.device)
         seen = 0
-        self.network.train()
         with seeded(self.seed, self.index, "dropout", epoch, recipe.device):
-            for positions in _batches(order, settings.batch_size)[:steps]:
+            for positions in batches(order, settings.batch_size)[:steps]:
                 batch = self.images[positions]
                 inputs = recipe.train_inputs(pool[batch], augmentation)
                 losses, logits = recipe.update(
-                    self.network,
+                    self.compiled if len(batch) == settings.batch_size else self.network,
                     self.optimizer,
                     inputs,
                     labels[batch],
@@ -100,10 +114,7 @@ class Member:
                 loss_sum += losses.sum()
                 correct += (logits.argmax(1) == labels[batch]).sum()
                 seen += len(batch)
-        loss = loss_sum.item() / seen
-        if not math.isfinite(loss):
-            raise Diverged(f"training loss is {loss} in epoch {epoch} of member {self.index + 1}")
-        return EpochOutcome(loss, correct.item() / seen, seen, lr)
+        return epoch_outcome(self, epoch, loss_sum.item() / seen, correct.item() / seen, seen, lr)
 
     @torch.no_grad()
     def probabilities(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
@@ -141,11 +152,23 @@ class Member:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # The saved groups say how their optimizer was executed, which is this path's business.
+        present = self.optimizer.param_groups[0]
+        own = {name: present[name] for name in ("fused", "foreach") if name in present}
+        groups = [group | own for group in state["optimizer"]["param_groups"]]
+        self.optimizer.load_state_dict(state["optimizer"] | {"param_groups": groups})
         self.val_accuracies = list(state["val_accuracies"])
 
 
-def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    batches = list(order.split(size))
+def epoch_outcome(member: Member, epoch: int, loss: float, accuracy: float, images: int, lr: float) -> EpochOutcome:
+    """Raises Diverged."""
+    if not math.isfinite(loss):
+        raise Diverged(f"training loss is {loss} in epoch {epoch} of member {member.index + 1}")
+    return EpochOutcome(loss, accuracy, images, lr)
+
+
+def batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """The positions of each batch; a last one of a single image is left out."""
+    split = list(order.split(size))
     # Batch normalisation has no variance of one image.
-    return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 < size else batches
+    return split[:-1] if len(split) > 1 and len(split[-1]) == 1 < size else split

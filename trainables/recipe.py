@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainables import schedules
+from trainables import paths, schedules
 from trainables.settings import Settings
 from trainables.task import Task
 
@@ -28,6 +28,7 @@ class Recipe(Generic[S]):
         self.settings = settings
         self.task = task
         self.device = task.data.device
+        self.features = paths.features(settings.path)
 
     @classmethod
     def require(cls, settings: S) -> None:
@@ -63,11 +64,12 @@ class Recipe(Generic[S]):
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        settings = self.settings
+        settings, parameters = self.settings, network.parameters()
+        fused = True if self.features and self.device.type == "cuda" else None
         if settings.optimizer == "adam":
-            return torch.optim.Adam(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+            return torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
         return torch.optim.SGD(
-            network.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+            parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused
         )
 
     def lr(self, epoch: int) -> float:
@@ -110,11 +112,21 @@ class Recipe(Generic[S]):
         weights: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The gradients of one step, in place of the last one's; arguments and result are those of `update`."""
-        logits = network(inputs)
-        losses = self.losses(logits, labels)
+        # First: a CUDA graph's next run writes where its last one left them.
         optimizer.zero_grad(set_to_none=True)
+        logits = self.forward(network, inputs)
+        losses = self.losses(logits, labels)
         (losses if weights is None else losses * weights).mean().backward()
         return losses.detach(), logits.detach()
+
+    def forward(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits [n, classes] of a training step as the path computes them, float32 at least."""
+        with paths.precision(self.features, self.device):
+            logits: torch.Tensor = network(inputs)
+        if logits.dtype == torch.bfloat16:
+            return logits.float()
+        # SAM returns the logits of its first pass after a second one, which would overwrite a CUDA graph's.
+        return logits.clone() if paths.COMPILE in self.features else logits
 
 
 class RecipeMaker(Protocol):

@@ -29,16 +29,24 @@ class ResizedConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int, *, size: int) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding)
         self.size = size
+        self.folds = True  # unless whoever runs this cannot
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         # The fold has no gradient for its images, and pays on a CPU; on a GPU it was not measured.
-        if images.device.type != "cpu" or images.requires_grad or images.shape[-1] != images.shape[-2]:
+        square = images.shape[-1] == images.shape[-2]
+        if not self.folds or images.device.type != "cpu" or images.requires_grad or not square:
             return self.plain(images)
+        return self.folded(images)
+
+    def folded(self, images: torch.Tensor) -> torch.Tensor:
+        """By the fold where there is one; `forward` says when."""
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        fold = _fold(images.shape[-1], self.size, kernel, stride, padding, images.dtype)
+        fold = _fold(images.shape[-1], self.size, kernel, stride, padding, self.weight.dtype)
         if fold is None:
             return self.plain(images)
-        outputs: torch.Tensor = _FoldedConvolution.apply(images, self.weight, self.bias, fold)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+        with torch.autocast("cpu", enabled=False):
+            outputs: torch.Tensor = _FoldedConvolution.apply(images.to(dtype), self.weight, self.bias, fold)
         return outputs
 
     def plain(self, images: torch.Tensor) -> torch.Tensor:
@@ -96,13 +104,16 @@ def _fold(side: int, size: int, taps: int, stride: int, padding: int, dtype: tor
 
 
 class _FoldedConvolution(torch.autograd.Function):
-    """A matrix product for each row phase: its blocks' windows times its kernels with all column phases."""
+    """A matrix product for each row phase: its blocks' windows times its kernels with all column phases.
+
+    The products are of the images' precision, forward and backward; kernels are folded and unfolded in the weights'.
+    """
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: _Fold) -> torch.Tensor:
         n, outputs, blocks, scale = len(images), len(weight), fold.blocks, fold.scale
         windows, top, left = _windows(images, fold)
-        kernels = torch.einsum("bkh,ockl,dlq->bhqcdo", fold.rows, weight, fold.columns)
+        kernels = torch.einsum("bkh,ockl,dlq->bhqcdo", fold.rows, weight, fold.columns).to(images.dtype)
         found = torch.bmm(windows, kernels.reshape(scale, windows.shape[2], scale * outputs))
         found = found.view(scale, n, blocks, blocks * scale, outputs)
         result = images.new_empty(n, fold.outputs, fold.outputs, outputs)
@@ -116,10 +127,11 @@ class _FoldedConvolution(torch.autograd.Function):
                 (result[:, 0], top, weight[:, :, :padding].sum(2)),
                 (result[:, :, 0], left, weight[:, :, :, :padding].sum(3)),
             ):
-                kernel = torch.einsum("ocl,dlq->qcdo", taps, fold.columns).reshape(pixels.shape[1], scale * outputs)
-                edge -= (pixels @ kernel).view(n, blocks * scale, outputs)[:, : fold.outputs]
+                kernel = torch.einsum("ocl,dlq->qcdo", taps, fold.columns).to(images.dtype)
+                share = pixels @ kernel.reshape(pixels.shape[1], scale * outputs)
+                edge -= share.view(n, blocks * scale, outputs)[:, : fold.outputs]
             # Both have taken the corner back.
-            result[:, 0, 0] += images[:, :, 0, 0] @ weight[:, :, :padding, :padding].sum((2, 3)).T
+            result[:, 0, 0] += images[:, :, 0, 0] @ weight[:, :, :padding, :padding].sum((2, 3)).T.to(images.dtype)
         ctx.fold = fold
         ctx.save_for_backward(windows, top, left, images[:, :, 0, 0])
         return result.permute(0, 3, 1, 2)
@@ -136,7 +148,7 @@ class _FoldedConvolution(torch.autograd.Function):
         for phase in range(scale):
             phases[phase, :, : fold.blocks_of(phase), : fold.outputs] = gradient[:, phase::scale]
         phases = phases.view(scale, n * blocks * blocks, scale * outputs)
-        kernels = torch.bmm(windows.transpose(1, 2), phases)
+        kernels = torch.bmm(windows.transpose(1, 2), phases).to(fold.rows.dtype)
         kernels = kernels.view(scale, fold.high, fold.reach, inputs, scale, outputs)
         weight = torch.einsum("bhqcdo,bkh,dlq->ockl", kernels, fold.rows, fold.columns)
         if fold.padding:
@@ -146,10 +158,10 @@ class _FoldedConvolution(torch.autograd.Function):
                 (gradient[:, :, 0], left, weight[:, :, :, :padding]),
             ):
                 edge = F.pad(edge, (0, 0, 0, blocks * scale - fold.outputs)).view(n * blocks, scale * outputs)
-                kernel = (pixels.T @ edge).view(fold.reach, inputs, scale, outputs)
+                kernel = (pixels.T @ edge).to(weight.dtype).view(fold.reach, inputs, scale, outputs)
                 taps -= torch.einsum("qcdo,dlq->ocl", kernel, fold.columns)[..., None]
             weight[:, :, :padding, :padding] += (gradient[:, 0, 0].T @ corner)[..., None, None]
-        bias = phases.sum((0, 1)).view(scale, outputs).sum(0)
+        bias = phases.sum((0, 1), dtype=weight.dtype).view(scale, outputs).sum(0)
         return None, weight, bias, None
 
 

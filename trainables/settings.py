@@ -15,6 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+PLAIN = "plain"
+StepPath = Literal["plain", "bf16", "compile", "bf16+compile", "fuse", "fuse+bf16", "fuse+compile", "fuse+bf16+compile"]
+PATHS: tuple[str, ...] = typing.get_args(StepPath)
+
 
 class SettingError(ValueError):
     """A hyperparameter that is unknown, ill-typed or out of range; the message is one line."""
@@ -31,11 +35,11 @@ class Settings:
 
     `momentum` is SGD's: Adam has PyTorch's own betas. `label_smoothing` is the share of the target that goes,
     in equal parts, to the wrong classes. The first `warmup_epochs` raise the rate linearly; then it decays.
-    The last five say how a run is measured (its protocol): a search holds out a validation set and looks
-    at the test set once, at the last epoch; a replay measures as the reported run did. `train_measure`:
-    training accuracy is the epoch's own ("running": dropout on, augmented, weights in motion) or the vote's
-    after the epoch, on the training images as they are ("after") or as the network was given them
-    ("augmented").
+    `path` is how a step is executed, see trainables.paths. The five from `train_images` on say how a run is
+    measured (its protocol): a search holds out a validation set and looks at the test set once, at the last
+    epoch; a replay measures as the reported run did. `train_measure`: training accuracy is the epoch's own
+    ("running": dropout on, augmented, weights in motion) or the vote's after the epoch, on the training images
+    as they are ("after") or as the network was given them ("augmented").
     """
 
     seed: int = number(0, low=0)
@@ -52,6 +56,7 @@ class Settings:
     shuffle: bool = True
     vote: Literal["hard", "soft"] = "hard"
     bootstrap: bool = False
+    path: StepPath = "plain"
     train_images: int | None = number(None, low=1)
     test_images: int | None = number(None, low=1)
     validation: bool = True

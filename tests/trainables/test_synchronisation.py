@@ -21,6 +21,7 @@ WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonze
 FAMILIES = {
     "alexnet": (BaggedAlexNet, {"augmentation": "real-time", "ratio": 0.9}),
     "alexnet, gray and cached": (BaggedAlexNet, {"augmentation": "cached", "gray": True, "ratio": 0.9}),
+    "alexnet, bf16": (BaggedAlexNet, {"augmentation": "real-time", "ratio": 0.9, "path": "bf16"}),
     "lenet": (LeNetTrainable, {"flip": True, "crop_padding": 2, "dropout": 0.1, "batch_norm": True}),
     # Adam's count of steps, which it reads, is kept on the CPU.
     "convnet": (ConvNetTrainable, {"optimizer": "sgd", "width": 4}),
@@ -57,3 +58,13 @@ def test_no_step_waits_for_the_device(family):
         waits.append(mode.found)
     # Loss and accuracy are read when the epoch is over.
     assert waits == [["_local_scalar_dense"] * 2] * 2
+
+
+def test_no_step_of_fused_members_waits_either():
+    config = {"train_images": 100, "batch_size": 10, "validation": False, "batch_norm": True, "members": 2}
+    training = build(LeNetTrainable, config | {"path": "fuse+bf16"}, DeviceData(load("digits")))
+    training.train_epoch(1, steps=1)  # what is made once
+    with Waits() as mode:
+        training.train_epoch(1, steps=3)
+    assert training.fused is not None
+    assert mode.found == []  # how the epoch went is read as a list

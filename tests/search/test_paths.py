@@ -1,0 +1,287 @@
+"""The path that a study takes is the fastest one that agrees with the plain one here, or the one that is named."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray import tune
+
+from search import paths
+from search.options import restore_options
+from search.paths import Agreement, Measured, PathError, candidates, check, choose, middle, typical
+from search.plan import make_plan
+from search.records import StudyRecord
+from search.run import STORED, UsageError, parser, with_path
+from search.study import Study
+from search.tuner import Resources
+from trainables.base import ImageTrainable
+from trainables.data import ImageData
+from trainables.lenet import LeNetTrainable
+from trainables.models.lenet import LeNetRecipe
+
+ROOT = Path(__file__).parents[2]
+ONE = Resources(1, 0)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class WrongRecipe(LeNetRecipe):
+    """Trains on something else wherever it may."""
+
+    def forward(self, network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(network, inputs)
+        return logits * 1.5 if self.features else logits
+
+
+class WrongTrainable(ImageTrainable):
+    recipe = WrongRecipe
+
+
+def study(trainable: Any = LeNetTrainable, **changes: Any) -> Study:
+    options: dict[str, Any] = {
+        "name": "paths",
+        "question": "?",
+        "source": "none",
+        "trainable": trainable,
+        "dataset": "digits",
+        "epochs": 2,
+        "samples": 2,
+        "param_space": {"lr": tune.loguniform(1e-3, 1e-1), "batch_size": tune.choice([8, 16, 24])},
+    }
+    return Study(**{**options, **changes})
+
+
+def choice(
+    monkeypatch: pytest.MonkeyPatch, data: ImageData, found: dict[str, Any], one: Study | None = None
+) -> tuple[str, list[str]]:
+    """What is chosen and said where the candidates are those in `found`, each measured so, None, or an error."""
+
+    def measured(_study: Study, _config: Any, path: str, *_: Any) -> Measured | None:
+        if isinstance(found[path], Exception):
+            raise found[path]
+        return found[path]
+
+    monkeypatch.setattr(paths, "candidates", lambda *_: list(found))
+    monkeypatch.setattr(paths, "_measure", measured)
+    said: list[str] = []
+    return choose(one or study(), data, ONE, None, said.append), said
+
+
+def taking(share: float, preparation: float = 0.0) -> Measured:
+    return Measured(Agreement(0.003, 0.021, 1.4), preparation, share / 251, 1 / 251, share)
+
+
+# The choice
+
+
+def test_the_fastest_path_is_chosen_and_told_with_its_figures(
+    monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData
+) -> None:
+    path, said = choice(monkeypatch, tiny_data, {"bf16": taking(0.61), "fuse": taking(0.8), "fuse+bf16": None})
+    assert path == "bf16"
+    agreed = "loss within 0.3 %, gradient within 2.1 % (another batch's: 140 %)"
+    assert said[0] == f"path       bf16: 411 images per core second, plain 251; {agreed}"
+    assert said[-1].startswith("path       bf16")
+
+
+def test_what_is_hardly_faster_is_not_taken(monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData) -> None:
+    path, said = choice(monkeypatch, tiny_data, {"bf16": taking(0.93)})
+    assert (path, said[-1]) == ("plain", "path       plain")
+
+
+def test_a_compilation_counts(monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData) -> None:
+    found = {"bf16": taking(0.7), "compile": taking(0.1, preparation=1000.0)}
+    assert choice(monkeypatch, tiny_data, found)[0] == "bf16"
+    # A trial of as many images that it pays.
+    long = study(epochs=10**9)
+    assert choice(monkeypatch, tiny_data, found, long)[0] == "compile"
+
+
+def test_what_fails_is_left_out_with_its_cause_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData
+) -> None:
+    found = {"compile": RuntimeError("no compiler\n  found " + "x" * 500), "bf16": taking(0.5)}
+    path, said = choice(monkeypatch, tiny_data, found)
+    assert path == "bf16"
+    assert said[0].startswith("path       compile left out: no compiler found")
+    assert max(map(len, said)) < 250
+
+
+def test_a_path_that_agrees_is_measured_beside_the_plain_one(
+    monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData
+) -> None:
+    monkeypatch.setattr(paths, "SECONDS", 0.2)
+    said: list[str] = []
+    assert choose(study(), tiny_data, ONE, None, said.append) in ("plain", "bf16")
+    assert len(said) == 2
+    assert "images per core second, plain" in said[0]
+    assert "left out" not in said[0]
+
+
+def test_a_path_that_computes_something_else_is_left_out(tiny_data: ImageData) -> None:
+    said: list[str] = []
+    assert choose(study(WrongTrainable), tiny_data, ONE, None, said.append) == "plain"
+    assert said[0].startswith("path       bf16 left out: disagrees with plain: loss within")
+    with pytest.raises(PathError, match=r"^path bf16: disagrees with plain: loss within .* gradient within .* allowed"):
+        check(study(WrongTrainable), tiny_data, ONE, None, "bf16")
+    check(study(), tiny_data, ONE, None, "bf16")
+    check(study(WrongTrainable), tiny_data, ONE, None, "plain")
+
+
+@pytest.mark.parametrize("path", ["fuse", "fuse+bf16"])
+def test_fused_members_agree_with_one_alone(tiny_data: ImageData, path: str) -> None:
+    several = study().with_fixed({"members": 3, "batch_norm": True})
+    check(several, tiny_data, ONE, None, path)
+    wrong = study(WrongTrainable).with_fixed({"members": 3})
+    with pytest.raises(PathError, match="disagrees"):
+        check(wrong, tiny_data, ONE, None, path)
+
+
+def test_dropout_and_a_wild_rate_disturb_no_comparison(tiny_data: ImageData) -> None:
+    check(study().with_fixed({"dropout": 0.9, "lr": 1e9}), tiny_data, ONE, None, "bf16")
+
+
+def test_only_what_may_pay_is_tried() -> None:
+    assert candidates("cpu", 6, 1e9) == ["bf16"]
+    assert candidates("cuda", 1, 10) == ["bf16"]
+    assert candidates("cuda", 1, 1e4) == ["bf16", "compile", "bf16+compile"]
+    assert candidates("cuda", 6, 10) == ["bf16", "fuse", "fuse+bf16"]
+    assert len(candidates("cuda", 6, 1e4)) == 7
+
+
+def test_the_middle_of_a_study_is_typical() -> None:
+    found = typical(study(), None)
+    assert found == {"epochs": 2, "lr": pytest.approx(0.01), "batch_size": 16}
+    assert typical(study(), [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.3, "epochs": 9}])["lr"] == 0.2
+    assert [middle(domain) for domain in (tune.uniform(0, 3), tune.randint(1, 6), tune.choice([False, True]))] == [
+        1.5,
+        3,
+        True,
+    ]
+
+
+def test_the_plan_measures_on_the_path(monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData) -> None:
+    seen = set()
+    forward = LeNetRecipe.forward
+
+    def watched(self: LeNetRecipe, network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        seen.add((self.settings.path, inputs.shape[:-3]))
+        return forward(self, network, inputs)
+
+    monkeypatch.setattr(LeNetRecipe, "forward", watched)
+    fused = study().with_fixed({"path": "fuse+bf16", "members": 2, "batch_size": 6})
+    assert make_plan(fused, tiny_data, ONE, 1, None).cheapest.train_seconds > 0
+    assert seen == {("fuse+bf16", (2, 6))}
+
+
+# The command line
+
+
+def options(*arguments: str) -> argparse.Namespace:
+    return parser().parse_args(["space.py", *arguments])
+
+
+def taken(data: ImageData, one: Study, *arguments: str, resumed: bool = False) -> tuple[Any, str]:
+    """The path that trials are given (None: the default), and the one on record."""
+    given = options(*arguments)
+    routed = with_path(one, given, data, ONE, None, resumed=resumed)
+    return routed.fixed().get("path"), given.path
+
+
+def test_a_named_path_is_every_trials_and_on_record(tiny_data: ImageData) -> None:
+    one = study(arms={"a": {"lr": 0.1}, "b": {}})
+    given = options("--path", "bf16")
+    routed = with_path(one, given, tiny_data, ONE, None, resumed=False)
+    assert routed.arms == {"a": {"lr": 0.1, "path": "bf16"}, "b": {"path": "bf16"}}
+    assert taken(tiny_data, one, "--path", "bf16") == ("bf16", "bf16")
+    assert taken(tiny_data, one, "--path", "plain") == (None, "plain")
+
+
+def test_nothing_is_measured_that_says_nothing(monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData) -> None:
+    monkeypatch.setattr("search.run.choose_path", lambda *_: pytest.fail("measured"))
+    assert taken(tiny_data, study(), "--smoke") == (None, "plain")
+    assert taken(tiny_data, study(), "--address", "10.0.0.1:6379") == (None, "plain")
+    assert taken(tiny_data, study().with_fixed({"path": "bf16"})) == ("bf16", "bf16")
+    assert taken(tiny_data, study().with_fixed({"path": tune.choice(["plain", "bf16"])}))[1] == "plain"
+    assert taken(tiny_data, study(arms={"fast": {"path": "bf16"}}))[1] == "plain"
+
+
+def test_a_measured_path_is_on_record_and_never_called_auto(
+    monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData
+) -> None:
+    for path, given in (("bf16", "bf16"), ("plain", None)):
+        monkeypatch.setattr("search.run.choose_path", lambda *_, path=path: path)
+        assert taken(tiny_data, study()) == (given, path)
+
+
+def test_a_path_of_the_studys_own_is_no_options_business(tiny_data: ImageData) -> None:
+    own = study().with_fixed({"path": "bf16"})
+    with pytest.raises(UsageError, match=r"^the study or --set says what path is, got --path plain too$"):
+        taken(tiny_data, own, "--path", "plain")
+    assert taken(tiny_data, own, "--path", "bf16") == ("bf16", "bf16")
+
+
+def test_a_path_that_disagrees_here_is_refused(tiny_data: ImageData) -> None:
+    with pytest.raises(PathError, match=r"^path bf16: disagrees"):
+        taken(tiny_data, study(WrongTrainable), "--path", "bf16")
+    # Where others train, it is theirs to find out.
+    taken(tiny_data, study(WrongTrainable), "--path", "bf16", "--address", "10.0.0.1:6379")
+
+
+def record(**stored: Any) -> StudyRecord:
+    kept = {name: vars(options("--smoke"))[name] for name in STORED}
+    names = {field.name: "" for field in dataclasses.fields(StudyRecord)}
+    return StudyRecord(**{**names, "options": {**kept, **stored}})
+
+
+def test_a_resumed_run_keeps_its_path() -> None:
+    resumed = options("--resume")
+    restore_options(resumed, Path("run"), record(path="bf16"))
+    assert resumed.path == "bf16"
+    with pytest.raises(UsageError, match=r"ran with path 'bf16', got --path plain"):
+        restore_options(options("--resume", "--path", "plain"), Path("run"), record(path="bf16"))
+
+
+def test_a_run_of_before_there_were_paths_goes_on_plain() -> None:
+    before = record()
+    del before.options["path"]
+    resumed = options("--resume")
+    restore_options(resumed, Path("run"), before)
+    assert resumed.path == "plain"
+
+
+@pytest.mark.long
+def test_without_a_compiler_the_path_is_refused_in_one_line(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "CXX": "/nonexistent",
+        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    command = ["spaces/lenet_batch_size.py", "--smoke", "--path", "compile", "--results", str(tmp_path / "results")]
+    done = subprocess.run(
+        [sys.executable, "-m", "search.run", *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("search.run: path compile: ")
+    assert "/nonexistent" in done.stderr
+    assert not (tmp_path / "results").exists()

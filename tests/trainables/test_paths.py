@@ -1,0 +1,141 @@
+"""Every path trains the same network; what differs is rounding."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.loop import Member
+from trainables.models.alexnet import AlexNet, AlexNetRecipe
+from trainables.paths import features
+from trainables.resized_conv import ResizedConv2d
+from trainables.settings import PATHS
+from trainables.steps import first_steps, gradient
+
+
+def first_gradient(bagging, path, **config):
+    training = bagging(path=path, **{"dropout": 0.0, "momentum": 0.9} | config)
+    first_steps(training, 1)
+    return gradient(training)
+
+
+def distance(found, expected):
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+def test_a_path_is_its_features():
+    assert features("plain") == frozenset()
+    assert features("fuse+bf16+compile") == {"fuse", "bf16", "compile"}
+    assert len(PATHS) == len({features(path) for path in PATHS}) == 8
+
+
+@pytest.mark.parametrize("config", [{}, {"members": 2, "path": "fuse+bf16"}])
+def test_bf16_is_what_the_forward_computes_in_and_nothing_else(bagging, config):
+    training = bagging(**{"path": "bf16", "optimizer": "adam", "validation": True} | config)
+    member = training.members[0]
+    seen = {True: set(), False: set()}
+    convolution = nn.Conv2d._conv_forward
+
+    def watched(self, *arguments):
+        outputs = convolution(self, *arguments)
+        seen[self.training].add(outputs.dtype)
+        return outputs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Conv2d, "_conv_forward", watched)
+        training.run_epoch()
+    assert seen == {True: {torch.bfloat16}, False: {torch.float32}}
+    held = [*member.network.state_dict().values(), *(v for s in member.optimizer.state.values() for v in s.values())]
+    assert {value.dtype for value in held} <= {torch.float32, torch.int64}
+    assert torch.float32 in {value.dtype for value in held}
+
+
+def test_losses_and_logits_of_bf16_are_float32(recipe):
+    made = recipe(path="bf16")
+    network, labels = made.network(), made.task.data.train_labels[:8]
+    found = made.update(network, made.optimizer(network), torch.rand(8, 3, 32, 32), labels)
+    assert [each.dtype for each in found] == [torch.float32, torch.float32]
+
+
+@pytest.mark.parametrize("config", [{}, {"members": 2}])
+def test_bf16_trains_as_float32_does_but_for_its_rounding(bagging, config):
+    expected = first_gradient(bagging, "plain", **config)
+    assert 1e-4 < distance(first_gradient(bagging, "bf16", **config), expected) < 0.1
+
+
+def test_bf16_goes_through_the_fold_forward_and_backward():
+    torch.manual_seed(0)
+    layer, images = ResizedConv2d(3, 8, 11, 4, 1, size=224), torch.rand(4, 3, 32, 32)
+    expected = layer.double()(images.double())
+    layer.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(images)
+    assert found.dtype == torch.bfloat16
+    slope = torch.randn_like(expected)
+    torch.testing.assert_close(found.double(), expected, atol=0.02, rtol=0.02)
+    products = []
+    matmul = torch.bmm
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "bmm", lambda *a: products.append(a[0].dtype) or matmul(*a))
+        found.backward(slope.to(torch.bfloat16))
+    assert products == [torch.bfloat16]
+    plain = copy.deepcopy(layer)
+    plain.zero_grad()
+    plain.plain(images).backward(slope.float())
+    for own, reference in zip(layer.parameters(), plain.parameters(), strict=True):
+        assert own.grad.dtype == torch.float32
+        assert distance(own.grad, reference.grad) < 0.01
+
+
+def test_a_checkpoint_of_one_path_goes_on_under_another(bagging):
+    config = {"momentum": 0.9, "epochs": 2}
+    begun, going_on = bagging(path="bf16", **config), bagging(path="plain", **config)
+    begun.run_epoch()
+    going_on.load_state_dict(copy.deepcopy(begun.state_dict()))
+    assert 0 < going_on.run_epoch()["train_loss"] < 3
+
+
+@pytest.mark.parametrize("path", ["bf16", "fuse", "fuse+bf16"])
+def test_a_restored_trial_goes_on_to_the_last_bit(bagging, path):
+    config = {"path": path, "members": 2, "momentum": 0.9, "dropout": 0.5, "augmentation": "real-time", "epochs": 3}
+    whole, begun, restored = bagging(**config), bagging(**config), bagging(**config)
+    expected = [whole.run_epoch()["train_loss"] for _ in range(3)]
+    begun.run_epoch()
+    restored.load_state_dict(copy.deepcopy(begun.state_dict()))
+    assert [restored.run_epoch()["train_loss"] for _ in range(2)] == expected[1:]
+
+
+def test_how_an_optimizer_steps_is_the_paths_and_not_the_checkpoints(bagging):
+    state = bagging(momentum=0.9).state_dict()
+    for group in state["members"][0]["optimizer"]["param_groups"]:
+        group["fused"] = True
+    training = bagging(momentum=0.9)
+    training.load_state_dict(state)
+    assert training.members[0].optimizer.param_groups[0]["fused"] is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", ["compile", "fuse+compile", "fuse+bf16+compile"])
+def test_a_compiled_step_is_the_eager_one(bagging, path):
+    config = {"members": 2 if "fuse" in path else 1}
+    expected = first_gradient(bagging, "plain", **config)
+    low, high = (1e-4, 0.1) if "bf16" in path else (0, 1e-4)
+    assert low <= distance(first_gradient(bagging, path, **config), expected) < high
+    # The last batch is short: it goes another way.
+    loss = bagging(path=path, dropout=0.0, **config).run_epoch()["train_loss"]
+    assert loss == pytest.approx(bagging(dropout=0.0, **config).run_epoch()["train_loss"], rel=0.05)
+
+
+@pytest.mark.long
+def test_the_fold_stays_out_of_the_compiler(recipe):
+    class Whole(AlexNetRecipe):
+        def network(self):
+            return AlexNet(self.task.data.classes, ratio=0.6, dropout=0.0)
+
+    losses = []
+    for path in ("plain", "compile"):
+        made = recipe(path=path, batch_size=16)
+        member = Member(Whole(made.settings, made.task), 0)
+        losses.append(member.train_epoch(1, steps=2).loss)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

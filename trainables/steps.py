@@ -1,0 +1,49 @@
+"""The first steps of a training, for who measures or compares how they are executed."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.modules.dropout import _DropoutNd
+
+from trainables.bagging import Bagging
+from trainables.fused import can_fuse
+from trainables.loop import EpochOutcome
+from trainables.strategy import Training
+
+
+def first_steps(training: Training, steps: int) -> list[EpochOutcome]:
+    """The first batches of an epoch: outcomes of all members where they train side by side, else of one."""
+    if isinstance(training, Bagging):
+        return training.train_epoch(1, steps)
+    return [training.members[0].train_epoch(1, steps=steps)]
+
+
+def fuses(training: Training) -> bool:
+    return isinstance(training, Bagging) and can_fuse(training.recipe)
+
+
+def without_dropout(training: Training) -> Training:
+    """The training, with nothing left to chance in its members' forward passes; before it has trained."""
+    for member in training.members:
+        for module in member.network.modules():
+            if isinstance(module, _DropoutNd) or type(module).__name__ == "StochasticDepth":
+                module.p = 0.0
+    return training
+
+
+def gradient(training: Training) -> torch.Tensor:
+    """Of the last step, the first member's weights in a row, float32."""
+    fused = training.fused if isinstance(training, Bagging) else None
+    network = training.members[0].network if fused is None else fused.network
+    found = [p.grad if fused is None else p.grad[0] for p in network.parameters() if p.grad is not None]
+    return torch.cat([gradient.flatten() for gradient in found]).float()
+
+
+def other_gradient(training: Training) -> torch.Tensor:
+    """The same of the epoch's last batch, at the weights as they are, of a member that trains alone."""
+    member = training.members[0]
+    recipe = member.recipe
+    batch = member.images[member.order(1)[-recipe.settings.batch_size :]]
+    inputs = recipe.train_inputs(recipe.training_images()[batch], member.augmentation(2))
+    recipe.backward(member.network, member.optimizer, inputs, recipe.task.data.train_labels[batch])
+    return gradient(training)
