@@ -102,7 +102,7 @@ def _said(shown: pd.DataFrame, *columns: str) -> list[str]:
 def families(results: Sequence[Results]) -> pd.DataFrame:
     """Test accuracy and parameters of every replayed arm (mean over seeds), and of the note's run of that arm.
 
-    Columns dataset, arm, parameters, test_accuracy, and by: "ours", "ours, smaller than the note's run" or "note". A
+    Columns dataset, arm, parameters, test_accuracy, and by: "ours", "ours, changed" or "note". A
     note that prints no parameters has those of the same arm here.
     """
     rows = []
@@ -112,7 +112,7 @@ def families(results: Sequence[Results]) -> pd.DataFrame:
         finished = result.finished()
         for arm, runs in finished[finished[r.ARM].notna()].groupby(r.ARM):
             point = {"dataset": record.dataset, r.ARM: arm, r.PARAMETERS: int(runs[r.PARAMETERS].iloc[0])}
-            by = "ours, smaller than the note's run" if result.changed else "ours"
+            by = "ours, changed" if result.changed else "ours"
             rows.append({**point, r.TEST_ACCURACY: runs[r.TEST_ACCURACY].mean(), "by": by})
             if arm in printed:
                 size = printed[arm].parameters or point[r.PARAMETERS]

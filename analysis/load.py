@@ -77,8 +77,12 @@ class Results:
 
     @property
     def changed(self) -> str:
-        """What the command line set otherwise than the study says, arms included: "epochs=3, train_images=2000"."""
-        return ", ".join(sorted(self.record.options.get("set", ())))
+        """What a run's figures depend on beside the study: "epochs=3, train_images=2000" of the command line, and the
+        path of its training steps where that is not the plain one."""
+        changes = set(self.record.options.get("set", ()))
+        if (path := self.record.options.get("path", "plain")) != "plain":
+            changes.add(f"path={path}")
+        return ", ".join(sorted(changes))
 
     @property
     def recovery(self) -> bool:

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--scheduler", choices=SCHEDULERS)
     parser.add_argument("--seed", type=_whole, default=0, metavar="S", help="of the search and its trials (default 0)")
     parser.add_argument(
-        "--path", choices=(AUTO, *PATHS), default=AUTO, help="how a step is executed (default auto: measured)"
+        "--path", choices=(AUTO, *PATHS), help="how a step is executed (default: of a search auto, of a replay plain)"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="Parquet files or torchvision's archives")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="pretrained weights under torchvision's names")

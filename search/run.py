@@ -223,14 +223,17 @@ def with_path(
     `options.path` is then that way: what the record keeps and `--resume` takes. Raises UsageError, PathError.
     """
     elsewhere = options.address is not None  # nothing measured here holds there
+    if elsewhere and options.path == AUTO:
+        raise UsageError(f"--path auto measures this machine, got --address {options.address}")
     if any("path" in config for config in (study.param_space, *study.arms.values())):
         own = study.param_space.get("path")
-        if not resumed and options.path not in (AUTO, own):
+        if not resumed and options.path not in (None, own):
             raise UsageError(f"the study or --set says what path is, got --path {options.path} too")
         options.path = own if isinstance(own, str) else PLAIN
-    elif options.path == AUTO and (options.smoke or elsewhere):
-        options.path = PLAIN
-    elif options.path == AUTO:
+    elif options.path is None:
+        # What a note says is compared with what its own arithmetic gives.
+        options.path = PLAIN if options.replay or options.smoke or elsewhere else AUTO
+    if options.path == AUTO:
         options.path = choose_path(study, data, resources, configs)
         return routed(study, options.path)
     if not elsewhere:

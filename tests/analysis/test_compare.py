@@ -203,8 +203,10 @@ def test_nothing_replayed_is_an_empty_table(made_up, tmp_path, capsys):
 
 
 def test_a_changed_run_says_what_was_changed(made_up, reported, tmp_path):
-    study = made_up(reported=[reported(test_accuracy=0.4)], options={"set": ["train_images=2000", "epochs=3"]})
+    study = made_up(
+        reported=[reported(test_accuracy=0.4)], options={"set": ["train_images=2000", "epochs=3"], "path": "bf16"}
+    )
     study.trial(arm="small", protocol="replay", test=0.3)
     frame = c.compare(load([study.write(tmp_path / "run")]))
-    assert frame["changed"].tolist() == ["epochs=3, train_images=2000"]
-    assert c.readable(frame)["changed"].tolist() == ["epochs=3, train_images=2000"]
+    assert frame["changed"].tolist() == ["epochs=3, path=bf16, train_images=2000"]
+    assert c.readable(frame)["changed"].tolist() == ["epochs=3, path=bf16, train_images=2000"]

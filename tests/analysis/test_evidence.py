@@ -56,7 +56,7 @@ def test_the_figure_has_every_arm_beside_its_notes(run):
     (front,) = [trace for trace in drawn.data if trace.mode == "lines+text"]
     assert list(front.text) == ["small"]
     smaller = e.families(run(run="smaller", options={"set": ["train_images=100"]}))
-    assert set(smaller["by"]) == {"ours, smaller than the note's run", "note"}
+    assert set(smaller["by"]) == {"ours, changed", "note"}
 
 
 @pytest.mark.parametrize(("state", "why"), [({"finished": False}, "has not ended"), ({"smoke": True}, "smoke run")])

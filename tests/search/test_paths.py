@@ -215,6 +215,7 @@ def test_nothing_is_measured_that_says_nothing(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("search.run.choose_path", lambda *_: pytest.fail("measured"))
     assert taken(tiny_data, study(), "--smoke") == (None, "plain")
     assert taken(tiny_data, study(), "--address", "10.0.0.1:6379") == (None, "plain")
+    assert taken(tiny_data, study(arms={"a": {}}), "--replay") == (None, "plain")
     assert taken(tiny_data, study().with_fixed({"path": "bf16"})) == ("bf16", "bf16")
     assert taken(tiny_data, study().with_fixed({"path": tune.choice(["plain", "bf16"])}))[1] == "plain"
     assert taken(tiny_data, study(arms={"fast": {"path": "bf16"}}))[1] == "plain"
@@ -226,6 +227,9 @@ def test_a_measured_path_is_on_record_and_never_called_auto(
     for path, given in (("bf16", "bf16"), ("plain", None)):
         monkeypatch.setattr("search.run.choose_path", lambda *_, path=path: path)
         assert taken(tiny_data, study()) == (given, path)
+        assert taken(tiny_data, study(arms={"a": {}}), "--replay", "--path", "auto") == (given, path)
+    with pytest.raises(UsageError, match=r"^--path auto measures this machine, got --address 10.0.0.1:6379$"):
+        taken(tiny_data, study(), "--path", "auto", "--address", "10.0.0.1:6379")
 
 
 def test_a_path_of_the_studys_own_is_no_options_business(tiny_data: ImageData) -> None:
