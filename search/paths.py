@@ -181,9 +181,8 @@ def check(
         return
     device = _device(data, resources)
     config = typical(study, configs)
-    plain = Plain(study, config, device)
     try:
-        plain.agreement(Steps(study, config, path, device))
+        Plain(study, config, device).agreement(Steps(study, config, path, device))
     except Exception as error:  # noqa: BLE001 - a compiler, a driver or memory may raise anything
         raise PathError(f"path {path}: {_cause(error)}") from None
     finally:
