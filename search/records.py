@@ -169,6 +169,8 @@ class Claim:
             problem = f"of kind {self.kind!r} expects 'greater', 'less' or 'equal', got {self.expected!r}"
         elif (self.kind == "within" or self.expected == "equal") and not (self.margin and self.margin > 0):
             problem = f"needs a positive margin, got {self.margin!r}"
+        elif self.margin is not None and self.kind != "within" and self.expected != "equal":
+            problem = f"takes a margin only of kind 'within' or where it expects 'equal', got {self.margin!r}"
         elif bool(self.confounded_by) != bool(self.clean_arms):
             problem = "names confounded_by and clean_arms together or neither"
         elif self.clean_arms and len(self.clean_arms) != len(self.arms) and self.kind != "within":
