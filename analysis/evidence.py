@@ -113,7 +113,7 @@ def families(results: Sequence[Results]) -> pd.DataFrame:
         for arm, runs in finished[finished[r.ARM].notna()].groupby(r.ARM):
             point = {"dataset": record.dataset, r.ARM: arm, r.PARAMETERS: int(runs[r.PARAMETERS].iloc[0])}
             by = "ours, changed" if result.changed else "ours"
-            rows.append({**point, r.TEST_ACCURACY: runs[r.TEST_ACCURACY].mean(), "by": by})
+            rows.append({**point, r.TEST_ACCURACY: round(runs[r.TEST_ACCURACY].mean(), 6), "by": by})
             if arm in printed:
                 size = printed[arm].parameters or point[r.PARAMETERS]
                 rows.append({**point, r.PARAMETERS: size, r.TEST_ACCURACY: printed[arm].test_accuracy, "by": "note"})

@@ -50,7 +50,7 @@ def test_the_figure_has_every_arm_beside_its_notes(run):
         ["small", 1000, "ours"],
         ["small", 1000, "note"],
     ]
-    assert points["test_accuracy"].tolist() == pytest.approx([0.4 - 0.001 / 3, 0.5 + 0.001 / 3, 0.52])
+    assert points["test_accuracy"].tolist() == pytest.approx([0.4 - 0.001 / 3, 0.5 + 0.001 / 3, 0.52], abs=1e-6)
     drawn = figures.families(points)
     assert [trace.name for trace in drawn.data if trace.mode == "markers"] == ["cifar10, ours", "cifar10, note"]
     (front,) = [trace for trace in drawn.data if trace.mode == "lines+text"]
