@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from trainables.models.convnet import ConvNet
 from trainables.models.small_alexnet import SmallAlexNet
+from trainables.models.wide_resnet import WideResNet
 
 HALF = T.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -91,6 +92,11 @@ PIPELINES = {
         T.Compose([T.RandomCrop(24), T.RandomHorizontalFlip(), T.ColorJitter(0.25, 0.8), T.ToTensor(), HALF]),
         lambda: SmallAlexNet(100, lrn=False, image_size=24),
         lambda network: torch.optim.SGD(network.parameters(), lr=0.01),
+    ),
+    "wide_resnet": Pipeline(
+        T.Compose([T.RandomCrop(32, 4), T.RandomHorizontalFlip(), T.ToTensor(), HALF]),
+        lambda: WideResNet(10, 2),
+        lambda network: torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9),
     ),
 }
 

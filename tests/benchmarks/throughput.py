@@ -26,9 +26,11 @@ from trainables.data import ImageData
 from trainables.lenet import LeNetTrainable
 from trainables.small_alexnet import SmallAlexNetTrial
 from trainables.task import DeviceData
+from trainables.wide_resnet import WideResNetTrial
 
 BATCH_SIZES = (16, 32, 64, 128)
 PATHS = ("plain", "bf16")
+SGD_ALONE = {"rho": 0.0, "cutout": 0, "label_smoothing": 0.0}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ FAMILIES = {
     "lenet": Family("LeNet", LeNetTrainable, 10_240, 4),
     "convnet": Family("CNN_2", ConvNetTrainable, 5120),
     "small_alexnet": Family("small AlexNet, augmented", SmallAlexNetTrial, 2560),
+    "wide_resnet": Family("WRN-10-2, plain SGD", WideResNetTrial, 640, None, {"depth": 10, "width": 2, **SGD_ALONE}),
 }
 
 
