@@ -86,7 +86,7 @@ def test_any_bytes(examine: Callable[..., None], answer: Callable[..., None], go
 
     examine(
         check,
-        share=0.25,
+        share=0.5,
         command=st.sampled_from(sorted(COMMANDS)),
         file=st.sampled_from(FILES),
         at=st.one_of(st.integers(0, 10**6), st.integers(-3000, -1)),
@@ -113,7 +113,7 @@ def test_any_column(examine: Callable[..., None], answer: Callable[..., None], g
 
     examine(
         check,
-        share=0.25,
+        share=0.5,
         command=st.sampled_from(sorted(COMMANDS)),
         table=st.sampled_from(TABLES),
         column=st.integers(0, 30),

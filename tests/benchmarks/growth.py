@@ -24,7 +24,7 @@ import torch
 from plotly.subplots import make_subplots
 
 from search.cluster import connect, disconnect
-from tests.benchmarks.many_trials import EPOCHS, Meter, ours
+from tests.benchmarks.many_trials import EPOCHS, Meter, ours, resident
 from tests.benchmarks.report import head, row
 from tests.benchmarks.throughput import made_up
 from trainables.alexnet import BaggedAlexNet
@@ -81,7 +81,7 @@ def worker_memory() -> list[tuple[float, float]]:
     marks = []
     for trial in range(1, WORKER_TRIALS + 1):
         build(BaggedAlexNet, {"seed": trial, "epochs": 1, "validation": False}, data).run_epoch()
-        marks.append((float(trial), int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20))
+        marks.append((float(trial), resident() / 2**20))
     return marks
 
 

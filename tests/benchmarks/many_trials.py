@@ -97,6 +97,11 @@ class Nothing(tune.Trainable):
         self.epoch = int(checkpoint.read(Path(checkpoint_dir)))
 
 
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
 class Meter(tune.Callback):
     """When each trial ended and each result came, and the driver's memory then."""
 
@@ -108,7 +113,7 @@ class Meter(tune.Callback):
         return {}
 
     def _now(self) -> tuple[float, int]:
-        return time.monotonic(), int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+        return time.monotonic(), resident()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.trials.append(self._now())
