@@ -77,7 +77,8 @@ def _row(claim: r.Claim, study: str, results: Sequence[Results]) -> dict[str, ob
         **dataclasses.asdict(_weigh(claim, study, claim.arms, results)),
     }
     if claim.clean_arms:
-        clean = dataclasses.asdict(_weigh(claim, study, claim.clean_arms, results))
+        unconfounded = dataclasses.replace(claim, confounded_by=(), clean_arms=())
+        clean = dataclasses.asdict(_weigh(unconfounded, study, claim.clean_arms, results))
         row |= {f"clean_{name}": value for name, value in clean.items()} | {"verdict": CONFOUNDED}
     return row
 

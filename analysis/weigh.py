@@ -47,7 +47,7 @@ class Weighed:
 
 
 def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> Weighed:
-    """What `results` say of `claim` with `arms` in the place of its own."""
+    """What `results` say of `claim` with `arms` in the place of its own, which differ in its confounders too."""
     measured = {arm: measure.values(results, arm, claim.quantity) for arm in arms}
     used = {arm: measure.trials(results, arm) for arm in measured}
     trials = "; ".join(f"{arm}: {measure.names(rows, results)}" for arm, rows in used.items())
@@ -60,6 +60,10 @@ def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> We
     if len(changes) > 1:
         reason = f"the arms ran under different --set: {'; '.join(one or 'nothing' for one in changes)}"
         return Weighed(s.UNDECIDED, why="; ".join([reason, *lost]), trials=trials)
+    if gone := _taken_away(results, claim, _pairs(claim, arms), used):
+        return Weighed(
+            s.UNDECIDED, why="; ".join([f"not tested: --set left no difference in {gone}", *lost]), trials=trials
+        )
     seeds = sorted(set.intersection(*(set(series.index) for series in measured.values())))
     if not seeds:
         missing = [arm for arm, series in measured.items() if series.empty]
@@ -99,6 +103,27 @@ def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> We
         trials=trials,
         changed=changes[0],
     )
+
+
+def _taken_away(results: Sequence[Results], claim: r.Claim, pairs: Pairs, used: dict[str, pd.DataFrame]) -> str:
+    """The settings in which two arms should differ, a confounder apart, and no longer do: "epochs, members".
+
+    Arms alike in everything would be equal to the last bit, and a claim that they are equal "reproduced".
+    """
+    declared, run = {}, {}
+    for arm, rows in used.items():
+        if len(rows):
+            record, name = results[rows["result"].iloc[0]].record, measure.split_arm(arm)[1]
+            declared[arm] = record.declared.get(name, {})
+            run[arm] = declared[arm] | record.arms.get(name, {})
+    gone = {
+        name
+        for a, b in pairs
+        if a in declared and b in declared
+        for name in declared[a].keys() & declared[b].keys() - set(claim.confounded_by)
+        if declared[a][name] != declared[b][name] and run[a][name] == run[b][name]
+    }
+    return ", ".join(sorted(gone))
 
 
 def _pairs(claim: r.Claim, arms: Sequence[str]) -> Pairs:

@@ -130,6 +130,22 @@ def check_combination(options: argparse.Namespace) -> None:
         raise UsageError(f"--searcher grid runs every combination once, got --samples {options.samples}")
 
 
+def _may_be(name: str, stored: object) -> bool:
+    """Whether the command line gives option `name` this value, as study.json holds it."""
+    if name == "set":
+        return isinstance(stored, list) and all(isinstance(each, str) for each in stored)
+    default = parser().get_default(name)
+    if isinstance(default, bool):
+        return isinstance(stored, bool)
+    if stored is None:
+        return default is None
+    try:
+        given = getattr(parser().parse_args(["space", f"--{name}={stored}"]), name)
+    except UsageError:
+        return False
+    return type(stored) in (str, int) and (str(given) if isinstance(given, Path) else given) == stored
+
+
 def restore_options(options: argparse.Namespace, folder: Path, record: StudyRecord) -> None:
     """What defines the run in `folder` is taken from its record, with `--extend N` added.
 
@@ -142,6 +158,8 @@ def restore_options(options: argparse.Namespace, folder: Path, record: StudyReco
         raise UsageError(f"{asked}: {folder / STUDY_FILE} lacks the option {', '.join(missing)} of its run")
     for name in STORED:
         stored, given = kept[name], getattr(options, name)
+        if not _may_be(name, stored):
+            raise UsageError(f"{asked}: {folder / STUDY_FILE} must hold what --{name} takes, got {stored!r:.40}")
         if name in ("data", "weights"):
             # They may lie elsewhere today: the data's fingerprint is checked.
             given = given or (Path(stored) if stored else None)

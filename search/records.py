@@ -213,6 +213,8 @@ class StudyRecord:
     options: dict[str, Any] = field(default_factory=dict)  # the rest of the command line, for --resume
     reported: list[Reported] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    # Every setting of each arm as the study declares it, before --set and --smoke; empty in older records.
+    declared: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -239,6 +241,9 @@ class StudyRecord:
         for name, value in raw.items():
             if not _is_a(value, str(known[name].type)):
                 raise RecordError(f"{where}: {name} must be {known[name].type}, got {value!r:.40}")
+        for name in ("arms", "declared"):
+            if odd := [arm for arm, settings in raw.get(name, {}).items() if not isinstance(settings, dict)]:
+                raise RecordError(f"{where}: {name} must hold the settings of each arm, got none of {odd[0]!r:.40}")
         try:
             raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
             raw["claims"] = [Claim(**_tuples(claim)) for claim in raw.get("claims", [])]

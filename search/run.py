@@ -132,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
             journal.path.unlink()
             folder.rmdir()
         raise
-    record = resumed[1] if resumed else new_record(study, options, data, folder, proposals)
+    record = resumed[1] if resumed else new_record(study, options, data, folder, proposals, space)
     if options.extend:
         record.finished, record.samples = False, proposals.total
         record.options |= {name: getattr(options, name) for name in ("samples", "repeats")}
@@ -354,8 +354,9 @@ def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -
 
 
 def new_record(
-    study: Study, options: argparse.Namespace, data: ImageData, folder: Path, proposals: Proposals
+    study: Study, options: argparse.Namespace, data: ImageData, folder: Path, proposals: Proposals, space: Study
 ) -> StudyRecord:
+    """Of `study`, which is `space` as it is to be run: with what --set, --smoke and the like changed."""
     return StudyRecord(
         study=study.name,
         run=folder.name,
@@ -385,6 +386,7 @@ def new_record(
         options={name: _json(getattr(options, name)) for name in STORED},
         reported=list(study.reported),
         claims=list(study.claims),
+        declared={arm: dataclasses.asdict(space.settings(config)) for arm, config in space.arms.items()},
     )
 
 

@@ -145,6 +145,30 @@ def test_a_confounded_claim_shows_its_clean_arms(study):
     assert row["clean_seeds_needed"] > 5
 
 
+SET_AWAY = "not tested: --set left no difference in "
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "why", "clean_why"),
+    [
+        ({}, {"members": 2}, SET_AWAY + "members", None),
+        ({}, {"members": 2, "lr": 0.1}, SET_AWAY + "lr, members", None),
+        ({}, {"epochs": 2}, "", None),
+        # A confounder set away is none any more; the clean arms are asked by themselves.
+        ({"confounded_by": ("members",), "clean_arms": ("a", "c")}, {"members": 2}, "", ""),
+        ({"confounded_by": ("members",), "clean_arms": ("a", "c")}, {"lr": 0.1}, SET_AWAY + "lr", SET_AWAY + "lr"),
+    ],
+)
+def test_a_claim_whose_difference_was_set_away_is_not_tested(study, told, now, why, clean_why):
+    declared = {"a": {"members": 6, "lr": 0.1}, "b": {"members": 1, "lr": 0.2}, "c": {"members": 6, "lr": 0.2}}
+    row = study(record={"declared": declared, "arms": dict.fromkeys(declared, now)}, arms=("a", "b"), **told)
+    assert row["why"] == why
+    assert math.isnan(row["effect"]) == bool(why)
+    assert row["verdict"] == ("confounded" if told else "undecided" if why else "reproduced")
+    if told:
+        assert row["clean_why"] == clean_why
+
+
 def test_the_test_images_can_keep_a_claim_undecided(made_up, claim, tmp_path):
     # A point apart and hardly a spread over seeds; but the arms differ on half of only 2,000 images.
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from search import run
 from search.cluster import ClusterError
 from search.journal import Journal
+from search.options import STORED
 from search.results import write_record
 from search.study import load
 
@@ -149,7 +151,7 @@ def begun(tmp_path: Path, toy_space: Path) -> Path:
     options = run.parser().parse_args([str(toy_space), "--smoke"])
     study = run.adapt(load(toy_space), options)
     proposals = run.make_proposals(study, study.searcher, study.samples, options.seed)
-    write_record(folder, run.new_record(study, options, load_data("digits"), folder, proposals))
+    write_record(folder, run.new_record(study, options, load_data("digits"), folder, proposals, load(toy_space)))
     journal = Journal(folder)
     for number in range(2):
         config, arm, state = proposals.propose(number)
@@ -160,6 +162,17 @@ def begun(tmp_path: Path, toy_space: Path) -> Path:
     journal.append("end", 0, status="stopped", error=None)
     journal.close()
     return folder
+
+
+@pytest.mark.parametrize("name", STORED)
+@pytest.mark.parametrize("value", [float("inf"), -1.5, {}, [1]])
+def test_a_stored_option_of_another_type(
+    command: Command, begun: Path, toy_space: Path, name: str, value: object
+) -> None:
+    record = json.loads((begun / "study.json").read_text())
+    record["options"][name] = value
+    (begun / "study.json").write_text(json.dumps(record))
+    assert f"study.json must hold what --{name} takes" in command(str(toy_space), "--resume")
 
 
 def test_any_unfinished_run(examine: Callable[..., None], command: Command, begun: Path, toy_space: Path) -> None:
