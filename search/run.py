@@ -12,17 +12,13 @@ from search import environment  # isort: skip  # noqa: F401  (before anything im
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import io
 import os
-import platform
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +26,16 @@ import torch
 
 from search.cluster import Cluster, ClusterError, connect, disconnect
 from search.doors import LOOPBACK, DoorError, is_loopback, require_own
+from search.execution import choose_resources, share_of, with_path
 from search.failures import Halted, NodeLost
+from search.folders import check_writable, new_folder, newest_run
 from search.journal import Journal, JournalError
-from search.options import STORED, UsageError, check_combination, parser, restore_options
+from search.options import UsageError, check_combination, parser, restore_options
 from search.packing import AUTO
 from search.packing import choose as choose_packing
-from search.paths import check as check_path
-from search.paths import choose as choose_path
 from search.plan import A_DAY, check_fits, how_to_shrink, make_plan
 from search.progress import span
+from search.provenance import machine_name, new_record
 from search.records import (
     COMPLETED,
     DIVERGED,
@@ -46,21 +43,16 @@ from search.records import (
     RECOVERY_PROTOCOL,
     STATUSES,
     STOPPED,
-    STUDY_FILE,
     RecordError,
     StudyRecord,
 )
-from search.results import protocol_of, write_record
+from search.results import write_record
 from search.searchers import Listed, Proposals, make_proposals
 from search.study import Study, StudyError, domain_edges, load
 from search.tuner import Outcome, Resources, cluster_slots, run_study
 from search.watch import Watch
-from trainables.data import DataError, ImageData
+from trainables.data import DataError
 from trainables.data import load as load_data
-from trainables.paths import PLAIN
-
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
-RUN_NAME = "%Y%m%d-%H%M%S"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -209,43 +201,6 @@ def listed(proposals: Proposals) -> list[dict[str, Any]] | None:
     return [config for config, _ in proposals.configs] if isinstance(proposals, Listed) else None
 
 
-def with_path(
-    study: Study,
-    options: argparse.Namespace,
-    data: ImageData,
-    resources: Resources,
-    configs: list[dict[str, Any]] | None,
-    *,
-    resumed: bool,
-) -> Study:
-    """The study whose steps go the way that `--path` names, or that is measured to be fastest.
-
-    `options.path` is then that way: what the record keeps and `--resume` takes. Raises UsageError, PathError.
-    """
-    elsewhere = options.address is not None  # nothing measured here holds there
-    if elsewhere and options.path == AUTO:
-        raise UsageError(f"--path auto measures this machine, got --address {options.address}")
-    if any("path" in config for config in (study.param_space, *study.arms.values())):
-        own = study.param_space.get("path")
-        if not resumed and options.path not in (None, own):
-            raise UsageError(f"the study or --set says what path is, got --path {options.path} too")
-        options.path = own if isinstance(own, str) else PLAIN
-    elif options.path is None:
-        # What a note says is compared with what its own arithmetic gives.
-        options.path = PLAIN if options.replay or options.smoke or elsewhere else AUTO
-    if options.path == AUTO:
-        options.path = choose_path(study, data, resources, configs)
-        return routed(study, options.path)
-    if not elsewhere:
-        check_path(study, data, resources, configs, options.path)
-    return routed(study, options.path)
-
-
-def routed(study: Study, path: str) -> Study:
-    """The study with every trial on the path; the plain one is what no configuration need name."""
-    return study if path == PLAIN or "path" in study.param_space else study.with_fixed({"path": path})
-
-
 def check_requirements(study: Study, proposals: Proposals) -> None:
     """Raises StudyError where a trial would want something that is not there, such as a file of weights."""
     if isinstance(proposals, Listed):
@@ -259,170 +214,6 @@ def check_requirements(study: Study, proposals: Proposals) -> None:
             study.trainable.recipe.require(study.settings(config))
         except ValueError as error:
             raise StudyError(f"{study.name}: {error}") from None
-
-
-def choose_resources(options: argparse.Namespace) -> Resources:
-    """Raises UsageError where the machine has less than a trial asks for."""
-    gpus = options.gpus_per_trial
-    if AUTO in (options.cpus_per_trial, gpus):
-        check_auto(options)
-        # Until it is measured.
-        return Resources(1.0 if options.cpus_per_trial == AUTO else options.cpus_per_trial, float(gpus == AUTO))
-    if options.address is None:
-        there, cpus = torch.cuda.device_count(), os.cpu_count() or 1
-        if gpus is None:
-            gpus = 1.0 if there else 0.0
-        if gpus > there:
-            raise UsageError(f"--gpus-per-trial asks for {gpus:g}, this machine has {there}")
-        if options.cpus_per_trial > cpus:
-            raise UsageError(f"--cpus-per-trial asks for {options.cpus_per_trial:g}, this machine has {cpus}")
-    return Resources(options.cpus_per_trial, gpus or 0.0)
-
-
-def check_auto(options: argparse.Namespace) -> None:
-    """Raises UsageError where there is nothing to measure."""
-    there = torch.cuda.device_count()
-    option = "--gpus-per-trial auto" if options.gpus_per_trial == AUTO else "--cpus-per-trial auto"
-    if options.address is not None:
-        raise UsageError(f"{option} measures this machine, got --address {options.address}")
-    if options.gpus_per_trial == AUTO and not there:
-        raise UsageError(f"{option} needs a GPU that PyTorch sees, this machine has none")
-    if options.cpus_per_trial == AUTO and there:
-        raise UsageError(f"{option} is for a machine without GPUs, this one has {there}: try --gpus-per-trial auto")
-
-
-def share_of(cluster: Cluster, resources: Resources, options: argparse.Namespace) -> Resources:
-    """What a trial gets of a joined cluster; raises ClusterError where no node has as much."""
-    if options.address is None:
-        return resources
-    if options.gpus_per_trial is None and any(node.gpus for node in cluster.nodes):
-        resources = dataclasses.replace(resources, gpus_per_trial=1.0)
-    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-    if not any(node.cpus >= cpus and node.gpus >= gpus for node in cluster.nodes):
-        there = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in cluster.nodes)
-        raise ClusterError(f"no node of {options.address} has a trial's {cpus:g} CPUs and {gpus:g} GPUs, only {there}")
-    return resources
-
-
-def check_writable(folder: Path) -> None:
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise UsageError(f"--results must be a folder that can be written, got {folder}")
-
-
-def new_folder(results: Path, study: str, smoke: bool) -> Path:
-    """A folder named by the time, and after every run there is: the newest has the last name, also where the
-    clock was set back. Raises UsageError."""
-    runs = [stamp for folder in (results / study).glob("*/") if (stamp := _stamp(folder.name))]
-    second = datetime.timedelta(seconds=1)
-    when = max([datetime.datetime.now(), *(run + second for run in runs)])
-    while True:
-        folder = results / study / (when.strftime(RUN_NAME) + ("-smoke" if smoke else ""))
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            when += second
-            continue
-        except OSError as error:
-            raise UsageError(
-                f"--results must be a folder that can be written, got {results}: {error.strerror}"
-            ) from None
-        return folder
-
-
-def _stamp(name: str) -> datetime.datetime | None:
-    try:
-        return datetime.datetime.strptime("-".join(name.split("-")[:2]), RUN_NAME)
-    except ValueError:
-        return None
-
-
-def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -> tuple[Path, StudyRecord]:
-    """The newest run of the study, of those that have trials to go unless `finished`. Raises UsageError."""
-    for folder in sorted((results / study).glob("*/"), reverse=True):
-        path = folder / STUDY_FILE
-        if not path.is_file():
-            continue
-        record = StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
-        if (finished or not record.finished) and (record.smoke or not smoke_only):
-            return folder, record
-    if finished:
-        raise UsageError(f"--extend: no run of {study} in {results / study}")
-    raise UsageError(f"--resume: no unfinished run of {study} in {results / study}")
-
-
-def new_record(
-    study: Study, options: argparse.Namespace, data: ImageData, folder: Path, proposals: Proposals, space: Study
-) -> StudyRecord:
-    """Of `study`, which is `space` as it is to be run: with what --set, --smoke and the like changed."""
-    return StudyRecord(
-        study=study.name,
-        run=folder.name,
-        question=study.question,
-        source=study.source,
-        trainable=study.trainable.__name__,
-        dataset=data.name,
-        dataset_fingerprint=data.fingerprint,
-        protocol="replay" if options.replay else protocol_of(study.fixed(), study.protocol),
-        metric=study.metric,
-        mode=study.mode,
-        objectives=study.goals,
-        epochs=study.epochs,
-        samples=proposals.total,
-        searcher=study.searcher,
-        scheduler=study.scheduler,
-        seed=options.seed,
-        space={name: _domain(domain) for name, domain in study.searched().items()},
-        fixed=study.fixed(),
-        arms={arm: dict(config) for arm, config in study.arms.items()},
-        command="python -m search.run " + shlex.join(sys.argv[1:]),
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        commit=_commit(),
-        machine={"name": machine_name(), "cpus": os.cpu_count(), "gpus": torch.cuda.device_count()},
-        smoke=options.smoke,
-        options={name: _json(getattr(options, name)) for name in STORED},
-        reported=list(study.reported),
-        claims=list(study.claims),
-        declared={arm: dataclasses.asdict(space.settings(config)) for arm, config in space.arms.items()},
-    )
-
-
-def _domain(domain: Any) -> str:
-    text = domain.domain_str
-    sampler = type(domain.sampler).__name__ if domain.sampler else ""
-    return f"{text} log" if "Log" in sampler else text
-
-
-def _json(value: Any) -> Any:
-    return str(value.absolute()) if isinstance(value, Path) else value
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _commit() -> str | None:
-    git = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return git.stdout.strip() or None if git.returncode == 0 else None
-
-
-def machine_name() -> str:
-    if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
-        model = names[0] if names else model
-    return f"{os.cpu_count()} cores, {model}"
 
 
 def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster) -> None:

@@ -6,6 +6,8 @@ ratios are taken pair by pair. About 20 minutes on two idle cores.
 
 from __future__ import annotations
 
+from search import environment  # isort: skip  # noqa: F401  (before anything imports ray)
+
 import argparse
 import datetime
 import json
@@ -26,7 +28,7 @@ PARTS = {
 
 
 def main() -> None:
-    from search.run import machine_name
+    from search.provenance import machine_name
 
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; repeat it for more")

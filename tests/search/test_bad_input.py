@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from search import run
 from search.cluster import ClusterError
 from search.journal import Journal
-from search.options import STORED
+from search.options import STORED, parser
+from search.provenance import new_record
 from search.results import write_record
 from search.study import load
 
@@ -148,10 +149,10 @@ def begun(tmp_path: Path, toy_space: Path) -> Path:
     """The folder of a smoke run with a trial finished and another begun."""
     folder = tmp_path / "results" / "toy" / "20260101-100000-smoke"
     folder.mkdir(parents=True)
-    options = run.parser().parse_args([str(toy_space), "--smoke"])
+    options = parser().parse_args([str(toy_space), "--smoke"])
     study = run.adapt(load(toy_space), options)
     proposals = run.make_proposals(study, study.searcher, study.samples, options.seed)
-    write_record(folder, run.new_record(study, options, load_data("digits"), folder, proposals, load(toy_space)))
+    write_record(folder, new_record(study, options, load_data("digits"), folder, proposals, load(toy_space)))
     journal = Journal(folder)
     for number in range(2):
         config, arm, state = proposals.propose(number)

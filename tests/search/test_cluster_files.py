@@ -13,7 +13,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
 
-from search.run import parser
+from search.options import parser
 
 FOLDER = Path(__file__).parents[2] / "search" / "cluster_files"
 

@@ -16,11 +16,11 @@ import torch
 from ray import tune
 
 from search import paths
-from search.options import restore_options
+from search.execution import with_path
+from search.options import STORED, UsageError, parser, restore_options
 from search.paths import Agreement, Measured, PathError, candidates, check, choose, middle, typical
 from search.plan import make_plan
 from search.records import StudyRecord
-from search.run import STORED, UsageError, parser, with_path
 from search.study import Study
 from search.tuner import Resources
 from trainables.base import ImageTrainable
@@ -212,7 +212,7 @@ def test_a_named_path_is_every_trials_and_on_record(tiny_data: ImageData) -> Non
 
 
 def test_nothing_is_measured_that_says_nothing(monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData) -> None:
-    monkeypatch.setattr("search.run.choose_path", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("search.execution.choose_path", lambda *_: pytest.fail("measured"))
     assert taken(tiny_data, study(), "--smoke") == (None, "plain")
     assert taken(tiny_data, study(), "--address", "10.0.0.1:6379") == (None, "plain")
     assert taken(tiny_data, study(arms={"a": {}}), "--replay") == (None, "plain")
@@ -225,7 +225,7 @@ def test_a_measured_path_is_on_record_and_never_called_auto(
     monkeypatch: pytest.MonkeyPatch, tiny_data: ImageData
 ) -> None:
     for path, given in (("bf16", "bf16"), ("plain", None)):
-        monkeypatch.setattr("search.run.choose_path", lambda *_, path=path: path)
+        monkeypatch.setattr("search.execution.choose_path", lambda *_, path=path: path)
         assert taken(tiny_data, study()) == (given, path)
         assert taken(tiny_data, study(arms={"a": {}}), "--replay", "--path", "auto") == (given, path)
     with pytest.raises(UsageError, match=r"^--path auto measures this machine, got --address 10.0.0.1:6379$"):

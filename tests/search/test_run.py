@@ -19,9 +19,10 @@ import pytest
 from PIL import Image
 
 from search.journal import Journal
+from search.options import STORED, parser
 from search.records import StudyRecord
 from search.results import write_record
-from search.run import STORED, main, new_folder, parser
+from search.run import main
 from search.study import load
 from trainables.data import load as load_data
 
@@ -345,19 +346,6 @@ def test_a_damaged_record_is_not_resumed(refused: Refused, begun: Path) -> None:
 def test_a_damaged_journal_is_not_resumed(refused: Refused, begun: Path) -> None:
     (begun / "journal.jsonl").write_text('{"event": "suggest"}\n')
     assert lacks(refused("--resume"), ["journal.jsonl, line 1", "damaged"]) == []
-
-
-def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    folders = {new_folder(tmp_path, "toy", smoke=True) for _ in range(5)}
-    assert len(folders) == 5
-    assert all(folder.parent == tmp_path / "toy" and "-smoke" in folder.name for folder in folders)
-
-
-def test_the_newest_run_has_the_last_name_though_the_clock_was_set_back(tmp_path: Path) -> None:
-    (tmp_path / "toy" / "29990101-000000-smoke").mkdir(parents=True)
-    (tmp_path / "toy" / "notes").mkdir()
-    folders = [new_folder(tmp_path, "toy", smoke=smoke) for smoke in (True, False)]
-    assert [folder.name for folder in folders] == ["29990101-000001-smoke", "29990101-000002"]
 
 
 # Pretrained weights

@@ -1,0 +1,99 @@
+"""What study.json says of a run's origin: the study, the command, the machine, the versions."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.options import STORED
+from search.records import StudyRecord
+from search.results import protocol_of
+from search.searchers import Proposals
+from search.study import Study
+from trainables.data import ImageData
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
+
+
+def new_record(
+    study: Study, options: argparse.Namespace, data: ImageData, folder: Path, proposals: Proposals, space: Study
+) -> StudyRecord:
+    """Of `study`, which is `space` as it is to be run: with what --set, --smoke and the like changed."""
+    return StudyRecord(
+        study=study.name,
+        run=folder.name,
+        question=study.question,
+        source=study.source,
+        trainable=study.trainable.__name__,
+        dataset=data.name,
+        dataset_fingerprint=data.fingerprint,
+        protocol="replay" if options.replay else protocol_of(study.fixed(), study.protocol),
+        metric=study.metric,
+        mode=study.mode,
+        objectives=study.goals,
+        epochs=study.epochs,
+        samples=proposals.total,
+        searcher=study.searcher,
+        scheduler=study.scheduler,
+        seed=options.seed,
+        space={name: _domain(domain) for name, domain in study.searched().items()},
+        fixed=study.fixed(),
+        arms={arm: dict(config) for arm, config in study.arms.items()},
+        command="python -m search.run " + shlex.join(sys.argv[1:]),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        commit=_commit(),
+        machine={"name": machine_name(), "cpus": os.cpu_count(), "gpus": torch.cuda.device_count()},
+        smoke=options.smoke,
+        options={name: _json(getattr(options, name)) for name in STORED},
+        reported=list(study.reported),
+        claims=list(study.claims),
+        declared={arm: dataclasses.asdict(space.settings(config)) for arm, config in space.arms.items()},
+    )
+
+
+def _domain(domain: Any) -> str:
+    text = domain.domain_str
+    sampler = type(domain.sampler).__name__ if domain.sampler else ""
+    return f"{text} log" if "Log" in sampler else text
+
+
+def _json(value: Any) -> Any:
+    return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _commit() -> str | None:
+    git = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return git.stdout.strip() or None if git.returncode == 0 else None
+
+
+def machine_name() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
+        model = names[0] if names else model
+    return f"{os.cpu_count()} cores, {model}"
