@@ -117,6 +117,11 @@ def _unit(quantity: str, kind: str) -> str:
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    # Where only the clean arms could be compared, it is they that --set changed.
+    changes = frame["changed"].where(frame["changed"] != "", frame["clean_changed"].astype(object).fillna(""))
+    frame = frame.assign(changed=changes)
+    scaled = bool((changes != "").any())
+
     def row(one: dict[str, Any]) -> dict[str, str]:
         quantity, kind = str(one["quantity"]), str(one["kind"])
 
@@ -145,7 +150,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "claim": str(one["statement"]),
             "verdict": verdict,
             "ours (95 %)": told(),
-            "seeds": str(one["n"]),
+            "seeds": f"{one['n'] or max(0.0, one['clean_n']):.0f}",
             "note": note,
             **changed,
             "arms": str(one["arms"]),
@@ -153,7 +158,6 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "source": str(one["source"]),
         }
 
-    scaled = bool((frame["changed"] != "").any())
     rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
     return pd.DataFrame(rows, columns=None if rows else ["claim", "verdict"], dtype=str)
 

@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import claims, compare, figures, tables
+from analysis import statistics as s
 from analysis.cli import Parser
 from analysis.load import Results, ResultsError, load
 from search import records as r
@@ -47,18 +48,40 @@ def keep(results: Sequence[Results], folder: Path = EVIDENCE) -> None:
             state = "has not ended" if result.partial else "is a smoke run"
             raise ResultsError(f"evidence must be a finished run on real data, {result.path} {state}")
         target = folder / record.study / record.run
-        if target.exists():
+        if target.exists() and len(load([target])[0].trials) >= len(result.trials):  # or it was extended since
             raise ResultsError(f"{target} is kept already")
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             if (result.path / name).exists():
                 shutil.copyfile(result.path / name, target / name)
 
 
-def claims_table(results: Sequence[Results]) -> pd.DataFrame:
-    """A row a claim of which an arm has run."""
+def tested(results: Sequence[Results]) -> pd.DataFrame:
+    """The claims, as `analysis.claims` has them, on which a seed says something, by themselves or by clean arms."""
     frame = claims.claims(results)
-    frame = frame[frame["n"] > 0]
+    return frame[(frame["n"] > 0) | (frame["clean_n"].fillna(0) > 0)]
+
+
+def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a note: how many of its tested claims have which verdict; a confounded one has that of its clean arms."""
+    changed = frame["changed"].ne("") | frame["clean_changed"].astype(object).fillna("").ne("")
+    keys = {
+        "note": frame["source"].str.extract(r"note (\w)", expand=False).fillna("none"),
+        "size": changed.map({True: "smaller", False: "the note's own"}),
+    }
+    rows = []
+    for (note, how), some in frame.groupby(list(keys.values()), sort=True):
+        row = {"note": note, "size": how, "claims tested": str(len(some))}
+        for verdict in (s.REPRODUCED, s.CONTRADICTED, s.UNDECIDED):
+            told_apart = int((some["clean_verdict"] == verdict).sum())
+            row[verdict] = str(int((some["verdict"] == verdict).sum()) + told_apart)
+            row[verdict] += f" ({told_apart} by clean arms)" if told_apart else ""
+        rows.append(row)
+    return pd.DataFrame(rows, dtype=str)
+
+
+def claims_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a tested claim."""
     shown = claims.readable(frame)
     return shown[["claim", "source", "verdict", "ours (95 %)", "seeds", "note", *_said(shown, "changed")]]
 
@@ -122,7 +145,13 @@ def families(results: Sequence[Results]) -> pd.DataFrame:
 
 def readme_tables(results: Sequence[Results]) -> dict[str, str]:
     """Name -> Markdown."""
-    made = {"claims": claims_table(results), "runs": runs_table(results), "searches": searches_table(results)}
+    frame = tested(results)
+    made = {
+        "summary": summary_table(frame),
+        "claims": claims_table(frame),
+        "runs": runs_table(results),
+        "searches": searches_table(results),
+    }
     return {name: tables.markdown("", frame, ()).strip() or "(none yet)" for name, frame in made.items()}
 
 

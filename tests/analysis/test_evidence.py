@@ -4,7 +4,9 @@ from analysis import evidence as e
 from analysis import figures
 from analysis.load import ResultsError, load
 
-PLACES = "".join(f"<!-- evidence:{name} -->\n<!-- /evidence:{name} -->\n" for name in ("claims", "runs", "searches"))
+PLACES = "".join(
+    f"<!-- evidence:{name} -->\n<!-- /evidence:{name} -->\n" for name in ("summary", "claims", "runs", "searches")
+)
 
 
 @pytest.fixture
@@ -57,6 +59,46 @@ def test_the_figure_has_every_arm_beside_its_notes(run):
     assert list(front.text) == ["small"]
     smaller = e.families(run(run="smaller", options={"set": ["train_images=100"]}))
     assert set(smaller["by"]) == {"ours, changed", "note"}
+
+
+def test_a_run_that_was_extended_is_kept_anew(made_up, tmp_path):
+    def run(trials):
+        study = made_up()
+        for number in range(trials):
+            study.trial(val=[0.2, 0.4 + number / 100])
+        return load([study.write(tmp_path / str(trials))])
+
+    e.keep(run(2), tmp_path / "evidence")
+    e.keep(run(3), tmp_path / "evidence")
+    (kept,) = e.kept(tmp_path / "evidence")
+    assert len(kept.trials) == 3
+    with pytest.raises(ResultsError, match="kept already"):
+        e.keep(run(1), tmp_path / "evidence")
+
+
+def test_the_summary_counts_a_confounded_claim_by_its_clean_arms(made_up, claim, tmp_path):
+    confounded = {"confounded_by": ("lr",), "clean_arms": ("large", "small")}
+    away = {arm: {"members": 2} for arm in ("small", "large", "other")}
+    study = made_up(
+        claims=[
+            claim(name="plain", arms=("small", "large"), source="note B, 1"),
+            claim(name="apart", arms=("small", "large"), source="note B, 2", **confounded),
+            claim(name="away", arms=("other", "large"), source="note C, 1", **confounded),
+            claim(name="never run", arms=("small", "gone"), source="note C, 2"),
+        ],
+        declared={arm: {"members": 1 if arm == "other" else 2} for arm in away},
+        arms=away,
+        options={"set": ["members=2"]},
+    )
+    for seed, spread in enumerate((0.0, 0.004, -0.003)):
+        for arm, test in (("small", 0.5), ("large", 0.4), ("other", 0.3)):
+            study.trial(arm=arm, seed=seed, protocol="replay", test=test + (spread if arm == "small" else 0.0))
+    frame = e.tested(load([study.write(tmp_path / "run")]))
+    assert e.summary_table(frame).to_numpy().tolist() == [
+        ["B", "smaller", "2", "1", "1 (1 by clean arms)", "0"],
+        ["C", "smaller", "1", "0", "1 (1 by clean arms)", "0"],
+    ]
+    assert e.claims_table(frame)[["seeds", "changed"]].to_numpy().tolist() == [["3", "members=2"]] * 3
 
 
 @pytest.mark.parametrize(("state", "why"), [({"finished": False}, "has not ended"), ({"smoke": True}, "smoke run")])
