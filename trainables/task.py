@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainables.data import ImageData, channel_statistics
+from trainables.data import ImageData
 from trainables.settings import SettingError, Settings
 from trainables.splits import split, stratified_subset, validation_size
 
@@ -29,7 +29,7 @@ class DeviceData:
             self.train_labels = torch.from_numpy(data.train_labels).to(self.device)
             self.test_images = torch.from_numpy(data.test_images).to(self.device)
             self.test_labels = torch.from_numpy(data.test_labels).to(self.device)
-        mean, std = channel_statistics(data.train_images)
+        mean, std = data.statistics
         self.mean = torch.tensor(mean, device=self.device).view(-1, 1, 1)
         self.std = torch.tensor(std, device=self.device).view(-1, 1, 1)
 
