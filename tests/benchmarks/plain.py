@@ -14,6 +14,7 @@ import torchvision.transforms as T
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision.models import resnet18
 
 from trainables.models.convnet import ConvNet
 from trainables.models.small_alexnet import SmallAlexNet
@@ -97,6 +98,16 @@ PIPELINES = {
         T.Compose([T.RandomCrop(32, 4), T.RandomHorizontalFlip(), T.ToTensor(), HALF]),
         lambda: WideResNet(10, 2),
         lambda network: torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9),
+    ),
+    "pretrained": Pipeline(
+        T.Compose(
+            [
+                *(T.Resize(256), T.CenterCrop(224), T.ToTensor()),
+                T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            ]
+        ),
+        lambda: resnet18(num_classes=100),
+        lambda network: torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9),
     ),
 }
 

@@ -24,6 +24,7 @@ from trainables.base import ImageTrainable, build
 from trainables.convnet import ConvNetTrainable
 from trainables.data import ImageData
 from trainables.lenet import LeNetTrainable
+from trainables.pretrained import PretrainedTrainable
 from trainables.small_alexnet import SmallAlexNetTrial
 from trainables.task import DeviceData
 from trainables.wide_resnet import WideResNetTrial
@@ -50,6 +51,9 @@ FAMILIES = {
     "convnet": Family("CNN_2", ConvNetTrainable, 5120),
     "small_alexnet": Family("small AlexNet, augmented", SmallAlexNetTrial, 2560),
     "wide_resnet": Family("WRN-10-2, plain SGD", WideResNetTrial, 640, None, {"depth": 10, "width": 2, **SGD_ALONE}),
+    "pretrained": Family(
+        "ResNet-18 at 224 px", PretrainedTrainable, 256, None, {"model": "resnet18", "weights": "random"}
+    ),
 }
 
 
