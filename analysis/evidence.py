@@ -118,6 +118,19 @@ def searches_table(results: Sequence[Results]) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=str)
 
 
+def recovery_table(results: Sequence[Results]) -> pd.DataFrame:
+    """The three trials of each recovery whose curves lie nearest to the printed ones."""
+    rows = []
+    for result in results:
+        if not result.recovery:
+            continue
+        metric = result.record.metric
+        for _, trial in result.searched().sort_values(metric).head(3).iterrows():
+            tried = {name: tables.cell(value) for name, value in result.tried(trial).items()}
+            rows.append({"study": result.record.study, **tried, "points from the curve": f"{100 * trial[metric]:.2f}"})
+    return pd.DataFrame(rows, dtype=str).fillna("")
+
+
 def _said(shown: pd.DataFrame, *columns: str) -> list[str]:
     return [name for name in columns if name in shown]
 
@@ -151,6 +164,7 @@ def readme_tables(results: Sequence[Results]) -> dict[str, str]:
         "claims": claims_table(frame),
         "runs": runs_table(results),
         "searches": searches_table(results),
+        "recovery": recovery_table(results),
     }
     return {name: tables.markdown("", frame, ()).strip() or "(none yet)" for name, frame in made.items()}
 
