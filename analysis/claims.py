@@ -150,7 +150,8 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "claim": str(one["statement"]),
             "verdict": verdict,
             "ours (95 %)": told(),
-            "seeds": f"{one['n'] or max(0.0, one['clean_n']):.0f}",
+            # Of the arms that the verdict is of.
+            "seeds": f"{one['clean_n'] if one['verdict'] == CONFOUNDED else one['n']:.0f}",
             "note": note,
             **changed,
             "arms": str(one["arms"]),

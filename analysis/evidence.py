@@ -1,4 +1,4 @@
-"""The README's tables of claims and runs and its figure, made from the runs kept in analysis/evidence/.
+"""The README's tables of results and its figure, made from the runs kept in analysis/evidence/.
 
     python -m analysis.evidence                     rewrites them
     python -m analysis.evidence --check             says whether they are what the evidence gives (status 1: not)
@@ -14,6 +14,7 @@ import argparse
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,39 +51,56 @@ def keep(results: Sequence[Results], folder: Path = EVIDENCE) -> None:
         target = folder / record.study / record.run
         if target.exists() and len(load([target])[0].trials) >= len(result.trials):  # or it was extended since
             raise ResultsError(f"{target} is kept already")
-        target.mkdir(parents=True, exist_ok=True)
-        for name in KEPT:
-            if (result.path / name).exists():
-                shutil.copyfile(result.path / name, target / name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as new:  # whole or not at all
+            for name in KEPT:
+                if (result.path / name).exists():
+                    shutil.copyfile(result.path / name, Path(new) / name)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(new, target)
 
 
 def tested(results: Sequence[Results]) -> pd.DataFrame:
-    """The claims, as `analysis.claims` has them, on which a seed says something, by themselves or by clean arms."""
+    """The claims, as `analysis.claims` has them, on which a seed says something; by note."""
     frame = claims.claims(results)
-    return frame[(frame["n"] > 0) | (frame["clean_n"].fillna(0) > 0)]
+    # A confounded comparison alone decides nothing.
+    frame = frame[frame["clean_n"].fillna(frame["n"]) > 0]
+    return frame.sort_values("source", key=_note, kind="stable", ignore_index=True)
+
+
+def _note(sources: pd.Series) -> pd.Series:
+    return sources.str.extract(r"note (\w)", expand=False).fillna("none")
 
 
 def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a note: how many of its tested claims have which verdict; a confounded one has that of its clean arms."""
     changed = frame["changed"].ne("") | frame["clean_changed"].astype(object).fillna("").ne("")
     keys = {
-        "note": frame["source"].str.extract(r"note (\w)", expand=False).fillna("none"),
-        "size": changed.map({True: "smaller", False: "the note's own"}),
+        "note": _note(frame["source"]),
+        "runs": changed.map({True: "changed", False: "as the note's"}),
     }
     rows = []
     for (note, how), some in frame.groupby(list(keys.values()), sort=True):
-        row = {"note": note, "size": how, "claims tested": str(len(some))}
+        row = {"note": note, "runs": how, "claims tested": str(len(some))}
         for verdict in (s.REPRODUCED, s.CONTRADICTED, s.UNDECIDED):
-            told_apart = int((some["clean_verdict"] == verdict).sum())
-            row[verdict] = str(int((some["verdict"] == verdict).sum()) + told_apart)
-            row[verdict] += f" ({told_apart} by clean arms)" if told_apart else ""
+            clean = int((some["clean_verdict"] == verdict).sum())
+            row[verdict] = str(int((some["verdict"] == verdict).sum()) + clean)
+            row[verdict] += f" ({clean} by clean arms)" if clean else ""
         rows.append(row)
     return pd.DataFrame(rows, dtype=str)
 
 
 def claims_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a tested claim."""
+    """A row a tested claim; one of equality says within what."""
+    if frame.empty:
+        return pd.DataFrame()
     shown = claims.readable(frame)
+    margins = frame["margin"].where((frame["kind"] == "within") | (frame["expected"] == "equal"))
+    within = [
+        f" [within {claims.amount(margin, quantity, kind).lstrip('+')}]" if pd.notna(margin) else ""
+        for margin, quantity, kind in zip(margins, frame["quantity"], frame["kind"], strict=True)
+    ]
+    shown["claim"] += within
     return shown[["claim", "source", "verdict", "ours (95 %)", "seeds", "note", *_said(shown, "changed")]]
 
 
@@ -90,9 +108,16 @@ def runs_table(results: Sequence[Results]) -> pd.DataFrame:
     """A row a reported test accuracy whose run was replayed."""
     frame = compare.compare(results)
     frame = frame[frame["quantity"] == r.TEST_ACCURACY]
+    if frame.empty:
+        return pd.DataFrame()
     shown = compare.readable(frame).rename(columns={"ours": "ours %", "reported": "reported %"})
-    columns = ["note", "arm", "ours %", "95 %", "seeds", "reported %", "difference"]
-    return shown[[*columns, *_said(shown, "leaves the curve", "changed")]].drop_duplicates()
+    compared = _said(shown, "difference", "leaves the curve")
+    if "changed" in shown:
+        shown.loc[shown["changed"] != "", compared] = ""  # another run than the note's
+    columns = ["note", "arm", "ours %", "95 %", "seeds", "reported %", *compared, *_said(shown, "changed")]
+    # An arm that several studies ran alike has one row, with their names.
+    grouped = shown.assign(study=frame["study"].to_numpy()).groupby(columns, sort=False)["study"].agg(", ".join)
+    return grouped.reset_index().sort_values("note", kind="stable")[["study", *columns]]
 
 
 def searches_table(results: Sequence[Results]) -> pd.DataFrame:
@@ -127,7 +152,10 @@ def recovery_table(results: Sequence[Results]) -> pd.DataFrame:
         metric = result.record.metric
         for _, trial in result.searched().sort_values(metric).head(3).iterrows():
             tried = {name: tables.cell(value) for name, value in result.tried(trial).items()}
-            rows.append({"study": result.record.study, **tried, "points from the curve": f"{100 * trial[metric]:.2f}"})
+            rows.append(
+                {"study": result.record.study, "of trials": str(len(result.trials)), **tried}
+                | {"points from the curve": f"{100 * trial[metric]:.2f}", "changed": result.changed}
+            )
     return pd.DataFrame(rows, dtype=str).fillna("")
 
 

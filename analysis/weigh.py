@@ -61,9 +61,7 @@ def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> We
         reason = f"the arms ran under different --set: {'; '.join(one or 'nothing' for one in changes)}"
         return Weighed(s.UNDECIDED, why="; ".join([reason, *lost]), trials=trials)
     if gone := _taken_away(results, claim, _pairs(claim, arms), used):
-        return Weighed(
-            s.UNDECIDED, why="; ".join([f"not tested: --set left no difference in {gone}", *lost]), trials=trials
-        )
+        return Weighed(s.UNDECIDED, why="; ".join([f"not tested: {gone}", *lost]), trials=trials)
     seeds = sorted(set.intersection(*(set(series.index) for series in measured.values())))
     if not seeds:
         missing = [arm for arm, series in measured.items() if series.empty]
@@ -106,16 +104,19 @@ def weigh(results: Sequence[Results], claim: r.Claim, arms: Sequence[str]) -> We
 
 
 def _taken_away(results: Sequence[Results], claim: r.Claim, pairs: Pairs, used: dict[str, pd.DataFrame]) -> str:
-    """The settings in which two arms should differ, a confounder apart, and no longer do: "epochs, members".
+    """ "--set left no difference in epochs": in what two arms should differ, a confounder apart, and no longer do.
 
-    Arms alike in everything would be equal to the last bit, and a claim that they are equal "reproduced".
+    What differs still is then another claim's question, or nothing is left of the claim.
     """
-    declared, run = {}, {}
+    declared, run, by = {}, {}, "--set"
     for arm, rows in used.items():
-        if len(rows):
-            record, name = results[rows["result"].iloc[0]].record, measure.split_arm(arm)[1]
-            declared[arm] = record.declared.get(name, {})
+        name = measure.split_arm(arm)[1]
+        # A run of before this was recorded says nothing.
+        records = [results[place].record for place in rows["result"] if name in results[place].record.declared]
+        for record in records[:1]:
+            declared[arm] = record.declared[name]
             run[arm] = declared[arm] | record.arms.get(name, {})
+            by = "--smoke" if record.smoke else by
     gone = {
         name
         for a, b in pairs
@@ -123,7 +124,7 @@ def _taken_away(results: Sequence[Results], claim: r.Claim, pairs: Pairs, used: 
         for name in declared[a].keys() & declared[b].keys() - set(claim.confounded_by)
         if declared[a][name] != declared[b][name] and run[a][name] == run[b][name]
     }
-    return ", ".join(sorted(gone))
+    return f"{by} left no difference in {', '.join(sorted(gone))}" if gone else ""
 
 
 def _pairs(claim: r.Claim, arms: Sequence[str]) -> Pairs:

@@ -60,7 +60,9 @@ def new_record(
         options={name: _json(getattr(options, name)) for name in STORED},
         reported=list(study.reported),
         claims=list(study.claims),
-        declared={arm: dataclasses.asdict(space.settings(config)) for arm, config in space.arms.items()},
+        declared={
+            arm: dataclasses.asdict(space.settings({**space.fixed(), **config})) for arm, config in space.arms.items()
+        },
     )
 
 

@@ -14,10 +14,13 @@ Accuracies are fractions in [0, 1], losses nats per image, times seconds of wall
 
 from __future__ import annotations
 
+import collections.abc
 import csv
 import dataclasses
 import json
 import math
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,25 +161,27 @@ class Claim:
     clean_arms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        problem = None
+        if problem := _mistyped(self) or self._contradiction():
+            raise RecordError(f"claim {self.name!r:.80} {problem}")
+
+    def _contradiction(self) -> str | None:
         if len(self.arms) < 2:
-            problem = f"needs at least two arms, got {len(self.arms)}"
-        elif self.kind in ("difference", "ratio") and len(self.arms) != 2:
-            problem = f"of kind {self.kind!r} needs two arms, got {len(self.arms)}"
-        elif self.kind == "order" and self.expected not in ("increasing", "decreasing"):
-            problem = f"of kind 'order' expects 'increasing' or 'decreasing', got {self.expected!r}"
-        elif self.kind in ("difference", "ratio") and self.expected not in ("greater", "less", "equal"):
-            problem = f"of kind {self.kind!r} expects 'greater', 'less' or 'equal', got {self.expected!r}"
-        elif (self.kind == "within" or self.expected == "equal") and not (self.margin and self.margin > 0):
-            problem = f"needs a positive margin, got {self.margin!r}"
-        elif self.margin is not None and self.kind != "within" and self.expected != "equal":
-            problem = f"takes a margin only of kind 'within' or where it expects 'equal', got {self.margin!r}"
-        elif bool(self.confounded_by) != bool(self.clean_arms):
-            problem = "names confounded_by and clean_arms together or neither"
-        elif self.clean_arms and len(self.clean_arms) != len(self.arms) and self.kind != "within":
-            problem = f"needs {len(self.arms)} clean_arms, got {len(self.clean_arms)}"
-        if problem:
-            raise RecordError(f"claim {self.name!r} {problem}")
+            return f"needs at least two arms, got {len(self.arms)}"
+        if self.kind in ("difference", "ratio") and len(self.arms) != 2:
+            return f"of kind {self.kind!r} needs two arms, got {len(self.arms)}"
+        if self.kind == "order" and self.expected not in ("increasing", "decreasing"):
+            return f"of kind 'order' expects 'increasing' or 'decreasing', got {self.expected!r}"
+        if self.kind in ("difference", "ratio") and self.expected not in ("greater", "less", "equal"):
+            return f"of kind {self.kind!r} expects 'greater', 'less' or 'equal', got {self.expected!r}"
+        if (self.kind == "within" or self.expected == "equal") and not (self.margin and self.margin > 0):
+            return f"needs a positive margin, got {self.margin!r}"
+        if self.margin is not None and self.kind != "within" and self.expected != "equal":
+            return f"takes a margin only of kind 'within' or where it expects 'equal', got {self.margin!r}"
+        if bool(self.confounded_by) != bool(self.clean_arms):
+            return "names confounded_by and clean_arms together or neither"
+        if self.clean_arms and len(self.clean_arms) != len(self.arms) and self.kind != "within":
+            return f"needs {len(self.arms)} clean_arms, got {len(self.clean_arms)}"
+        return None
 
 
 @dataclass
@@ -244,8 +249,14 @@ class StudyRecord:
         for name in ("arms", "declared"):
             if odd := [arm for arm, settings in raw.get(name, {}).items() if not isinstance(settings, dict)]:
                 raise RecordError(f"{where}: {name} must hold the settings of each arm, got none of {odd[0]!r:.40}")
+        for name in raw.get("options", {}).keys() & {"set", "path"}:
+            if not (isinstance(raw["options"][name], str) if name == "path" else _fits_all(raw["options"][name], str)):
+                raise RecordError(f"{where}: options must hold {name} as given, got {raw['options'][name]!r:.40}")
         try:
             raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
+            for run in raw["reported"]:
+                if problem := _mistyped(run):
+                    raise RecordError(f"reported run {run.run!r:.80} {problem}")
             raw["claims"] = [Claim(**_tuples(claim)) for claim in raw.get("claims", [])]
             return cls(**raw)
         except RecordError as error:
@@ -271,6 +282,35 @@ def _is_a(value: Any, annotation: str) -> bool:
         return optional == "None"
     kinds = _JSON[outer.partition("[")[0]]
     return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
+def _mistyped(record: Any) -> str | None:
+    """What a field of a frozen record holds in place of its type: a record may come from JSON."""
+    for name, hint in typing.get_type_hints(type(record)).items():
+        if not _fits(value := getattr(record, name), hint):
+            wanted = str(hint).replace("typing.", "") if typing.get_args(hint) else hint.__name__
+            return f"needs {name} of type {wanted}, got {value!r:.40}"
+    return None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    arguments = typing.get_args(hint)
+    match typing.get_origin(hint):
+        case typing.Literal:
+            return isinstance(value, str) and value in arguments
+        case types.UnionType | typing.Union:
+            return any(_fits(value, each) for each in arguments)
+        case collections.abc.Mapping:
+            return isinstance(value, Mapping)
+        case origin if origin is tuple:
+            return isinstance(value, tuple) and all(_fits(each, arguments[0]) for each in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint)
+
+
+def _fits_all(values: Any, hint: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, hint) for value in values)
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

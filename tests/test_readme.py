@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ def test_the_example_of_an_own_model_trains(tmp_path: Path) -> None:
     assert math.isfinite(result["train_loss"])
     # Three members of a convolution, its BatchNorm and a linear layer, each.
     assert result["prefix_parameters"][-1] == 3 * (16 * 3 * 9 + 16 + 2 * 16 + 16 * 16 * 10 + 10)
+
+
+def test_the_claims_are_counted_as_the_spaces_hold_them() -> None:
+    files = [path for path in (README.parent / "spaces").glob("*.py") if path.stem not in ("__init__", "notes")]
+    sources = [claim.source for path in files for claim in load(path).claims]
+    notes = Counter(source.removeprefix("note ")[0] for source in sources)
+    told = ", ".join(f"{note} {count}" for note, count in sorted(notes.items()))
+    assert f"{len(sources)} claims of the notes" in README.read_text(encoding="utf-8")
+    assert f"({told})" in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("word", ["search", "trainables", "spaces", "analysis", "tests"])

@@ -145,6 +145,12 @@ def test_a_confounded_claim_shows_its_clean_arms(study):
     assert row["clean_seeds_needed"] > 5
 
 
+def test_a_smoke_run_that_took_the_difference_away_is_named(study):
+    declared = {"a": {"epochs": 200}, "b": {"epochs": 400}}
+    told = {"declared": declared, "arms": {arm: {"epochs": 2} for arm in declared}, "smoke": True}
+    assert study(record=told, arms=("a", "b"))["why"] == "not tested: --smoke left no difference in epochs"
+
+
 SET_AWAY = "not tested: --set left no difference in "
 
 

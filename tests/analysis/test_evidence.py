@@ -4,9 +4,7 @@ from analysis import evidence as e
 from analysis import figures
 from analysis.load import ResultsError, load
 
-PLACES = "".join(
-    f"<!-- evidence:{name} -->\n<!-- /evidence:{name} -->\n" for name in ("summary", "claims", "runs", "searches")
-)
+PLACE = "<!-- evidence:claims -->\n<!-- /evidence:claims -->\n"
 
 
 @pytest.fixture
@@ -85,6 +83,7 @@ def test_the_summary_counts_a_confounded_claim_by_its_clean_arms(made_up, claim,
             claim(name="apart", arms=("small", "large"), source="note B, 2", **confounded),
             claim(name="away", arms=("other", "large"), source="note C, 1", **confounded),
             claim(name="never run", arms=("small", "gone"), source="note C, 2"),
+            claim(name="not apart", arms=("small", "large"), confounded_by=("lr",), clean_arms=("small", "gone")),
         ],
         declared={arm: {"members": 1 if arm == "other" else 2} for arm in away},
         arms=away,
@@ -95,10 +94,29 @@ def test_the_summary_counts_a_confounded_claim_by_its_clean_arms(made_up, claim,
             study.trial(arm=arm, seed=seed, protocol="replay", test=test + (spread if arm == "small" else 0.0))
     frame = e.tested(load([study.write(tmp_path / "run")]))
     assert e.summary_table(frame).to_numpy().tolist() == [
-        ["B", "smaller", "2", "1", "1 (1 by clean arms)", "0"],
-        ["C", "smaller", "1", "0", "1 (1 by clean arms)", "0"],
+        ["B", "changed", "2", "1", "1 (1 by clean arms)", "0"],
+        ["C", "changed", "1", "0", "1 (1 by clean arms)", "0"],
     ]
     assert e.claims_table(frame)[["seeds", "changed"]].to_numpy().tolist() == [["3", "members=2"]] * 3
+
+
+def test_runs_without_claims_make_an_empty_table(made_up, tmp_path):
+    study = made_up()
+    study.trial(val=[0.2, 0.4], config={"lr": 0.01, "batch_size": 16})
+    made = e.readme_tables(load([study.write(tmp_path / "run")]))
+    assert made["claims"] == made["summary"] == made["runs"] == "(none yet)"
+
+
+def test_a_changed_run_is_not_set_against_the_notes(run):
+    made = e.readme_tables(run(options={"set": ["train_images=100"]}))
+    assert "| 50.03 | 49.16 to 50.91 | 3 | 52.00 |  | train_images=100 |" in made["runs"]
+
+
+def test_a_claim_of_equality_says_within_what(made_up, claim, tmp_path):
+    study = made_up(claims=[claim(statement="Alike.", arms=("a", "b"), expected="equal", margin=0.015)])
+    for arm in ("a", "b"):
+        study.trial(arm=arm, protocol="replay", test=0.5)
+    assert "| Alike. [within 1.50] |" in e.readme_tables(load([study.write(tmp_path / "run")]))["claims"]
 
 
 def test_a_recovery_names_its_nearest_trials(made_up, tmp_path):
@@ -107,9 +125,9 @@ def test_a_recovery_names_its_nearest_trials(made_up, tmp_path):
         study.trial(protocol="recovery", curve_distance=distance, config={"lr": lr})
     results = load([study.write(tmp_path / "run")])
     assert e.recovery_table(results).to_numpy().tolist() == [
-        ["batch_size", "0.001", "1.23"],
-        ["batch_size", "0.002", "5.00"],
-        ["batch_size", "0.01", "20.00"],
+        ["batch_size", "4", "0.001", "1.23", ""],
+        ["batch_size", "4", "0.002", "5.00", ""],
+        ["batch_size", "4", "0.01", "20.00", ""],
     ]
     assert e.searches_table(results).empty
 
@@ -126,7 +144,7 @@ def test_tables_replace_what_stood_in_their_places():
     assert e.rewritten(text.format("old\nlines"), {"claims": "new"}) == text.format("new")
 
 
-@pytest.mark.parametrize("text", ["", "<!-- evidence:claims -->", PLACES + PLACES])
+@pytest.mark.parametrize("text", ["", "<!-- evidence:claims -->", PLACE + PLACE])
 def test_a_table_has_one_place(text):
     with pytest.raises(ResultsError, match="one place <!-- evidence:claims -->"):
         e.rewritten(text, {"claims": "new"})

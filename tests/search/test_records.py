@@ -97,6 +97,16 @@ def changed(record: StudyRecord, **changes: Any) -> str:
         (lambda record: changed(record, finished=1), ["finished must be bool, got 1"]),
         (lambda record: "[" * 100_000, ["is not JSON"]),
         (lambda record: changed(record, claims=["a"]), ["malformed record"]),
+        (lambda record: changed(record, declared={"nine": [9]}), ["declared must hold the settings of each arm"]),
+        (lambda record: changed(record, arms={"nine": None}), ["arms must hold the settings of each arm"]),
+        (lambda record: changed(record, options={"set": [1]}), ["options must hold set as given, got [1]"]),
+        (lambda record: changed(record, options={"path": 3}), ["options must hold path as given, got 3"]),
+        (
+            lambda record: changed(
+                record, reported=[{"run": "a", "note": "A", "section": "1", "arm": "b", "dataset": "c", "model": 5}]
+            ),
+            ["reported run 'a' needs model of type str, got 5"],
+        ),
         (
             lambda record: changed(record, claims=[{"name": "c", "statement": "", "source": "", "arms": ["a"]}]),
             ["claim 'c' needs at least two arms, got 1"],
@@ -130,6 +140,12 @@ def test_a_damaged_record_names_the_file_and_what_is_wrong(record: StudyRecord, 
         ({"confounded_by": ("lr",)}, "confounded_by and clean_arms together"),
         ({"clean_arms": ("a", "b")}, "confounded_by and clean_arms together"),
         ({"confounded_by": ("lr",), "clean_arms": ("a",)}, "needs 2 clean_arms, got 1"),
+        ({"confounded_by": "lr", "clean_arms": ("a", "b")}, "needs confounded_by of type tuple[str, ...], got 'lr'"),
+        ({"arms": ("a", 1)}, "needs arms of type tuple[str, ...]"),
+        ({"kind": "x"}, "needs kind of type Literal["),
+        ({"quantity": 5}, "needs quantity of type str, got 5"),
+        ({"effect": "a"}, "needs effect of type float | None, got 'a'"),
+        ({"effect": float("nan")}, "needs effect of type float | None, got nan"),
     ],
 )
 def test_a_claim_that_cannot_be_tested_is_refused(changes: dict[str, Any], words: str) -> None:
