@@ -61,7 +61,25 @@ def _weigh(claim: r.Claim, study: str, arms: Sequence[str], results: Sequence[Re
     return weigh([result for result in results if result.record.study in {study, *others}], claim, arms)
 
 
+def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list[str]:
+    """Those of the claim's confounders that its arms, as they ran, may still differ in: `--set` makes some alike."""
+    run: dict[tuple[str, str], dict[str, Any]] = {}
+    for result in results:
+        for arm in claim.arms:
+            other, name, _ = measure.split_arm(arm)
+            if result.record.study == (other or study) and name in result.record.arms:
+                settings = result.record.declared.get(name, {}) | result.record.arms[name]
+                run[other or study, name] = settings
+
+    def alike(name: str) -> bool:
+        values = [settings[name] for settings in run.values() if name in settings]
+        return len(values) == len(run) > 0 and all(value == values[0] for value in values)
+
+    return [name for name in claim.confounded_by if not alike(name)]
+
+
 def _row(claim: r.Claim, study: str, results: Sequence[Results]) -> dict[str, object]:
+    confounders = _confounders(claim, study, results)
     row: dict[str, object] = {
         "claim": claim.name,
         "statement": claim.statement,
@@ -72,11 +90,11 @@ def _row(claim: r.Claim, study: str, results: Sequence[Results]) -> dict[str, ob
         "expected": claim.expected,
         "margin": claim.margin,
         "note_effect": claim.effect,
-        "confounded_by": ", ".join(claim.confounded_by),
-        "clean_arms": ", ".join(claim.clean_arms),
+        "confounded_by": ", ".join(confounders),
+        "clean_arms": ", ".join(claim.clean_arms) if confounders else "",
         **dataclasses.asdict(_weigh(claim, study, claim.arms, results)),
     }
-    if claim.clean_arms:
+    if confounders:
         unconfounded = dataclasses.replace(claim, confounded_by=(), clean_arms=())
         clean = dataclasses.asdict(_weigh(unconfounded, study, claim.clean_arms, results))
         row |= {f"clean_{name}": value for name, value in clean.items()} | {"verdict": CONFOUNDED}
