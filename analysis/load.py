@@ -80,7 +80,7 @@ class Results:
         """What a run's figures depend on beside the study: "epochs=3, train_images=2000" of the command line, and the
         path of its training steps where that is not the plain one."""
         changes = set(self.record.options.get("set", ()))
-        if (path := self.record.options.get("path", "plain")) != "plain":
+        if (path := self.record.options.get("path") or "plain") != "plain":
             changes.add(f"path={path}")
         return ", ".join(sorted(changes))
 
@@ -156,9 +156,15 @@ def _read(folder: Path) -> Results:
 def _record(folder: Path) -> r.StudyRecord:
     file = folder / r.STUDY_FILE
     try:
-        return r.StudyRecord.from_json(file.read_text(encoding="utf-8"), str(file))
+        record = r.StudyRecord.from_json(file.read_text(encoding="utf-8"), str(file))
     except (r.RecordError, OSError, UnicodeDecodeError) as error:
         raise ResultsError(_line(error)) from None
+    assigned, path = record.options.get("set", []), record.options.get("path")
+    if not (isinstance(assigned, list) and all(isinstance(each, str) for each in assigned)):
+        raise ResultsError(f"{file}: options must hold what --set was given, got {assigned!r:.40}")
+    if not isinstance(path, str | None):
+        raise ResultsError(f"{file}: options must hold the path that was taken, got {path!r:.40}")
+    return record
 
 
 def _table(folder: Path, name: str, filters: list[tuple[str, str, int]] | None = None) -> pd.DataFrame:

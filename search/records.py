@@ -249,9 +249,6 @@ class StudyRecord:
         for name in ("arms", "declared"):
             if odd := [arm for arm, settings in raw.get(name, {}).items() if not isinstance(settings, dict)]:
                 raise RecordError(f"{where}: {name} must hold the settings of each arm, got none of {odd[0]!r:.40}")
-        for name in raw.get("options", {}).keys() & {"set", "path"}:
-            if not (isinstance(raw["options"][name], str) if name == "path" else _fits_all(raw["options"][name], str)):
-                raise RecordError(f"{where}: options must hold {name} as given, got {raw['options'][name]!r:.40}")
         try:
             raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
             for run in raw["reported"]:
@@ -307,10 +304,6 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return isinstance(value, hint)
-
-
-def _fits_all(values: Any, hint: type) -> bool:
-    return isinstance(values, list) and all(isinstance(value, hint) for value in values)
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,13 @@ def test_a_damaged_folder_is_one_clear_line(run, what, names):
     assert str(run) in str(error.value)
 
 
+@pytest.mark.parametrize("options", [{"set": 3}, {"set": [1]}, {"set": "a=1"}, {"set": None}, {"path": 3}])
+def test_options_of_another_type_are_one_clear_line(made_up, tmp_path, options):
+    folder = made_up(options=options).write(tmp_path / "run")
+    with pytest.raises(ResultsError, match=r"study\.json: options must hold"):
+        load([folder])
+
+
 def test_paths_that_are_no_results_folder(run, tmp_path):
     with pytest.raises(ResultsError, match="no such folder"):
         load([tmp_path / "nowhere"])

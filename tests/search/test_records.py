@@ -99,8 +99,6 @@ def changed(record: StudyRecord, **changes: Any) -> str:
         (lambda record: changed(record, claims=["a"]), ["malformed record"]),
         (lambda record: changed(record, declared={"nine": [9]}), ["declared must hold the settings of each arm"]),
         (lambda record: changed(record, arms={"nine": None}), ["arms must hold the settings of each arm"]),
-        (lambda record: changed(record, options={"set": [1]}), ["options must hold set as given, got [1]"]),
-        (lambda record: changed(record, options={"path": 3}), ["options must hold path as given, got 3"]),
         (
             lambda record: changed(
                 record, reported=[{"run": "a", "note": "A", "section": "1", "arm": "b", "dataset": "c", "model": 5}]
