@@ -121,13 +121,16 @@ def runs_table(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def searches_table(results: Sequence[Results]) -> pd.DataFrame:
-    """A row a search: the trial that validation accuracy chose, its test accuracy, and the note's best beside it."""
+    """A row a search: the trial that validation accuracy chose, its test accuracy, and beside it the note's best, where
+    --set did not make another task of it.
+    """
     rows = []
     for result in results:
         record, best = result.record, result.best()
         if best is None or result.recovery:
             continue
         printed = [x.test_accuracy for x in record.reported if x.test_accuracy and x.dataset == record.dataset]
+        comparable = printed and not any(record.options.get("set", ()))
         rows.append(
             {
                 "study": record.study,
@@ -136,7 +139,7 @@ def searches_table(results: Sequence[Results]) -> pd.DataFrame:
                 "chosen": ", ".join(f"{name} {tables.cell(value)}" for name, value in result.tried(best).items()),
                 "validation %": tables.cell(best[r.VAL_ACCURACY], r.VAL_ACCURACY),
                 "test %": tables.cell(best[r.TEST_ACCURACY], r.TEST_ACCURACY),
-                "note's best, test %": tables.cell(max(printed), r.TEST_ACCURACY) if printed else "",
+                "note's best, test %": tables.cell(max(printed), r.TEST_ACCURACY) if comparable else "",
                 "changed": result.changed,
             }
         )
