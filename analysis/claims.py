@@ -62,20 +62,21 @@ def _weigh(claim: r.Claim, study: str, arms: Sequence[str], results: Sequence[Re
 
 
 def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list[str]:
-    """Those of the claim's confounders that its arms, as they ran, may still differ in: `--set` makes some alike."""
-    run: dict[tuple[str, str], dict[str, Any]] = {}
+    """The claim's confounders, less those in which its arms were declared to differ and `--set` made them alike."""
+    declared: dict[str, dict[str, Any]] = {}
+    run: dict[str, dict[str, Any]] = {}
     for result in results:
         for arm in claim.arms:
             other, name, _ = measure.split_arm(arm)
-            if result.record.study == (other or study) and name in result.record.arms:
-                settings = result.record.declared.get(name, {}) | result.record.arms[name]
-                run[other or study, name] = settings
+            if result.record.study == (other or study) and name in result.record.declared:
+                declared[arm] = result.record.declared[name]
+                run[arm] = declared[arm] | result.record.arms.get(name, {})
 
-    def alike(name: str) -> bool:
-        values = [settings[name] for settings in run.values() if name in settings]
-        return len(values) == len(run) > 0 and all(value == values[0] for value in values)
+    def differ(settings: dict[str, dict[str, Any]], name: str) -> bool:
+        return any(one.get(name) != other.get(name) for one in settings.values() for other in settings.values())
 
-    return [name for name in claim.confounded_by if not alike(name)]
+    whole = declared.keys() == set(claim.arms)
+    return [name for name in claim.confounded_by if not (whole and differ(declared, name) and not differ(run, name))]
 
 
 def _row(claim: r.Claim, study: str, results: Sequence[Results]) -> dict[str, object]:
