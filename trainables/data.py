@@ -68,7 +68,7 @@ class ImageData:
 
     @functools.cached_property
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """`channel_statistics` of the training images: a second's work, and a worker gets what the driver has done."""
+        """`channel_statistics` of the training images, taken once: a worker gets what the driver has done."""
         return channel_statistics(self.train_images)
 
 
