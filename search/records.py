@@ -17,8 +17,10 @@ from __future__ import annotations
 import collections.abc
 import csv
 import dataclasses
+import itertools
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -124,28 +126,51 @@ class Reported:
     curve: tuple[Mapping[str, float | int | None], ...] = ()
 
 
-ClaimKind = Literal["difference", "ratio", "order", "within"]
+ClaimKind = Literal["difference", "ratio", "order", "within", "level", "no_worse", "contrast"]
+_ONE_COMPARISON = ("difference", "ratio", "no_worse")  # kinds of exactly two arms
 
 
 @dataclass(frozen=True)
 class Claim:
     """One sentence of a note that a study can test.
 
-    `arms` name the study's arms; "arm:k" is the first k members of that arm's ensemble, "study/arm" an arm of
-    another study, which can be told only where both studies' results are given.
-    `quantity` is what is compared: test_accuracy, train_accuracy, val_accuracy, gap (train - test),
-    seconds_per_epoch, train_loss or parameters; "quantity@e" takes epoch e instead of the last.
+    `arms` name the study's arms: "arm", or "arm:k" for the first k members of that arm's ensemble, or "arm@e" for
+    that arm at epoch e instead of its last (so that one arm is compared with itself: ("arm@41", "arm@39")), or
+    "arm:k@e"; with "study/" in front an arm of another study, which needs both studies' results.
+    `quantity` is what is compared, one number a trial: test_accuracy, train_accuracy, val_accuracy, gap (train less
+    test accuracy), test_top5_accuracy, train_loss, val_loss, test_loss, test_kl_loss, seconds_per_epoch, parameters;
+    best_test_accuracy (of all epochs); member_test_accuracy, the mean over the members of a run of their own test
+    accuracy, of a single model its test accuracy: three members of one run sharpen a claim on a single model, if
+    members are trained alike (Bagging). "quantity@e" takes epoch e of every arm.
 
-    kind      effect                          holds when
-    difference  quantity(arms[0]) - (arms[1])   its sign is `expected` ("greater", "less"), or
-                                              |effect| < margin for "equal"
-    ratio     quantity(arms[0]) / (arms[1])   against 1 likewise ("equal": |effect - 1| < margin)
-    order     the least step along `arms`     quantity is "increasing" or "decreasing" in that order
-    within    largest less smallest           effect < margin
+    kind        effect                                holds when
+    difference  quantity(arms[0]) - (arms[1])         its sign is `expected` ("greater", "less"), or
+                                                      |effect| < margin for "equal"
+    ratio       quantity(arms[0]) / (arms[1])         against 1 likewise ("equal": |effect - 1| < margin)
+    order       the least step along `arms`           quantity is "increasing" or "decreasing" in that order
+    within      largest less smallest                 effect < margin
+    level       quantity(arm), of the arm that lies   low < quantity < high for every one of `arms` (one or more)
+                deepest outside low..high or next
+                to an end
+    no_worse    quantity(arms[0]) - (arms[1])         arms[0] is less than `margin` worse than arms[1]; what is worse
+                                                      is the quantity's own: lower accuracies, anything else higher
+    contrast    |(arms[0]) - (arms[1])| -             the first change is smaller ("less") or larger ("greater")
+                |(arms[2]) - (arms[3])|               than the second, whichever way each goes
 
-    `effect` is the note's own figure in the same unit (None: not printed). Where the note's comparison
-    changes more than one thing, `confounded_by` names what else changes and `clean_arms` are the arms
-    that change one thing only; the claim is then reported as confounded, with the clean arms' verdict.
+    `low` and `high`, in the effect's own unit, are the size that the statement itself gives: needed by "level"
+    (either end may be open: the gap is negative is high=0.0; 57 to 60 % is low=0.57, high=0.60), allowed with
+    "difference", "ratio" and "contrast", where the claim then holds only if the effect lies between them ("at least
+    21 points": low=0.21; "5 to 7 points": low=0.05, high=0.07; "about 5 times" of a ratio: low=4, high=6, whatever
+    the statement's author would still call about). The range must lie on the side that `expected` names.
+
+    `effect` is the note's own figure in the same unit (None: not printed). `printed` holds the figures that it comes
+    from as the note prints them, so that their last place is known: one for each arm ("53 %", "47.2 %"), or one
+    alone for the whole effect ("4.39 points", "5"); " %" and " points" stand for hundredths. An `effect` that is not
+    given is computed from them, one that is given must agree with them. Without `printed` the last place is guessed
+    from `effect`, as a whole percent at most.
+
+    If the note's comparison changes more than one thing, `confounded_by` names what else changes and `clean_arms`
+    are the arms that change one thing only; the claim is then reported as confounded, with the clean arms' verdict.
     """
 
     name: str
@@ -159,29 +184,128 @@ class Claim:
     effect: float | None = None
     confounded_by: tuple[str, ...] = ()
     clean_arms: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    printed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if problem := _mistyped(self) or self._contradiction():
+        if problem := _mistyped(self) or self._contradiction() or self._misprinted():
             raise RecordError(f"claim {self.name!r:.80} {problem}")
+        if self.effect is None:
+            object.__setattr__(self, "effect", self._printed_effect())
 
     def _contradiction(self) -> str | None:
-        if len(self.arms) < 2:
-            return f"needs at least two arms, got {len(self.arms)}"
-        if self.kind in ("difference", "ratio") and len(self.arms) != 2:
+        return self._miscounted() or self._unexpected() or self._mismeasured()
+
+    def _miscounted(self) -> str | None:
+        fewest = 1 if self.kind == "level" else 4 if self.kind == "contrast" else 2
+        if len(self.arms) < fewest:
+            return f"needs at least {_count(fewest)}, got {len(self.arms)}"
+        if self.kind in _ONE_COMPARISON and len(self.arms) != 2:
             return f"of kind {self.kind!r} needs two arms, got {len(self.arms)}"
+        if self.kind == "contrast" and len(self.arms) != 4:
+            return f"of kind 'contrast' needs four arms, got {len(self.arms)}"
+        if bool(self.confounded_by) != bool(self.clean_arms):
+            return "names confounded_by and clean_arms together or neither"
+        if self.clean_arms and len(self.clean_arms) != len(self.arms) and self.kind not in ("within", "level"):
+            return f"needs {len(self.arms)} clean_arms, got {len(self.clean_arms)}"
+        return None
+
+    def _unexpected(self) -> str | None:
         if self.kind == "order" and self.expected not in ("increasing", "decreasing"):
             return f"of kind 'order' expects 'increasing' or 'decreasing', got {self.expected!r}"
         if self.kind in ("difference", "ratio") and self.expected not in ("greater", "less", "equal"):
             return f"of kind {self.kind!r} expects 'greater', 'less' or 'equal', got {self.expected!r}"
-        if (self.kind == "within" or self.expected == "equal") and not (self.margin and self.margin > 0):
-            return f"needs a positive margin, got {self.margin!r}"
-        if self.margin is not None and self.kind != "within" and self.expected != "equal":
-            return f"takes a margin only of kind 'within' or where it expects 'equal', got {self.margin!r}"
-        if bool(self.confounded_by) != bool(self.clean_arms):
-            return "names confounded_by and clean_arms together or neither"
-        if self.clean_arms and len(self.clean_arms) != len(self.arms) and self.kind != "within":
-            return f"needs {len(self.arms)} clean_arms, got {len(self.clean_arms)}"
+        if self.kind == "contrast" and self.expected not in ("greater", "less"):
+            return f"of kind 'contrast' expects 'greater' or 'less', got {self.expected!r}"
+        if self.kind in ("level", "no_worse") and self.expected != "greater":
+            return f"of kind {self.kind!r} expects nothing (its range or margin says it), got {self.expected!r}"
         return None
+
+    def _mismeasured(self) -> str | None:
+        margins = self.kind in ("within", "no_worse") or self.expected == "equal"
+        if margins and not (self.margin and self.margin > 0):
+            return f"needs a positive margin, got {self.margin!r}"
+        if self.margin is not None and not margins:
+            return f"takes a margin only of kind 'within' or 'no_worse' or if it expects 'equal', got {self.margin!r}"
+        if self.low is None and self.high is None:
+            return "of kind 'level' needs low or high" if self.kind == "level" else None
+        given = f"got low={self.low!r}, high={self.high!r}"
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            return f"needs low < high, {given}"
+        if self.kind == "level":
+            return None
+        if self.kind not in ("difference", "ratio", "contrast") or self.expected == "equal":
+            return f"takes low and high only of kind 'level', 'difference', 'ratio' or 'contrast', {given}"
+        none = 1.0 if self.kind == "ratio" else 0.0
+        inner = self.low if self.expected == "greater" else self.high
+        if inner is None or (inner < none if self.expected == "greater" else inner > none):
+            return f"expects {self.expected!r}: its range must lie on that side of {none:g}, {given}"
+        return None
+
+    def _misprinted(self) -> str | None:
+        if not self.printed:
+            return None
+        if len(self.printed) not in (1, len(self.arms)):
+            return f"needs printed to hold one figure for each of its {len(self.arms)} arms or one, got {self.printed}"
+        try:
+            figures = self.figures
+        except RecordError as error:
+            return str(error)
+        if self.kind == "ratio" and figures[-1][0] == 0:
+            return f"of kind 'ratio' divides by zero, got printed {self.printed}"
+        told = self._printed_effect()
+        slack = sum(place for _, place in figures)  # half a place each, and as much for the effect's own rounding
+        if self.kind == "ratio" and len(figures) == 2:
+            (above, up), (below, down) = figures
+            slack = abs(above / below) * (up / abs(above or 1.0) + down / abs(below))
+        if told is not None and self.effect is not None and abs(told - self.effect) > slack:
+            return f"has printed {self.printed}, which makes an effect of {told:.6g}, got effect={self.effect!r}"
+        return None
+
+    @property
+    def figures(self) -> tuple[tuple[float, float], ...]:
+        """Each of `printed` as its value and the unit of its last place, in the quantity's unit; raises RecordError."""
+        return tuple(printed_figure(text) for text in self.printed)
+
+    def _printed_effect(self) -> float | None:
+        """The effect that `printed` makes; None without it, or for levels of several arms, which have no one figure."""
+        values = [value for value, _ in self.figures]
+        if len(values) == 1:
+            return values[0] if self.kind != "level" or len(self.arms) == 1 else None
+        if self.kind == "level" or not values:
+            return None
+        if self.kind == "ratio":
+            return values[0] / values[1]
+        if self.kind == "within":
+            return max(values) - min(values)
+        if self.kind == "order":
+            steps = [after - before for before, after in itertools.pairwise(values)]
+            return min(steps) if self.expected == "increasing" else min(-step for step in steps)
+        if self.kind == "contrast":
+            return abs(values[0] - values[1]) - abs(values[2] - values[3])
+        return values[0] - values[1]
+
+
+def _count(arms: int) -> str:
+    return {1: "one arm", 2: "two arms", 4: "four arms"}[arms]
+
+
+_PRINTED = re.compile(r"([+-]?)([0-9][0-9,]*|(?=\.))(?:\.([0-9]+))?\s*(%|points)?")
+
+
+def printed_figure(text: str) -> tuple[float, float]:
+    """Return a printed figure's value and the unit of its last place: "47.2 %" -> (0.472, 0.001).
+
+    Raises RecordError for what is no number with an optional " %" or " points" behind it.
+    """
+    match = _PRINTED.fullmatch(text.strip())
+    if match is None:
+        raise RecordError(f"needs printed figures such as '53 %', '4.39 points' or '1.226', got {text!r:.40}")
+    sign, whole, places, unit = match.groups()
+    shift = (2 if unit else 0) + len(places or "")
+    digits = int((whole.replace(",", "") or "0") + (places or ""))
+    return float(f"{sign}{digits}e-{shift}"), float(f"1e-{shift}")
 
 
 @dataclass

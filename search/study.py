@@ -114,8 +114,8 @@ class Study:
             if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
                 raise StudyError(f"{self.name}: {name} must be a mapping from names, got {given!r}")
         for arm, config in self.arms.items():
-            if "/" in arm or ":" in arm or not arm:
-                raise StudyError(f"{self.name}: an arm's name must be without '/' and ':', got {arm!r}")
+            if not arm or set(arm) & set("/:@"):
+                raise StudyError(f"{self.name}: an arm's name must be without '/', ':' and '@', got {arm!r}")
             if not isinstance(config, Mapping):
                 raise StudyError(f"{self.name}: arm {arm!r} must be a mapping, got {config!r}")
         for name, kind in (("reported", Reported), ("claims", Claim)):
@@ -175,7 +175,7 @@ class Study:
         for claim in self.claims:
             for arm in (*claim.arms, *claim.clean_arms):
                 # "study/arm" is another study's: only the analysis of both can tell.
-                if "/" not in arm and arm.split(":")[0] not in self.arms:
+                if "/" not in arm and re.split("[:@]", arm)[0] not in self.arms:
                     raise StudyError(f"{self.name}: claim {claim.name!r} names an arm the study lacks: {arm!r}")
 
     def _check_drawn(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from search.records import Claim, RecordError, Reported, StudyRecord, read_reported
+from search.records import Claim, RecordError, Reported, StudyRecord, printed_figure, read_reported
 
 REPORTED = Path(__file__).parents[2] / "spaces" / "reported"
 
@@ -134,7 +134,31 @@ def test_a_damaged_record_names_the_file_and_what_is_wrong(record: StudyRecord, 
         ({"expected": "equal"}, "needs a positive margin, got None"),
         ({"expected": "equal", "margin": 0.0}, "needs a positive margin, got 0.0"),
         ({"kind": "within", "margin": -0.1}, "needs a positive margin, got -0.1"),
-        ({"margin": 0.01}, "takes a margin only of kind 'within' or where it expects 'equal', got 0.01"),
+        ({"margin": 0.01}, "takes a margin only of kind 'within' or 'no_worse' or if it expects 'equal', got 0.01"),
+        ({"kind": "level", "arms": ()}, "needs at least one arm, got 0"),
+        ({"kind": "level"}, "of kind 'level' needs low or high"),
+        ({"kind": "level", "low": 0.6, "high": 0.57}, "needs low < high, got low=0.6, high=0.57"),
+        ({"kind": "level", "low": 0.5, "margin": 0.1}, "takes a margin only of kind"),
+        ({"kind": "level", "low": 0.5, "expected": "less"}, "expects nothing"),
+        ({"kind": "no_worse"}, "needs a positive margin, got None"),
+        ({"kind": "no_worse", "margin": 0.01, "expected": "less"}, "expects nothing"),
+        ({"kind": "no_worse", "margin": 0.01, "low": 0.0}, "takes low and high only of kind"),
+        ({"kind": "no_worse", "margin": 0.01, "arms": ("a", "b", "c")}, "needs two arms, got 3"),
+        ({"kind": "contrast"}, "needs at least four arms, got 2"),
+        ({"kind": "contrast", "arms": ("a", "b", "c", "d", "e")}, "needs four arms, got 5"),
+        ({"kind": "contrast", "arms": ("a", "b", "c", "d"), "expected": "equal", "margin": 0.1}, "got 'equal'"),
+        ({"low": -0.1}, "must lie on that side of 0"),
+        ({"high": 0.1}, "must lie on that side of 0"),
+        ({"expected": "less", "low": -0.1, "high": 0.1}, "must lie on that side of 0"),
+        ({"kind": "ratio", "low": 0.5, "high": 2.0}, "must lie on that side of 1"),
+        ({"expected": "equal", "margin": 0.1, "low": 0.0}, "takes low and high only of kind"),
+        (
+            {"printed": ("53 %", "52 %", "51 %")},
+            "one figure for each of its 2 arms or one, got ('53 %', '52 %', '51 %')",
+        ),
+        ({"printed": ("about 5",)}, "needs printed figures such as '53 %', '4.39 points' or '1.226', got 'about 5'"),
+        ({"printed": ("53 %", "47.2 %"), "effect": 0.08}, "makes an effect of 0.058, got effect=0.08"),
+        ({"printed": ("3010", "0"), "kind": "ratio"}, "divides by zero"),
         ({"confounded_by": ("lr",)}, "confounded_by and clean_arms together"),
         ({"clean_arms": ("a", "b")}, "confounded_by and clean_arms together"),
         ({"confounded_by": ("lr",), "clean_arms": ("a",)}, "needs 2 clean_arms, got 1"),
@@ -147,11 +171,63 @@ def test_a_damaged_record_names_the_file_and_what_is_wrong(record: StudyRecord, 
     ],
 )
 def test_a_claim_that_cannot_be_tested_is_refused(changes: dict[str, Any], words: str) -> None:
-    fields: dict[str, Any] = {"name": "c", "statement": "s", "source": "note A", "arms": ("a", "b")}
     with pytest.raises(RecordError) as caught:
-        Claim(**fields | changes)
+        make_claim(**changes)
     assert str(caught.value).startswith("claim 'c' ")
     assert words in str(caught.value)
+
+
+def make_claim(**changes: Any) -> Claim:
+    fields: dict[str, Any] = {"name": "c", "statement": "s", "source": "note A", "arms": ("a", "b")}
+    return Claim(**fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "effect"),
+    [
+        ({"printed": ("53 %", "47.2 %")}, 0.058),
+        ({"printed": ("4.39 points",)}, 0.0439),
+        ({"printed": ("1.226", "1.209"), "quantity": "train_loss"}, 0.017),
+        ({"printed": ("3,010", "4225"), "kind": "ratio", "expected": "less"}, 3010 / 4225),
+        ({"printed": ("3010", "4225"), "kind": "ratio", "expected": "less", "effect": 0.7124}, 0.7124),
+        (
+            {"printed": ("65 %", "63 %", "56 %"), "arms": ("a", "b", "c"), "kind": "order", "expected": "decreasing"},
+            0.02,
+        ),
+        ({"printed": ("65 %", "63 %", "56 %"), "arms": ("a", "b", "c"), "kind": "within", "margin": 0.1}, 0.09),
+        ({"printed": ("60.0 %",), "arms": ("a",), "kind": "level", "low": 0.57, "high": 0.6}, 0.6),
+        ({"printed": ("60 %", "58 %"), "kind": "level", "low": 0.57, "high": 0.6}, None),
+        ({"printed": ("60 %", "58 %"), "kind": "no_worse", "margin": 0.01}, 0.02),
+        (
+            {
+                "printed": ("60 %", "58 %", "51 %", "58 %"),
+                "kind": "contrast",
+                "expected": "less",
+                "arms": tuple("abcd"),
+            },
+            -0.05,
+        ),
+        ({"printed": ("21 points",), "low": 0.21}, 0.21),
+    ],
+)
+def test_an_effect_is_computed_from_the_printed_figures(changes: dict[str, Any], effect: float | None) -> None:
+    assert make_claim(**changes).effect == (effect if effect is None else pytest.approx(effect))
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "place"),
+    [
+        ("53 %", 0.53, 0.01),
+        ("60.0 %", 0.6, 0.001),
+        ("0 %", 0.0, 0.01),
+        (".1", 0.1, 0.1),
+        ("-0.20 points", -0.002, 0.0001),
+        ("97,274,880", 97274880, 1),
+        ("5", 5, 1),
+    ],
+)
+def test_a_printed_figure_carries_its_last_place(text: str, value: float, place: float) -> None:
+    assert printed_figure(text) == (pytest.approx(value), pytest.approx(place))
 
 
 # Reported runs
