@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.schema import MEASURED, REQUIRED, SchemaError, check_epochs, check_members, checked
+from analysis.schema import SchemaError, check_epochs, check_members, checked, empty
 from search import records as r
 
 OPTIONAL = ("members", "predictions")  # a study of single models has no members
@@ -45,7 +45,7 @@ class Results:
         Raises ResultsError if predictions.parquet is damaged.
         """
         if trial_id not in self._predictions:
-            rows = _table(self.path, "predictions", filters=[(r.TRIAL_ID, "==", trial_id)])
+            rows = _table(self.path, "predictions", self.record, filters=[(r.TRIAL_ID, "==", trial_id)])
             self._predictions[trial_id] = rows.sort_values(r.IMAGE, ignore_index=True)
         return self._predictions[trial_id]
 
@@ -143,7 +143,7 @@ def _run_folder(path: Path) -> Path:
 def _read(folder: Path) -> Results:
     record = _record(folder)
     # In this order: a run that goes on writes the trials last, so that each has all its rows in what is read later.
-    trials, epochs, members = (_table(folder, name) for name in ("trials", "epochs", "members"))
+    trials, epochs, members = (_table(folder, name, record) for name in ("trials", "epochs", "members"))
     with _telling(folder / "epochs.parquet"):
         check_epochs(trials, epochs)
     with _telling(folder / "members.parquet"):
@@ -167,13 +167,14 @@ def _record(folder: Path) -> r.StudyRecord:
     return record
 
 
-def _table(folder: Path, name: str, filters: list[tuple[str, str, int]] | None = None) -> pd.DataFrame:
+def _table(
+    folder: Path, name: str, record: r.StudyRecord, filters: list[tuple[str, str, int]] | None = None
+) -> pd.DataFrame:
     file = folder / f"{name}.parquet"
     if not file.exists():
         if name not in OPTIONAL:
             raise ResultsError(f"{folder} is not a whole results folder: it has no {file.name}")
-        dtypes = dict.fromkeys(REQUIRED[name], "int64") | dict.fromkeys(MEASURED[name], "float64")
-        return pd.DataFrame({column: pd.Series(dtype=dtype) for column, dtype in dtypes.items()})
+        return empty(name)
     try:
         # Opened once: a run that goes on replaces the file, and a second look would see another one.
         with file.open("rb") as opened:
@@ -181,7 +182,7 @@ def _table(folder: Path, name: str, filters: list[tuple[str, str, int]] | None =
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # what damaged metadata raises too
         raise ResultsError(f"{file} cannot be read: {_line(error)}") from None
     with _telling(file):
-        return checked(name, frame)
+        return checked(name, frame, record.own_columns, record.columns.get(name, ()))
 
 
 @contextmanager

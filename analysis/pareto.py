@@ -43,7 +43,8 @@ def candidates(results: Sequence[Results], protocol: str | None = None) -> pd.Da
 
 def _candidates(result: Results, protocol: str | None) -> pd.DataFrame:
     trials = _under(result, protocol)
-    prefixes = trials.drop(columns=[r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS]).merge(
+    # What both tables have is, of an ensemble of this size, in members.
+    prefixes = trials.drop(columns=[name for name in result.members if name in trials and name != r.TRIAL_ID]).merge(
         result.members, left_on=[r.TRIAL_ID, r.EPOCHS], right_on=[r.TRIAL_ID, r.EPOCH]
     )
     single = trials[~trials[r.TRIAL_ID].isin(prefixes[r.TRIAL_ID])]

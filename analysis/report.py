@@ -170,7 +170,14 @@ def _trials(results: Sequence[Results]) -> pd.DataFrame:
     measured = (r.VAL_ACCURACY, r.TEST_ACCURACY, r.TRAIN_ACCURACY, r.TRAIN_LOSS)
     first = (r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, r.STATUS, r.EPOCHS, *measured, r.PARAMETERS, r.SECONDS)
     rows = pd.concat([result.trials.assign(run=result.record.run) for result in results], ignore_index=True)
-    config = [name for name in rows if name.startswith(r.CONFIG) and name != r.CONFIG + r.SEED]
+    searched = {r.CONFIG + name for result in results for name in result.record.space}
+    config = [
+        name
+        for name in rows
+        if name.startswith(r.CONFIG)
+        and name != r.CONFIG + r.SEED
+        and (name in searched or rows[name].astype(str).nunique() > 1)
+    ]
     run = ["run"] if len(results) > 1 else []
     return rows[[*run, *first, *config, r.ERROR]]
 

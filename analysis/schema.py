@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
+from search import columns
 from search import records as r
 
-# Columns without which a table cannot be read as one, whole numbers without a gap unless they are _TEXT.
-REQUIRED = {
-    "trials": (r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, r.STATUS, r.EPOCHS, r.ERROR),
-    "epochs": (r.TRIAL_ID, r.EPOCH),
-    "members": (r.TRIAL_ID, r.EPOCH, r.MEMBERS, r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS),
-    "predictions": (r.TRIAL_ID, r.IMAGE, r.LABEL, r.PREDICTED),
-}
-# Numbers that a run may not have measured: their columns are always there, null where unmeasured.
-MEASURED = {
-    "trials": (
-        *(r.PARAMETERS, r.SECONDS, r.PEAK_MEMORY_BYTES, r.TRAIN_LOSS, r.TRAIN_ACCURACY, r.VAL_LOSS),
-        *(r.VAL_ACCURACY, r.TEST_LOSS, r.TEST_KL_LOSS, r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY),
-        *(r.BEST_VAL_ACCURACY, r.BEST_VAL_EPOCH, r.BEST_TEST_ACCURACY, r.BEST_TEST_EPOCH),
-    ),
-    "epochs": (
-        *(r.LR, r.SECONDS, r.TRAIN_LOSS, r.TRAIN_ACCURACY, r.VAL_LOSS, r.VAL_ACCURACY),
-        *(r.TEST_LOSS, r.TEST_KL_LOSS, r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY),
-    ),
-    "members": (r.VAL_ACCURACY, r.TEST_ACCURACY, r.PARAMETERS, r.OOB_ACCURACY),
-    "predictions": (),
-}
-_TEXT = {r.ARM: True, r.PROTOCOL: False, r.STATUS: False, r.ERROR: True}  # whether it may be missing
+_NUMBERS = ("int64", "int32", "int16", "float64")
+
+
 _KEYS = {
     "trials": [r.TRIAL_ID],
     "epochs": [r.TRIAL_ID, r.EPOCH],
     "members": [r.TRIAL_ID, r.EPOCH, r.MEMBERS],
     "predictions": [r.TRIAL_ID, r.IMAGE],
 }
-_FROM_ONE = {r.EPOCH, r.MEMBERS}
 _HYPERPARAMETER = (str, bool, int, float, np.number, np.bool_)
 
 
@@ -43,32 +26,64 @@ class SchemaError(ValueError):
     """A table is not what it must be; the message says in one line what it lacks or must hold."""
 
 
-def checked(table: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with its measured columns as float64, null where a run has none. Raises SchemaError."""
-    if missing := [column for column in REQUIRED[table] if column not in frame]:
+def empty(table: str) -> pd.DataFrame:
+    """Return the table of a run that has none, without a row."""
+    dtypes = {"string": "object", "list<int16>": "object"}
+    kinds = {
+        name: dtypes.get(column.type, "int64" if column.required and not column.nullable else "float64")
+        for name, column in columns.of(table).items()
+    }
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
+
+
+def checked(
+    table: str, frame: pd.DataFrame, own: Sequence[columns.Column] = (), written: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the table with its measured columns as float64, null where a run has none.
+
+    `own` are the metrics that the study's trainable declares, `written` the columns that its run says it wrote.
+    Raises SchemaError.
+    """
+    known = columns.of(table, own)
+    must = {name for name, column in known.items() if column.required}
+    if missing := [
+        name for name in dict.fromkeys((*known, *written)) if name in {*must, *written} - set(frame.columns)
+    ]:
         raise SchemaError(f"lacks {', '.join(missing)}")
-    for column in frame.columns:
-        values = frame[column]
-        if column in MEASURED[table]:
-            frame[column] = _numbers(values)
-        elif column in _TEXT:
-            _require(values, _each(values, str, or_none=_TEXT[column]), "text")
-        elif column in REQUIRED[table]:
-            if len(values) and not pd.api.types.is_integer_dtype(values):
-                raise SchemaError(f"must hold whole numbers in {column}, got {values.dtype}")
-            low = 1 if column in _FROM_ONE else 0
-            _require(values, values >= low, f"whole numbers of at least {low}")
-        elif column.startswith(r.CONFIG):
-            _require(values, _each(values, _HYPERPARAMETER, or_none=True), "numbers, text or truth values")
-    for column in MEASURED[table]:
-        if column not in frame:
-            frame[column] = float("nan")
+    for name in frame.columns:
+        if name in known:
+            frame[name] = _held(frame[name], known[name])
+        elif name.startswith(r.CONFIG):
+            fits = _each(frame[name], _HYPERPARAMETER, or_none=True)
+            _require(frame[name], fits, "numbers, text or truth values")
+    for name, column in known.items():
+        if name not in frame and column.type in _NUMBERS:
+            frame[name] = float("nan")
     if table == "trials" and (unknown := sorted(set(frame[r.STATUS]) - set(r.STATUSES))):
         raise SchemaError(f"has an unknown status: {', '.join(unknown)}")
     if (twice := frame.duplicated(_KEYS[table])).any():
         row = frame[twice].iloc[0]
         raise SchemaError("has more than one row for " + ", ".join(f"{key} {row[key]}" for key in _KEYS[table]))
     return frame
+
+
+def _held(values: pd.Series, column: columns.Column) -> pd.Series:
+    """Check the values of a declared column; numbers that may be missing come back as float64."""
+    if column.type == "string":
+        _require(values, _each(values, str, or_none=column.nullable or not column.required), "text")
+    elif column.type == "list<int16>":
+        _require(values, _each(values, (list, np.ndarray), or_none=True), "a list of labels an image")
+        lengths = {len(one) for one in values if one is not None}
+        flat = np.concatenate([np.asarray(one) for one in values if one is not None]) if lengths else np.zeros(0, int)
+        if len(lengths) > 1 or not np.issubdtype(flat.dtype, np.integer):
+            raise SchemaError(f"must hold as many whole numbers in {column.name} for each image")
+    elif column.required and not column.nullable:
+        if len(values) and not pd.api.types.is_integer_dtype(values):
+            raise SchemaError(f"must hold whole numbers in {column.name}, got {values.dtype}")
+        _require(values, values >= column.low, f"whole numbers of at least {column.low:g}")
+    else:
+        return _numbers(values, column)
+    return values
 
 
 def check_epochs(trials: pd.DataFrame, epochs: pd.DataFrame) -> None:
@@ -87,18 +102,21 @@ def check_members(members: pd.DataFrame) -> None:
         raise SchemaError(f"must hold all {largest} sizes of trial {trial} in epoch {epoch}, got {rows}")
 
 
-def _numbers(values: pd.Series) -> pd.Series:
-    name = str(values.name)
+def _numbers(values: pd.Series, column: columns.Column) -> pd.Series:
+    name = column.name
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
         raise SchemaError(f"must hold numbers in {name}, got {values.dtype}")
     try:
         numbers = values.astype("float64")
     except (ValueError, TypeError) as error:
         raise SchemaError(f"must hold numbers in {name}: {' '.join(str(error).split())}") from None
-    if name.endswith("accuracy"):
-        _require(values, numbers.between(0, 1) | numbers.isna(), "fractions")
-    elif not name.endswith("loss"):  # which is infinite where a training diverged
-        _require(values, numbers.between(0, float("inf"), inclusive="left") | numbers.isna(), "numbers of at least 0")
+    within = numbers.between(column.low, column.high) | numbers.isna()
+    if column.unit == columns.FRACTION:
+        _require(values, within, "fractions")
+    elif column.unit != columns.NATS:  # a loss, which is infinite where a training diverged
+        # Numbers without an upper bound are finite all the same.
+        told = f"numbers of at least {column.low:g}" if column.high == np.inf else f"{column.low:g} to {column.high:g}"
+        _require(values, within & ~np.isinf(numbers), told)
     return numbers
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
+from search import columns
 from search.options import STORED
 from search.records import StudyRecord
-from search.results import protocol_of
+from search.results import protocol_of, schema_of
 from search.searchers import Proposals
 from search.study import Study
 from trainables.data import ImageData
@@ -60,6 +61,8 @@ def new_record(
         options={name: _json(getattr(options, name)) for name in STORED},
         reported=list(study.reported),
         claims=list(study.claims),
+        metrics=columns.as_json(study.metrics),
+        columns=schema_of(study).names(),
         declared={
             arm: dataclasses.asdict(space.settings({**space.fixed(), **config})) for arm, config in space.arms.items()
         },

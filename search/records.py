@@ -28,6 +28,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from search.columns import CONFIG as CONFIG
+from search.columns import TABLES as TABLES
+from search.columns import Column, ColumnError
+from search.columns import from_json as own_columns
+
 # Every column of the results folder that is not a hyperparameter, named once.
 TRIAL_ID = "trial_id"  # int, numbered from 0 in order of suggestion
 ARM = "arm"  # str, the study's arm; null for a searched trial
@@ -62,7 +67,6 @@ BEST_VAL_ACCURACY = "best_val_accuracy"  # over a trial's epochs
 BEST_VAL_EPOCH = "best_val_epoch"
 BEST_TEST_ACCURACY = "best_test_accuracy"  # over epochs; only where a protocol tests every epoch
 BEST_TEST_EPOCH = "best_test_epoch"
-CONFIG = "config/"  # prefix of every hyperparameter's column
 IMAGE = "image"  # int, position in the test set
 LABEL = "label"
 PREDICTED = "predicted"  # the whole predictor's label
@@ -81,7 +85,8 @@ SEARCH_PROTOCOL = "search"  # chosen on validation data, tested once at the last
 RECOVERY_PROTOCOL = "recovery"  # fits a printed test curve: never in a Pareto table or a claim
 
 STUDY_FILE = "study.json"
-TABLES = ("trials", "epochs", "members", "predictions")
+# What study.json and the tables beside it look like; search/README.md has the history. The one before is read, too.
+FORMAT = 2
 
 
 class RecordError(ValueError):
@@ -344,6 +349,14 @@ class StudyRecord:
     claims: list[Claim] = field(default_factory=list)
     # Every setting of each arm as the study declares it, before --set and --smoke; empty in older records.
     declared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)  # the trainable's own, as `search.columns` keeps them
+    columns: dict[str, list[str]] = field(default_factory=dict)  # of each table, as the run writes it; format 2
+    format: int = FORMAT
+
+    @property
+    def own_columns(self) -> tuple[Column, ...]:
+        """The columns of the trainable's own metrics."""
+        return own_columns(self.metrics)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -357,6 +370,10 @@ class StudyRecord:
             raise RecordError(f"{where} is not JSON: {error}") from None
         if not isinstance(raw, dict):
             raise RecordError(f"{where} must hold a JSON object, got {type(raw).__name__}")
+        # The first format had no number.
+        written = raw.setdefault("format", 1)
+        if type(written) is not int or not FORMAT - 1 <= written <= FORMAT:
+            raise RecordError(f"{where} must be of format {FORMAT - 1} or {FORMAT}, got {written!r:.40}: {_REMEDY}")
         known = {f.name: f for f in dataclasses.fields(cls)}
         required = {
             name
@@ -370,6 +387,9 @@ class StudyRecord:
         for name, value in raw.items():
             if not _is_a(value, str(known[name].type)):
                 raise RecordError(f"{where}: {name} must be {known[name].type}, got {value!r:.40}")
+        for table, names in raw.get("columns", {}).items():
+            if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
+                raise RecordError(f"{where}: columns must hold the names of {table!r:.40}'s columns, got {names!r:.40}")
         for name in ("arms", "declared"):
             if odd := [arm for arm, settings in raw.get(name, {}).items() if not isinstance(settings, dict)]:
                 raise RecordError(f"{where}: {name} must hold the settings of each arm, got none of {odd[0]!r:.40}")
@@ -379,13 +399,15 @@ class StudyRecord:
                 if problem := _mistyped(run):
                     raise RecordError(f"reported run {run.run!r:.80} {problem}")
             raw["claims"] = [Claim(**_tuples(claim)) for claim in raw.get("claims", [])]
+            own_columns(raw.get("metrics", []))
             return cls(**raw)
-        except RecordError as error:
+        except (RecordError, ColumnError) as error:
             raise RecordError(f"{where}: {error}") from None
         except (TypeError, AttributeError) as error:
             raise RecordError(f"{where} holds a malformed record: {error}") from None
 
 
+_REMEDY = "another version of this project wrote it"
 _JSON: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),

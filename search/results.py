@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,80 +13,57 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from search import columns
 from search import records as r
-from search.journal import TrialLog
+from search.journal import TrialLog, finished
+from search.study import Study
 
-_PREFIX_LISTS = {
-    "prefix_val_accuracy": r.VAL_ACCURACY,
-    "prefix_test_accuracy": r.TEST_ACCURACY,
-    "each_val_accuracy": r.OWN_VAL_ACCURACY,
-    "each_test_accuracy": r.OWN_TEST_ACCURACY,
-    "prefix_parameters": r.PARAMETERS,
-    "each_alpha": "alpha",  # AdaBoost: each member's weight in the vote
+_ARROW: dict[str, pa.DataType] = {
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "int16": pa.int16(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "list<int16>": pa.list_(pa.int16()),
 }
-_FLOATS = (
-    r.SECONDS,
-    r.TRAIN_LOSS,
-    r.TRAIN_ACCURACY,
-    r.VAL_LOSS,
-    r.VAL_ACCURACY,
-    r.MEMBER_VAL_ACCURACY,
-    r.OOB_ACCURACY,
-    r.TEST_LOSS,
-    r.TEST_KL_LOSS,
-    r.TEST_ACCURACY,
-    r.TEST_TOP5_ACCURACY,
-    r.MEMBER_TEST_ACCURACY,
-    r.IMAGES_PER_SECOND,
-)
-_TRIAL_TYPES = {
-    r.TRIAL_ID: pa.int64(),
-    "name": pa.string(),
-    r.ARM: pa.string(),
-    r.SEED: pa.int64(),
-    r.PROTOCOL: pa.string(),
-    r.STATUS: pa.string(),
-    r.EPOCHS: pa.int64(),
-    **dict.fromkeys(_FLOATS, pa.float64()),
-    r.BEST_VAL_ACCURACY: pa.float64(),
-    r.BEST_VAL_EPOCH: pa.int64(),
-    r.BEST_TEST_ACCURACY: pa.float64(),
-    r.BEST_TEST_EPOCH: pa.int64(),
-    r.PARAMETERS: pa.int64(),
-    r.PEAK_MEMORY_BYTES: pa.int64(),
-    r.ONE_IMAGE_MEMORY_BYTES: pa.int64(),
-    r.ERROR: pa.string(),
-}
-_EPOCH_TYPES = {
-    r.TRIAL_ID: pa.int64(),
-    r.EPOCH: pa.int64(),
-    r.LR: pa.float64(),
-    **dict.fromkeys(_FLOATS, pa.float64()),
-    r.TRAIN_SECONDS: pa.float64(),
-    r.PARAMETERS: pa.int64(),
-    r.PEAK_MEMORY_BYTES: pa.int64(),
-    r.ONE_IMAGE_MEMORY_BYTES: pa.int64(),
-}
-_MEMBER_TYPES = {
-    r.TRIAL_ID: pa.int64(),
-    r.EPOCH: pa.int64(),
-    r.MEMBERS: pa.int64(),
-    r.VAL_ACCURACY: pa.float64(),
-    r.TEST_ACCURACY: pa.float64(),
-    r.OWN_VAL_ACCURACY: pa.float64(),
-    r.OWN_TEST_ACCURACY: pa.float64(),
-    "alpha": pa.float64(),
-    r.PARAMETERS: pa.int64(),
-}
-_PREDICTION_TYPES = {
-    r.TRIAL_ID: pa.int64(),
-    r.IMAGE: pa.int32(),
-    r.LABEL: pa.int16(),
-    r.PREDICTED: pa.int16(),
-    r.MEMBER_PREDICTED: pa.list_(pa.int16()),
-}
-# Results that are not a column of epochs.parquet.
-_NOT_EPOCH = {*_PREFIX_LISTS, "done", "diverged", r.TOTAL_EPOCHS}
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of one study's tables: those of every study, its trainable's own metrics, its hyperparameters.
+
+    own         the trainable's metrics
+    settings    hyperparameter -> Arrow's name of its type, from the settings' declaration and never from the values
+    configured  a trial's configuration -> the value of every hyperparameter, those left at their defaults too
+    """
+
+    own: tuple[columns.Column, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    configured: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+
+    def of(self, table: str) -> dict[str, pa.DataType]:
+        types = {name: _ARROW[column.type] for name, column in columns.of(table, self.own).items()}
+        if table == "trials":
+            types |= {r.CONFIG + name: _ARROW[kind] for name, kind in self.settings.items()}
+        return types
+
+    def names(self) -> dict[str, list[str]]:
+        """The columns of each table, as study.json keeps them."""
+        return {table: list(self.of(table)) for table in columns.TABLES}
+
+    def hyperparameters(self, log: TrialLog) -> dict[str, Any]:
+        """The trial's hyperparameters by column; text where the declared type is text."""
+        values = {name: value for name, value in self.configured(log.config).items() if name in self.settings}
+        return {
+            r.CONFIG + name: str(value) if self.settings[name] == "string" and value is not None else value
+            for name, value in values.items()
+        }
+
+
+def schema_of(study: Study) -> Schema:
+    """Return the columns of a study's tables."""
+    return Schema(study.metrics, study.hyperparameter_types(), study.configured)
 
 
 def protocol_of(config: dict[str, Any], declared: str = r.SEARCH_PROTOCOL) -> str:
@@ -98,13 +76,13 @@ def protocol_of(config: dict[str, Any], declared: str = r.SEARCH_PROTOCOL) -> st
     return "replay"
 
 
-def trial_row(log: TrialLog, protocol: str = r.SEARCH_PROTOCOL) -> dict[str, Any]:
-    """One row of trials.parquet: the last epoch's metrics, the best ones, the configuration.
+def trial_row(log: TrialLog, schema: Schema, protocol: str = r.SEARCH_PROTOCOL) -> dict[str, Any]:
+    """Return a row of trials.parquet: the last epoch's metrics, the best ones, the whole configuration.
 
     `protocol` is the one that the study declares.
     """
     epochs = [log.results[epoch] for epoch in sorted(log.results)]
-    row: dict[str, Any] = {name: log.last.get(name) for name in _TRIAL_TYPES}
+    row: dict[str, Any] = {name: log.last.get(name) for name in columns.of("trials", schema.own)}
     row |= {
         r.TRIAL_ID: log.number,
         "name": log.name,
@@ -125,18 +103,13 @@ def trial_row(log: TrialLog, protocol: str = r.SEARCH_PROTOCOL) -> dict[str, Any
         if measured and (metric == r.VAL_ACCURACY or len(measured) > 1):
             top = max(measured, key=lambda result: result[metric])
             row |= {best: top[metric], best_epoch: top[r.EPOCH]}
-    if protocol == r.RECOVERY_PROTOCOL:
-        row[r.CURVE_DISTANCE] = log.last.get(r.CURVE_DISTANCE)
-    row |= {r.CONFIG + name: value for name, value in log.config.items()}
-    return row
+    return row | schema.hyperparameters(log)
 
 
-def epoch_rows(log: TrialLog) -> list[dict[str, Any]]:
+def epoch_rows(log: TrialLog, schema: Schema) -> list[dict[str, Any]]:
+    names = columns.of("epochs", schema.own)
     return [
-        {
-            r.TRIAL_ID: log.number,
-            **{name: value for name, value in result.items() if name not in _NOT_EPOCH},
-        }
+        {**{name: result.get(name) for name in names}, r.TRIAL_ID: log.number}
         for _, result in sorted(log.results.items())
     ]
 
@@ -148,7 +121,7 @@ def member_rows(log: TrialLog) -> list[dict[str, Any]]:
         sizes = len(result.get("prefix_parameters") or ())
         for size in range(sizes):
             row: dict[str, Any] = {r.TRIAL_ID: log.number, r.EPOCH: epoch, r.MEMBERS: size + 1}
-            for source, column in _PREFIX_LISTS.items():
+            for source, column in columns.prefix_lists().items():
                 values = result.get(source)
                 row[column] = values[size] if values else None
             rows.append(row)
@@ -162,8 +135,10 @@ class ResultsWriter:
     journal and the predictions of each trial are there at once.
     """
 
-    def __init__(self, folder: Path, protocol: str = r.SEARCH_PROTOCOL) -> None:
+    def __init__(self, folder: Path, protocol: str = r.SEARCH_PROTOCOL, schema: Schema | None = None) -> None:
         self.folder = folder
+        self.schema = schema or Schema()
+        self._rows: dict[int, dict[str, Any]] = {}  # of finished trials, which no longer change
         self.protocol = protocol
         self._cost = 0.0
         self._written = -np.inf
@@ -193,18 +168,28 @@ class ResultsWriter:
         logs = [trials[number] for number in sorted(trials)]
         # The trials last: who reads them first finds all that belongs to each in the others.
         self._merge_predictions(logs)
-        _write(
-            _table([row for log in logs for row in member_rows(log)], _MEMBER_TYPES), self.folder / "members.parquet"
-        )
-        _write(_table([row for log in logs for row in epoch_rows(log)], _EPOCH_TYPES), self.folder / "epochs.parquet")
-        _write(_table([trial_row(log, self.protocol) for log in logs], _TRIAL_TYPES), self.folder / "trials.parquet")
+        rows: dict[str, list[dict[str, Any]]] = {
+            "members": [row for log in logs for row in member_rows(log)],
+            "epochs": [row for log in logs for row in epoch_rows(log, self.schema)],
+            "trials": [self._trial_row(log) for log in logs],
+        }
+        for table, lines in rows.items():
+            _write(_table(lines, self.schema.of(table)), self.folder / f"{table}.parquet")
         self._written = time.monotonic()
         self._cost = self._written - now
+
+    def _trial_row(self, log: TrialLog) -> dict[str, Any]:
+        if log.number in self._rows:
+            return self._rows[log.number]
+        row = trial_row(log, self.schema, self.protocol)
+        if finished(log):
+            self._rows[log.number] = row
+        return row
 
     def _merge_predictions(self, logs: list[TrialLog]) -> None:
         target = self.folder / "predictions.parquet"
         temporary = target.with_suffix(".tmp")
-        schema = pa.schema(list(_PREDICTION_TYPES.items()))
+        schema = pa.schema(list(self.schema.of("predictions").items()))
         # Images come in order: as differences they take no room, as numbers most of the file.
         coded = [name for name in schema.names if name not in (r.IMAGE, r.MEMBER_PREDICTED)]
         with pq.ParquetWriter(
@@ -228,24 +213,7 @@ def write_record(folder: Path, record: r.StudyRecord) -> None:
 
 
 def _table(rows: list[dict[str, Any]], types: dict[str, pa.DataType]) -> pa.Table:
-    """Known columns in their order and type, then the rest as they come."""
-    names = dict.fromkeys(types) | dict.fromkeys(name for row in rows for name in row)
-    columns = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        columns[name] = pa.array(values, types[name]) if name in types else _column(values)
-    return pa.table(columns)
-
-
-def _column(values: Iterable[Any]) -> pa.Array:
-    """A hyperparameter's column: one type, text where a study mixes several."""
-    values = list(values)
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int} or kinds <= {float} or kinds <= {bool} or kinds <= {str}:
-        return pa.array(values)
-    if kinds <= {int, float}:
-        return pa.array(values, pa.float64())
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
+    return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()})
 
 
 def _write(table: pa.Table, path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,17 @@ from typing import Any
 import numpy as np
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized
 
-from search.records import CURVE_DISTANCE, RECOVERY_PROTOCOL, SEARCH_PROTOCOL, Claim, RecordError, Reported
+from search import columns
+from search.records import (
+    CURVE_DISTANCE,
+    MEMBER_VAL_ACCURACY,
+    RECOVERY_PROTOCOL,
+    SEARCH_PROTOCOL,
+    VAL_ACCURACY,
+    Claim,
+    RecordError,
+    Reported,
+)
 
 SEARCHERS = ("tpe", "random", "grid", "nsga2")
 SCHEDULERS = ("asha", "median", "hyperband", "none")
@@ -34,11 +45,12 @@ class Study:
     param_space  hyperparameter -> a Ray Tune domain to search, or a fixed value
     epochs       of a full trial; also the largest rung of early stopping
     samples      trials of a full search
-    metric       what the best configuration is chosen by; never a test metric
+    metric       what the best configuration is chosen by, e.g. "val_loss"; never a test metric
+    mode         "max" or "min": the metric's own direction, which need not be given
     protocol     "search", or "recovery" for a study that looks for an undisclosed setting by its distance to a
                  printed test curve, "curve_distance": of no use for anything else, so without claims or arms
-    rank_by      what early stopping compares: the members' mean, so that a small ensemble is not stopped
-                 for being small
+    rank_by      what early stopping compares; not given, the metric, but of accuracy the members' mean, so that a
+                 small ensemble is not stopped for being small
     objectives   further goals, metric -> "max" or "min", e.g. {"parameters": "min"}: multi-objective
     arms         name -> fixed hyperparameters: the note's own runs and the clean ones (`--replay`)
     reported     the note's figures; each names its arm
@@ -57,8 +69,8 @@ class Study:
     epochs: int = 20
     samples: int = 64
     metric: str = "val_accuracy"
-    mode: str = "max"
-    rank_by: str = "member_val_accuracy"
+    mode: str = ""
+    rank_by: str = ""
     protocol: str = SEARCH_PROTOCOL
     objectives: Mapping[str, str] = field(default_factory=dict)
     searcher: str = "tpe"
@@ -72,6 +84,11 @@ class Study:
 
     def __post_init__(self) -> None:
         self._check_types()
+        if not self.mode and (column := columns.of("epochs", self.metrics).get(self.metric)):
+            object.__setattr__(self, "mode", column.better or "max")
+        if not self.rank_by:
+            of_members = self.metric == VAL_ACCURACY
+            object.__setattr__(self, "rank_by", MEMBER_VAL_ACCURACY if of_members else self.metric)
         self._check_metrics()
         for name, value, choices in (
             ("searcher", self.searcher, SEARCHERS),
@@ -138,19 +155,39 @@ class Study:
                 f"{RECOVERY_PROTOCOL!r}, got {self.protocol!r}"
             )
         for metric, mode in goals.items():
-            if metric.startswith("test_"):
-                raise StudyError(
-                    f"{self.name}: a metric must be measured on training or validation data, got {metric!r}: "
-                    "the test set is reported, never chosen by"
-                )
-            if mode not in ("max", "min"):
+            if mode not in ("max", "min", ""):
                 raise StudyError(f"{self.name}: mode must be 'max' or 'min', got {mode!r} for {metric!r}")
-        if self.rank_by.startswith("test_"):
-            raise StudyError(f"{self.name}: rank_by must not be a test metric, got {self.rank_by!r}")
-        against = "_accuracy" if self.mode == "min" else ("_loss", "_distance")
-        if self.rank_by.endswith(against):
+        for role, name, mode in (
+            ("metric", self.metric, self.mode),
+            ("rank_by", self.rank_by, self.mode),
+            *(("objectives", name, mode) for name, mode in self.objectives.items()),
+        ):
+            self._check_metric(role, name, mode)
+
+    def _check_metric(self, role: str, name: str, mode: str) -> None:
+        """Hold a name against the columns: what it was measured on, and which direction is better."""
+        column = columns.of("epochs", self.metrics).get(name)
+        if column is None:
+            close = difflib.get_close_matches(name, known := columns.choosable(self.metrics), n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
             raise StudyError(
-                f"{self.name}: rank_by is compared in the metric's direction, {self.mode!r}, got {self.rank_by!r}"
+                f"{self.name}: {role} must be a metric that the trainable reports, got {name!r}: "
+                f"{hint}There are {', '.join(known)}"
+            )
+        if self.protocol != RECOVERY_PROTOCOL and (reason := column.chosen_by()):
+            raise StudyError(
+                f"{self.name}: {role} must be a metric measured on training or validation data, got {name!r}, "
+                f"which {reason}"
+            )
+        if role != "objectives" and column.measured_on in ("clock", "memory", "count"):
+            raise StudyError(
+                f"{self.name}: {role} must be a metric measured on training or validation data, got {name!r}; "
+                f"as a further goal it is objectives={{{name!r}: {column.better!r}}}"
+            )
+        if mode != column.better:
+            raise StudyError(
+                f"{self.name}: {role} {name!r} is better at its {column.better}, so its mode must be "
+                f"{column.better!r}, got {mode!r}"
             )
 
     def _check_domain(self, name: str, domain: Any) -> None:
@@ -192,18 +229,46 @@ class Study:
             )
 
     def _drawn_lengths(self) -> set[int]:
-        random = np.random.RandomState(0)
         lengths = set()
-        for _ in range(DRAWN):
-            drawn = {name: domain.sample(random_state=random) for name, domain in self.searched().items()}
-            settings = self.settings({**self.fixed(), **drawn, "epochs": self.epochs})
+        for settings in self._drawn_settings():
+            self._check_measured(settings)
             lengths.add(int(self.trainable.strategy.trial_epochs(settings)))
         return lengths
+
+    def _drawn_settings(self) -> Iterator[Any]:
+        random = np.random.RandomState(0)
+        for _ in range(DRAWN):
+            drawn = {name: domain.sample(random_state=random) for name, domain in self.searched().items()}
+            yield self.settings({**self.fixed(), **drawn, "epochs": self.epochs})
+
+    def _check_measured(self, settings: Any) -> None:
+        """Refuse what a search compares if some of its trials would not measure it."""
+        known = columns.of("epochs", self.metrics)
+        for name in dict.fromkeys((*self.goals, self.rank_by)):
+            for need in known[name].needs:
+                if not getattr(settings, need, False):
+                    raise StudyError(
+                        f"{name} is measured only with {need}, got {need}={getattr(settings, need, None)!r}"
+                    )
 
     @property
     def goals(self) -> dict[str, str]:
         """Every objective with its direction, the metric first."""
         return {self.metric: self.mode, **self.objectives}
+
+    @property
+    def metrics(self) -> tuple[columns.Column, ...]:
+        """The trainable's own metrics."""
+        return tuple(getattr(self.trainable, "metrics", ()))
+
+    def hyperparameter_types(self) -> dict[str, str]:
+        """Return the type of every hyperparameter's column: those of the trainable's settings."""
+        types: dict[str, str] = self.trainable.recipe.settings_type.column_types()
+        return types
+
+    def configured(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a configuration with every hyperparameter that it leaves at its default."""
+        return dataclasses.asdict(self.settings(config))
 
     def settings(self, config: Mapping[str, Any]) -> Any:
         """The trainable's validated settings; raises ValueError with one line."""

@@ -21,7 +21,7 @@ from search.journal import Journal, JournalError, TrialLog, finished
 from search.progress import Progress
 from search.recorder import Recorder, best_trial
 from search.records import PARAMETERS, SECONDS, TOTAL_EPOCHS
-from search.results import ResultsWriter
+from search.results import ResultsWriter, schema_of
 from search.schedulers import EarlyStopping, make_rule
 from search.searchers import Proposals, StudySearcher
 from search.study import Study
@@ -110,7 +110,7 @@ def run_study(
         name=trial_name(study),
         checkpoint=lambda log: newest_whole(log, progress.warn),
     )
-    writer = ResultsWriter(folder, study.protocol)
+    writer = ResultsWriter(folder, study.protocol, schema_of(study))
     watch = watch or Watch(None)
     for number, epoch in journal.order:
         watch.expect(journal.trials[number].results[epoch].get(SECONDS) or 0.0)

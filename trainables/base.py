@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from ray import tune
 
+from search import columns
 from trainables import checkpoint
 from trainables.bagging import Bagging
 from trainables.data import ImageData
@@ -38,6 +39,7 @@ class ImageTrainable(tune.Trainable):
 
     recipe: ClassVar[RecipeMaker]
     strategy: ClassVar[Strategy] = Bagging
+    metrics: ClassVar[tuple[columns.Column, ...]] = ()  # of its own, declared with `search.columns.metric`
     checkpoint_seconds: ClassVar[float] = 10.0
 
     def setup(self, config: dict[str, Any], data: ImageData) -> None:
@@ -85,6 +87,8 @@ class ImageTrainable(tune.Trainable):
         metrics["done"] = self.training.epoch >= self.training.total_epochs
         late = time.monotonic() - self.saved >= self.checkpoint_seconds
         metrics["should_checkpoint"] = late or metrics["done"]  # Ray's own word
+        if problem := columns.wrong(metrics, self.metrics):
+            raise ValueError(f"{type(self).__name__} {problem}")
         return metrics
 
     def _peak_memory(self) -> int:

@@ -83,6 +83,11 @@ class Settings:
         return cls(**{name: _widened(cls, name, value) for name, value in config.items()})
 
     @classmethod
+    def column_types(cls) -> dict[str, str]:
+        """Return the type of every hyperparameter's column in trials.parquet, as Arrow names it."""
+        return {field.name: _column_type(cls.hints[field.name]) for field in dataclasses.fields(cls)}
+
+    @classmethod
     def parse(cls, name: str, text: str) -> Any:
         """The value that `name=text` on a command line means; raises SettingError."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -113,6 +118,20 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return typing.get_args(hint)
     return (hint,)
+
+
+def _column_type(hint: Any) -> str:
+    kinds: set[type] = set()
+    for alternative in _alternatives(hint):
+        if typing.get_origin(alternative) is Literal:
+            kinds |= {type(choice) for choice in typing.get_args(alternative)}
+        elif alternative is not type(None):
+            kinds.add(alternative)
+    if kinds == {bool}:
+        return "bool"
+    if kinds == {int}:
+        return "int64"
+    return "float64" if kinds <= {int, float} else "string"
 
 
 def _widened(cls: type[Settings], name: str, value: Any) -> Any:

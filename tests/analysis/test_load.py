@@ -28,7 +28,7 @@ def test_tables_that_a_study_does_not_have_are_empty_with_their_columns(run):
     (results,) = load([run])
     assert results.members.empty
     assert {"trial_id", "epoch", "members", "val_accuracy", "parameters"} <= set(results.members)
-    assert list(results.predictions(0)) == ["trial_id", "image", "label", "predicted"]
+    assert list(results.predictions(0)) == ["trial_id", "image", "label", "predicted", "member_predicted"]
     assert results.predictions(0).empty
 
 

@@ -60,7 +60,9 @@ def trainings() -> list[tuple[Series, int]]:
 def train(series: Series, seed: int, data: DeviceData, out: Path) -> None:
     (run,) = reported(series.run)
     rate = float(run.config["lr"]) * series.factor
-    config = replay(run, members=1, seed=seed, lr=rate, path=series.path, test_every_epoch=True, train_measure="running")
+    config = replay(
+        run, members=1, seed=seed, lr=rate, path=series.path, test_every_epoch=True, train_measure="running"
+    )
     training = build(BaggedAlexNet, config, data)
     for _ in range(series.epochs):
         result = training.run_epoch()
@@ -71,7 +73,7 @@ def train(series: Series, seed: int, data: DeviceData, out: Path) -> None:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a printed run, path, factor and epoch: mean and spread of our losses (nats), and the printed one in nats."""
+    """Return, for each printed run, path, factor and epoch, our losses' mean and spread and the printed one (nats)."""
     keys = ["run", "path", "factor", "epoch"]
     found = rows.groupby(keys)["train_loss"].agg(["mean", "std", "count"]).reset_index()
     printed = {

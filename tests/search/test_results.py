@@ -3,78 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.load import load
+from search import columns
 from search.journal import TrialLog
-from search.records import STUDY_FILE, StudyRecord
-from search.results import ResultsWriter, protocol_of, write_record
+from search.records import STUDY_FILE, TABLES, StudyRecord
+from search.results import ResultsWriter, Schema, protocol_of, write_record
 
 LABELS = np.array([0, 1, 2, 0, 1, 2])
-
-FLOAT, INT, TEXT = pa.float64(), pa.int64(), pa.string()
-METRICS = dict.fromkeys(
-    (
-        *("seconds", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "member_val_accuracy"),
-        *("oob_accuracy", "test_loss", "test_kl_loss", "test_accuracy", "test_top5_accuracy", "member_test_accuracy"),
-        "images_per_second",
-    ),
-    FLOAT,
-)
-SCHEMAS: dict[str, dict[str, pa.DataType]] = {
-    "trials": {
-        "trial_id": INT,
-        "name": TEXT,
-        "arm": TEXT,
-        "seed": INT,
-        "protocol": TEXT,
-        "status": TEXT,
-        "epochs": INT,
-        **METRICS,
-        "best_val_accuracy": FLOAT,
-        "best_val_epoch": INT,
-        "best_test_accuracy": FLOAT,
-        "best_test_epoch": INT,
-        "parameters": INT,
-        "peak_memory_bytes": INT,
-        "one_image_memory_bytes": INT,
-        "error": TEXT,
-    },
-    "epochs": {
-        "trial_id": INT,
-        "epoch": INT,
-        "lr": FLOAT,
-        **METRICS,
-        "train_seconds": FLOAT,
-        "parameters": INT,
-        "peak_memory_bytes": INT,
-        "one_image_memory_bytes": INT,
-    },
-    "members": {
-        "trial_id": INT,
-        "epoch": INT,
-        "members": INT,
-        "val_accuracy": FLOAT,
-        "test_accuracy": FLOAT,
-        "own_val_accuracy": FLOAT,
-        "own_test_accuracy": FLOAT,
-        "alpha": FLOAT,
-        "parameters": INT,
-    },
-    "predictions": {
-        "trial_id": INT,
-        "image": pa.int32(),
-        "label": pa.int16(),
-        "predicted": pa.int16(),
-        "member_predicted": pa.list_(pa.int16()),
-    },
-}
 
 
 def epoch(number: int, members: int = 1, **metrics: Any) -> dict[str, Any]:
@@ -120,8 +63,16 @@ def trials() -> dict[int, TrialLog]:
     }
 
 
-def refresh(folder: Path, trials: dict[int, TrialLog]) -> ResultsWriter:
-    writer = ResultsWriter(folder)
+SETTINGS = {"lr": "float64", "seed": "int64", "epochs": "int64", "shuffle": "bool", "norm": "string"}
+DEFAULTS = {"lr": 1.0, "shuffle": True, "norm": None}
+
+
+def schema(**changes: Any) -> Schema:
+    return replace(Schema((), SETTINGS, lambda config: DEFAULTS | config), **changes)
+
+
+def refresh(folder: Path, trials: dict[int, TrialLog], of: Schema | None = None) -> ResultsWriter:
+    writer = ResultsWriter(folder, schema=of or schema())
     writer.refresh(trials, force=True)
     return writer
 
@@ -130,20 +81,21 @@ def rows(folder: Path, table: str) -> list[dict[str, Any]]:
     return pq.read_table(folder / f"{table}.parquet").to_pylist()
 
 
-@pytest.mark.parametrize("table", SCHEMAS)
-def test_a_table_has_the_contracts_columns_and_types(tmp_path: Path, trials: dict[int, TrialLog], table: str) -> None:
-    refresh(tmp_path, trials)
-    schema = pq.read_schema(tmp_path / f"{table}.parquet")
-    columns = dict(zip(schema.names, schema.types, strict=True))
-    config = {"config/lr": FLOAT, "config/seed": INT, "config/epochs": INT} if table == "trials" else {}
-    assert list(columns.items()) == list((SCHEMAS[table] | config).items())
+def types_in(file: Path) -> dict[str, str]:
+    schema = pq.read_schema(file)
+    types = [str(each).replace("element: ", "").replace("double", "float64") for each in schema.types]
+    return dict(zip(schema.names, types, strict=True))
 
 
-@pytest.mark.parametrize("table", SCHEMAS)
-def test_a_run_without_a_single_result_has_them_too(tmp_path: Path, table: str) -> None:
-    refresh(tmp_path, {})
-    schema = pq.read_schema(tmp_path / f"{table}.parquet")
-    assert dict(zip(schema.names, schema.types, strict=True)) == SCHEMAS[table]
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("results", ["some", "none"])
+def test_a_table_has_the_declared_columns_and_types(
+    tmp_path: Path, trials: dict[int, TrialLog], table: str, results: str
+) -> None:
+    refresh(tmp_path, trials if results == "some" else {})
+    declared = {name: column.type for name, column in columns.of(table).items()}
+    settings = {f"config/{name}": kind for name, kind in SETTINGS.items()} if table == "trials" else {}
+    assert types_in(tmp_path / f"{table}.parquet") == declared | settings
 
 
 def test_a_trial_is_a_row_of_its_last_and_best_figures(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
@@ -202,33 +154,37 @@ def test_an_epoch_is_a_row(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
     assert [row["train_loss"] for row in epochs[:3]] == [1.0, 0.5, 1 / 3]
 
 
-def test_what_a_family_reports_beside_the_contract_is_kept(tmp_path: Path) -> None:
-    log = trial(0, [epoch(1, alpha=0.5, rounds=2), epoch(2, alpha=None, rounds=3)], None)
-    refresh(tmp_path, {0: log})
-    table = pq.read_table(tmp_path / "epochs.parquet")
-    assert table.column("alpha").to_pylist() == [0.5, None]
-    assert table.column("rounds").to_pylist() == [2, 3]
+def test_a_trainables_own_metric_has_a_column_in_trials_and_epochs(tmp_path: Path) -> None:
+    sharpness = columns.metric("sharpness", "Of the minimum.", measured_on="training", better="min", unit="nats")
+    log = trial(0, [epoch(1, sharpness=0.5), epoch(2, sharpness=None), epoch(3, sharpness=2)], "completed")
+    refresh(tmp_path, {0: log}, schema(own=(sharpness,)))
+    assert [row["sharpness"] for row in rows(tmp_path, "epochs")] == [0.5, None, 2.0]
+    assert rows(tmp_path, "trials")[0]["sharpness"] == 2.0
+    assert types_in(tmp_path / "epochs.parquet")["sharpness"] == "float64"
 
 
-@pytest.mark.parametrize(
-    ("values", "column"),
-    [
-        ([1, 2], [1, 2]),
-        ([1, None], [1, None]),
-        ([1, 2.5], [1.0, 2.5]),
-        ([True, None], [True, None]),
-        (["a", None], ["a", None]),
-        ([None, None], [None, None]),
-        ([1, "all"], ["1", "all"]),
-        ([True, 1], ["True", "1"]),
-    ],
-)
-def test_a_hyperparameter_keeps_its_type_where_it_has_one(tmp_path: Path, values: list[Any], column: list[Any]) -> None:
-    logs = {number: trial(number, [], None, config={"x": value}) for number, value in enumerate(values)}
-    refresh(tmp_path, logs)
-    written = [row["config/x"] for row in rows(tmp_path, "trials")]
-    assert written == column
-    assert [type(value) for value in written] == [type(value) for value in column]
+def test_hyperparameters_have_the_types_of_the_settings_whatever_their_values(tmp_path: Path) -> None:
+    whole = trial(0, [], None, config={"lr": 1, "seed": 0, "norm": "all"})
+    text = trial(1, [], None, config={"lr": 0.5, "seed": 1, "epochs": 2, "shuffle": False, "norm": 3})
+    for folder, trials in (("one", {0: whole}), ("other", {1: text}), ("neither", {})):
+        (tmp_path / folder).mkdir()
+        refresh(tmp_path / folder, trials)
+    kinds = [types_in(tmp_path / folder / "trials.parquet") for folder in ("one", "other", "neither")]
+    assert kinds[0] == kinds[1] == kinds[2]
+    (row,) = rows(tmp_path / "other", "trials")
+    assert [row[f"config/{name}"] for name in SETTINGS] == [0.5, 1, 2, False, "3"]
+
+
+def test_a_hyperparameter_left_at_its_default_is_told_too(tmp_path: Path) -> None:
+    refresh(tmp_path, {0: trial(0, [], None, config={"seed": 0})})
+    (row,) = rows(tmp_path, "trials")
+    assert [row[f"config/{name}"] for name in SETTINGS] == [1.0, 0, None, True, None]
+
+
+def test_the_record_names_every_column_that_a_run_writes(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
+    writer = refresh(tmp_path, trials)
+    for table, names in writer.schema.names().items():
+        assert list(types_in(tmp_path / f"{table}.parquet")) == names
 
 
 def test_every_prefix_of_an_ensemble_is_a_row(tmp_path: Path, trials: dict[int, TrialLog]) -> None:
@@ -289,7 +245,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, trials: dict[int, Trial
     def read() -> None:
         while not over.is_set():
             try:
-                for table in SCHEMAS:
+                for table in TABLES:
                     # By path, Arrow opens a file twice, and a new file may come between.
                     with (tmp_path / f"{table}.parquet").open("rb") as file:
                         length = len(pq.read_table(file))

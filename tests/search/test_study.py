@@ -13,6 +13,7 @@ import pytest
 import ray
 from ray import tune
 
+from search import columns
 from search.records import Claim, Reported
 from search.study import Study, StudyError, domain_edges, load
 
@@ -37,11 +38,28 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "test metric": ({"metric": "test_accuracy"}, ["'test_accuracy'", "training or validation"]),
     "test objective": ({"objectives": {"test_loss": "min"}}, ["'test_loss'"]),
     "ranked by test": ({"rank_by": "test_accuracy"}, ["rank_by", "'test_accuracy'"]),
-    "ranked upside down": ({"metric": "val_loss", "mode": "min"}, ["rank_by", "'min'", "'member_val_accuracy'"]),
+    "ranked upside down": (
+        {"metric": "val_loss", "mode": "min"},
+        ["rank_by", "'min'", "'member_val_accuracy'"],
+    ),
     "ranked by loss": ({"rank_by": "val_loss"}, ["rank_by", "'max'", "'val_loss'"]),
     "a distance in a search": ({"rank_by": "curve_distance"}, ["'curve_distance'", "'recovery'", "'search'"]),
     "recovery by accuracy": ({"protocol": "recovery"}, ["'curve_distance'", "member_val_accuracy, val_accuracy"]),
     "protocol": ({"protocol": "replay"}, ["search, recovery", "'replay'"]),
+    "nobody reports it": ({"metric": "val_acc"}, ["metric", "'val_acc'", "did you mean 'val_accuracy'?"]),
+    "ranked by nothing": ({"rank_by": "val_acuracy"}, ["rank_by", "'val_acuracy'", "did you mean 'val_accuracy'?"]),
+    "a goal of nothing": ({"objectives": {"params": "min"}}, ["objectives", "'params'", "parameters"]),
+    "the wrong way": ({"metric": "val_loss", "mode": "max", "rank_by": "val_loss"}, ["'val_loss'", "'min'", "'max'"]),
+    "a goal the wrong way": ({"objectives": {"parameters": "max"}}, ["objectives", "'parameters'", "'min'"]),
+    "tested members": ({"metric": "member_test_accuracy"}, ["'member_test_accuracy'", "test images"]),
+    "ranked by tested members": ({"rank_by": "member_test_accuracy"}, ["rank_by", "test images"]),
+    "a calibrated goal": ({"objectives": {"test_ece": "min"}}, ["'test_ece'", "test images"]),
+    "size alone": ({"metric": "parameters", "mode": "min"}, ["metric", "'parameters'", "objectives"]),
+    "no measurement": ({"objectives": {"lr": "min"}}, ["objectives", "'lr'"]),
+    "known at the end only": ({"metric": "best_val_accuracy"}, ["'best_val_accuracy'"]),
+    "an ensemble's list": ({"metric": "prefix_val_accuracy"}, ["'prefix_val_accuracy'"]),
+    "no out-of-bag": ({"metric": "oob_accuracy"}, ["oob_accuracy", "bootstrap"]),
+    "no validation": ({"param_space": {"validation": False}}, ["val_accuracy", "validation"]),
     "mode": ({"mode": "maximum"}, ["'max' or 'min'", "'maximum'"]),
     "objective's mode": ({"objectives": {"parameters": "least"}}, ["'least'", "'parameters'"]),
     "searcher": ({"searcher": "bayes"}, ["tpe, random, grid, nsga2", "'bayes'"]),
@@ -319,3 +337,29 @@ def test_a_space_may_hold_its_own_model_and_settings_also_in_a_worker(tmp_path: 
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.stdout == "width must be a whole number or None of at least 1, got 0\n", ran.stderr
+
+
+def test_a_loss_is_minimised_and_ranked_by_when_it_is_named(toy: Study) -> None:
+    by_loss = Study(
+        name="toy", question="q", source="s", trainable=toy.trainable, param_space=toy.param_space, metric="val_loss"
+    )
+    assert (by_loss.mode, by_loss.rank_by) == ("min", "val_loss")
+    by_accuracy = Study(name="toy", question="q", source="s", trainable=toy.trainable, param_space=toy.param_space)
+    assert (by_accuracy.mode, by_accuracy.rank_by) == ("max", "member_val_accuracy")
+
+
+def test_a_trainables_own_metric_may_be_chosen_by_and_is_held_to_its_declaration(toy: Study) -> None:
+    class Sharp(toy.trainable):  # type: ignore[misc, name-defined]
+        metrics = (
+            columns.metric("sharpness", "Of the minimum.", measured_on="training", better="min", unit="nats"),
+            columns.metric("test_f1", "Macro F1.", measured_on="test", better="max"),
+        )
+
+    def study(**changes: Any) -> Study:
+        return Study(name="toy", question="q", source="s", trainable=Sharp, param_space=toy.param_space, **changes)
+
+    assert study(metric="sharpness").mode == "min"
+    with pytest.raises(StudyError, match=r"'test_f1'.*test images"):
+        study(metric="test_f1")
+    with pytest.raises(StudyError, match=r"'sharpness'.*'min'.*'max'"):
+        study(objectives={"sharpness": "max"})

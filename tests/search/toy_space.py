@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from ray import tune
 
+from search.columns import metric
 from search.study import Study
 from trainables import checkpoint
 from trainables.settings import Settings, number
@@ -52,6 +53,10 @@ class Toy(tune.Trainable):
 
     recipe = ToyRecipe
     strategy = ToyStrategy
+    metrics = (
+        metric("process", "Its worker.", measured_on="count", better="min", unit=""),
+        metric("began", "The epoch that it went on from.", measured_on="count", better="min", unit=""),
+    )
 
     def setup(self, config: dict[str, Any], data: Any) -> None:
         self.images = len(data.test_labels)
