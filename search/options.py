@@ -14,7 +14,11 @@ from search.study import SCHEDULERS, SEARCHERS
 from trainables.paths import PATHS, PLAIN
 
 # What defines a study's run: stored with it, and taken from there by --resume.
-STORED = ("smoke", "replay", "repeats", "set", "samples", "searcher", "scheduler", "seed", "path", "data", "weights")
+STORED = (
+    *("smoke", "replay", "repeats", "arm", "known", "set", "samples", "searcher", "scheduler", "seed", "path"),
+    *("data", "weights"),
+)
+LISTS = ("set", "arm", "known")  # may be given several times
 
 
 class UsageError(ValueError):
@@ -35,6 +39,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="measure a few steps, print the cost, start nothing")
     parser.add_argument("--replay", action="store_true", help="run the study's arms as the note ran them")
     parser.add_argument("--repeats", type=_positive, default=1, metavar="K", help="seeds per arm of --replay")
+    parser.add_argument("--arm", action="append", default=[], metavar="NAME", help="replay this arm only (repeatable)")
+    parser.add_argument(
+        "--known",
+        action="append",
+        type=_known,
+        default=[],
+        metavar="RESULTS",
+        help="leave out trials of --replay that these results (a run, a study or all) hold finished (repeatable)",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="fix a hyperparameter")
     parser.add_argument("--samples", type=_positive, metavar="N", help="trials to run")
     parser.add_argument("--time-budget", type=_duration, metavar="30m", help="stop after this long (s, m, h, d)")
@@ -104,6 +117,13 @@ def _folder(text: str) -> Path:
     return Path(urllib.request.url2pathname(text.removeprefix("file://")))
 
 
+def _known(text: str) -> str:
+    folder = _folder(text).absolute()
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a folder of results, got {text!r}")
+    return str(folder)
+
+
 def _duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not match or float(match[1]) <= 0:
@@ -122,6 +142,9 @@ def check_combination(options: argparse.Namespace) -> None:
         return
     if options.repeats != default("repeats") and not options.replay:
         raise UsageError(f"--repeats is of --replay, got --repeats {options.repeats} alone")
+    for name in ("arm", "known"):
+        if (given := getattr(options, name)) and not options.replay:
+            raise UsageError(f"--{name} needs --replay, got --{name} {given[0]} alone")
     if options.replay:
         for name in ("samples", "searcher", "scheduler"):
             if (given := getattr(options, name)) is not None:
@@ -132,7 +155,7 @@ def check_combination(options: argparse.Namespace) -> None:
 
 def _may_be(name: str, stored: object) -> bool:
     """Whether the command line gives option `name` this value, as study.json holds it."""
-    if name == "set":
+    if name in LISTS:
         return isinstance(stored, list) and all(isinstance(each, str) for each in stored)
     default = parser().get_default(name)
     if isinstance(default, bool):
@@ -152,7 +175,8 @@ def restore_options(options: argparse.Namespace, folder: Path, record: StudyReco
     Raises UsageError where the command line asks for something else.
     """
     default = parser().get_default
-    kept = {"path": PLAIN, **record.options}  # a run of before there were paths took the plain one
+    # A run of before there were these options took the plain path, ran every arm and knew of no other.
+    kept = {"path": PLAIN, "arm": [], "known": [], **record.options}
     asked = "--extend" if options.extend else "--resume"
     if missing := [name for name in STORED if name not in kept]:
         raise UsageError(f"{asked}: {folder / STUDY_FILE} lacks the option {', '.join(missing)} of its run")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import collections.abc
 import csv
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -83,6 +84,13 @@ STATUSES = (COMPLETED, STOPPED, DIVERGED, FAILED, RUNNING)
 
 SEARCH_PROTOCOL = "search"  # chosen on validation data, tested once at the last epoch
 RECOVERY_PROTOCOL = "recovery"  # fits a printed test curve: never in a Pareto table or a claim
+
+# Settings that say how a trial is measured: the weights are the same whatever they are.
+MEASURING = frozenset(
+    {"vote", "train_measure", "train_measure_every", "test_every_epoch", "test_images", "test_augmented"}
+)
+# Settings that are younger than results that were kept, with the value that does what was done before them.
+YOUNGER: Mapping[str, Any] = {"loss_unit": "nats", "linear_weight_decay": 0.0, "input_scale": 1}
 
 STUDY_FILE = "study.json"
 # What study.json and the tables beside it look like; search/README.md has the history. The one before is read, too.
@@ -313,6 +321,71 @@ def printed_figure(text: str) -> tuple[float, float]:
     return float(f"{sign}{digits}e-{shift}"), float(f"1e-{shift}")
 
 
+@dataclass(frozen=True)
+class Training:
+    """What determines the weights of a trial, its seed apart, and how they are measured.
+
+    key         digest of the trainable's name, the data's fingerprint and every setting that changes weights
+    members     ensemble size; member i draws from (seed, i) alone, so that the first k of n members are those of
+                a training of k
+    sequential  the members train one after the other (AdaBoost), so that k members are the first k rounds
+    measuring   the settings of `MEASURING`
+
+    Two trials of one key, seed and number of members are the same draw.
+    """
+
+    key: str
+    members: int
+    sequential: bool
+    measuring: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, trainable: str, fingerprint: str, settings: Mapping[str, Any]) -> Training:
+        """`settings`: every setting of the trial, those left at their defaults too."""
+        kept = {name: value for name, value in settings.items() if name not in MEASURING | {"seed", "members"}}
+        kept = {name: value for name, value in kept.items() if name not in YOUNGER or value != YOUNGER[name]}
+        members = settings.get("members", 1)
+        steps = str(kept.pop("path", None) or "plain").split("+")
+        if "fuse" in steps and members == 1:
+            steps = [step for step in steps if step != "fuse"] or ["plain"]
+        elif "fuse" in steps:
+            # Members that share their steps share one stream of dropout: fewer of them are other members.
+            kept["members"] = members
+        whole = {name: _number(value) for name, value in kept.items()} | {"path": "+".join(sorted(steps))}
+        text = json.dumps([trainable, fingerprint, whole], sort_keys=True, default=str)
+        return cls(
+            hashlib.sha256(text.encode()).hexdigest(),
+            members,
+            "boosting" in settings and settings.get("strategy") != "bagging",
+            {name: settings[name] for name in sorted(MEASURING & settings.keys())},
+        )
+
+    def holds(self, other: Training) -> bool:
+        """Whether the weights of `other` are among these, and the test set was looked at alike.
+
+        How training accuracy was measured may differ.
+        """
+        same = ("test_images", "test_every_epoch", "test_augmented", *(("vote",) if other.members > 1 else ()))
+        return (
+            self.key == other.key
+            and self.members >= other.members
+            and all((self.measuring.get(name) or None) == (other.measuring.get(name) or None) for name in same)
+        )
+
+    def answers(self, other: Training) -> bool:
+        """Whether a trial measures all that one of `other` would: running accuracies and losses always are."""
+        way = ("train_measure", "train_measure_every")
+        return self.holds(other) and (
+            other.measuring.get("train_measure", "running") == "running"
+            or all(self.measuring.get(name) == other.measuring.get(name) for name in way)
+        )
+
+
+def _number(value: Any) -> Any:
+    """One text for equal numbers: 1 and 1.0."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 @dataclass
 class StudyRecord:
     """What study.json holds: how a run was asked, started and ended."""
@@ -352,11 +425,26 @@ class StudyRecord:
     metrics: list[dict[str, Any]] = field(default_factory=list)  # the trainable's own, as `search.columns` keeps them
     columns: dict[str, list[str]] = field(default_factory=dict)  # of each table, as the run writes it; format 2
     format: int = FORMAT
+    # Arms of a replay that were not run: arm -> "other" or "other:k", the arm that trains the same.
+    answered_by: dict[str, str] = field(default_factory=dict)
+    # Trials of a replay that were not run: arm -> seed -> the run's folder where one like it had finished, and its arm.
+    known: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def own_columns(self) -> tuple[Column, ...]:
         """The columns of the trainable's own metrics."""
         return own_columns(self.metrics)
+
+    def settings_of(self, arm: str) -> dict[str, Any] | None:
+        """Every setting of an arm as it was run, None if the record does not say."""
+        if arm not in self.declared or arm not in self.arms:
+            return None
+        return self.declared[arm] | self.arms[arm]
+
+    def training_of(self, arm: str) -> Training | None:
+        """What an arm's trials trained, None if the record does not say."""
+        settings = self.settings_of(arm)
+        return Training.of(self.trainable, self.dataset_fingerprint, settings) if settings else None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -393,6 +481,11 @@ class StudyRecord:
         for name in ("arms", "declared"):
             if odd := [arm for arm, settings in raw.get(name, {}).items() if not isinstance(settings, dict)]:
                 raise RecordError(f"{where}: {name} must hold the settings of each arm, got none of {odd[0]!r:.40}")
+        if odd := [arm for arm, other in raw.get("answered_by", {}).items() if not isinstance(other, str)]:
+            raise RecordError(f"{where}: answered_by must name the arm that answers {odd[0]!r:.40}")
+        for arm, seeds in raw.get("known", {}).items():
+            if not isinstance(seeds, dict) or not all(isinstance(each, str) for each in seeds.values()):
+                raise RecordError(f"{where}: known must say where each seed of {arm!r:.40} is, got {seeds!r:.40}")
         try:
             raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
             for run in raw["reported"]:

@@ -26,6 +26,7 @@ import torch
 
 from search.cluster import Cluster, ClusterError, connect, disconnect
 from search.doors import LOOPBACK, DoorError, is_loopback, require_own
+from search.economy import Economy, economise
 from search.execution import choose_resources, share_of, with_path
 from search.failures import Halted, NodeLost
 from search.folders import check_writable, new_folder, newest_run
@@ -96,8 +97,12 @@ def run(options: argparse.Namespace) -> int:
         )
     watch = Watch(0.0 if options.smoke else None)  # the digits take seconds
     study = with_path(study, options, data, resources, listed(proposals), resumed=resumed is not None)
-    proposals = propose(study, options)
+    economy = economise(study, options, data.fingerprint, resumed) if options.replay else Economy()
+    proposals = propose(study, options, economy)
     configs = listed(proposals)
+    if not proposals.total and not resumed:
+        print("\n".join([*economy.told(), f"{study.name}: every trial is known, there is nothing to run"]))
+        return 0
     if AUTO in (options.cpus_per_trial, options.gpus_per_trial):
         packing = choose_packing(study, data, options.data, configs, resources.cpus_per_trial)
         resources = Resources(packing.cpus_per_trial, packing.gpus_per_trial)
@@ -125,6 +130,7 @@ def run(options: argparse.Namespace) -> int:
             folder.rmdir()
         raise
     record = resumed[1] if resumed else new_record(study, options, data, folder, proposals, space)
+    record.answered_by, record.known = dict(economy.answered_by), {arm: dict(s) for arm, s in economy.known.items()}
     if options.extend:
         record.finished, record.samples = False, proposals.total
         record.options |= {name: getattr(options, name) for name in ("samples", "repeats")}
@@ -133,7 +139,7 @@ def run(options: argparse.Namespace) -> int:
     before = record.wall_seconds
     halted: Halted | None = None
     try:
-        announce(study, proposals, folder, cluster)
+        announce(study, proposals, folder, cluster, economy)
         outcome = run_study(
             study,
             proposals,
@@ -190,9 +196,9 @@ def adapt(study: Study, options: argparse.Namespace) -> Study:
     return dataclasses.replace(study, **changes)
 
 
-def propose(study: Study, options: argparse.Namespace) -> Proposals:
+def propose(study: Study, options: argparse.Namespace, economy: Economy = Economy()) -> Proposals:  # noqa: B008
     if options.replay:
-        return Listed(study.replay_configs(options.repeats, options.seed))
+        return Listed(economy.left(study.replay_configs(options.repeats, options.seed, options.arm)))
     return make_proposals(study, study.searcher, study.samples, options.seed)
 
 
@@ -216,10 +222,12 @@ def check_requirements(study: Study, proposals: Proposals) -> None:
             raise StudyError(f"{study.name}: {error}") from None
 
 
-def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster) -> None:
+def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster, economy: Economy) -> None:
     print(f"{study.name}: {study.question}")
     trials = f"{proposals.total} trials of up to {study.trial_epochs} epochs"
     print(f"{trials}, {study.searcher} and {study.scheduler}; {folder}")
+    for line in economy.told():
+        print(line)
     if cluster.dashboard:
         print(f"dashboard  http://{cluster.dashboard}  (sign in with the token that `ray get-auth-token` prints)")
     if not is_loopback(cluster.address.rpartition(":")[0].strip("[]")):

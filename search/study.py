@@ -8,7 +8,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from search import columns
 from search.records import (
     CURVE_DISTANCE,
     MEMBER_VAL_ACCURACY,
+    MEMBERS,
     RECOVERY_PROTOCOL,
     SEARCH_PROTOCOL,
     VAL_ACCURACY,
@@ -279,14 +280,22 @@ class Study:
         """Steps of a full trial, of the longest: `epochs` of a member, as its strategy trains the members."""
         return max(self._drawn_lengths())
 
-    def replay_configs(self, repeats: int, seed: int) -> list[tuple[dict[str, Any], str | None]]:
-        """Every arm with seeds seed, seed + 1, ...: the same ones for all arms, so that they pair."""
+    def replay_configs(
+        self, repeats: int, seed: int, arms: Sequence[str] = ()
+    ) -> list[tuple[dict[str, Any], str | None]]:
+        """Every arm, or the named `arms`, with seeds seed, seed + 1, ...: the same ones for all, so that they pair.
+
+        Raises StudyError if there is no such arm.
+        """
         if not self.arms:
             raise StudyError(f"{self.name} has no arms to replay")
+        if unknown := [arm for arm in arms if arm not in self.arms]:
+            raise StudyError(f"{self.name} has no arm {unknown[0]!r}; it has {', '.join(self.arms)}")
         return [
             ({**self.fixed(), **config, "seed": seed + repeat}, arm)
             for repeat in range(repeats)
             for arm, config in self.arms.items()
+            if not arms or arm in arms
         ]
 
     def searched(self) -> dict[str, Domain]:
@@ -309,10 +318,17 @@ class Study:
         return self.with_fixed(changes)
 
     def with_fixed(self, changes: Mapping[str, Any]) -> Study:
-        """The study with these hyperparameters fixed, in the arms too, or given another domain."""
+        """The study with these hyperparameters fixed, in the arms too, or given another domain.
+
+        `members` changes ensembles only: an arm of a single model stays one.
+        """
         changes = dict(changes)
         fixed = {name: value for name, value in changes.items() if not isinstance(value, Domain)}
         arms = {arm: {**config, **fixed} for arm, config in self.arms.items()}
+        if MEMBERS in fixed:
+            for arm, config in self.arms.items():
+                if self.settings({**self.fixed(), **config}).members == 1:
+                    arms[arm][MEMBERS] = 1
         epochs = changes.pop("epochs", self.epochs)
         return dataclasses.replace(self, param_space={**self.param_space, **changes}, epochs=epochs, arms=arms)
 

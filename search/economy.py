@@ -1,0 +1,178 @@
+"""One training, many answers: which trials of a replay need not be run, because another one trains the same.
+
+Member i of an ensemble draws from (seed, i) alone, so that one run of n members also is every run of fewer that
+differs in nothing else (`search.records.Training`). Within a replay the largest such arm runs and answers the others;
+`--known` leaves out what other results hold finished. The analysis finds both by the same rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from search.records import (
+    ARM,
+    COMPLETED,
+    SEED,
+    STATUS,
+    STUDY_FILE,
+    TEST_KL_LOSS,
+    TEST_TOP5_ACCURACY,
+    StudyRecord,
+    Training,
+)
+from search.study import Study, StudyError
+
+TIMED = "seconds_per_epoch"  # a quantity that only a run of just these members, measured just so, can tell
+WHOLE = (TEST_TOP5_ACCURACY, TEST_KL_LOSS)  # quantities that are not kept of an ensemble's first members
+
+Configs = list[tuple[dict[str, Any], str | None]]
+
+
+@dataclass(frozen=True)
+class Economy:
+    """What of a replay is not run: `answered_by` and `known` as `search.records.StudyRecord` holds them."""
+
+    answered_by: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def left(self, configs: Configs) -> Configs:
+        """The trials that are to be run."""
+        return [
+            (config, arm)
+            for config, arm in configs
+            if arm not in self.answered_by and str(config["seed"]) not in self.known.get(str(arm), {})
+        ]
+
+    def told(self) -> list[str]:
+        """A line for each arm that another answers, and one for each folder whose trials are not run again."""
+        lines = [f"answered   {arm} by {other}, which trains the same" for arm, other in self.answered_by.items()]
+        places = Counter(where.rpartition(": ")[0] for seeds in self.known.values() for where in seeds.values())
+        return lines + [f"known      {count} of the trials are in {place}" for place, count in places.items()]
+
+
+def economise(
+    study: Study, options: argparse.Namespace, fingerprint: str, resumed: tuple[Path, StudyRecord] | None
+) -> Economy:
+    """What of the replay that `options` ask for is not run; of a resumed run that is what its record says.
+
+    Raises StudyError for an unknown `--arm` and for `--known` results that cannot be read.
+    """
+    configs = study.replay_configs(options.repeats, options.seed, options.arm)
+    if resumed is None:
+        answered_by = answered(study, options.arm)
+        rest = Economy(answered_by).left(configs)
+        return Economy(answered_by, known(study, rest, fingerprint, options.known))
+    folder, record = resumed
+    if not options.extend:
+        return Economy(record.answered_by, record.known)
+    first = options.seed + options.repeats - options.extend
+    new = [(config, arm) for config, arm in Economy(record.answered_by).left(configs) if config["seed"] >= first]
+    found = known(study, new, fingerprint, options.known, folder)
+    merged = {arm: record.known.get(arm, {}) | found.get(arm, {}) for arm in record.known | found}
+    return Economy(record.answered_by, merged)
+
+
+def answered(study: Study, arms: Iterable[str] = ()) -> dict[str, str]:
+    """Each arm (of all, or of `arms`) that another one's run answers -> "other", or "other:k" for its first k members.
+
+    An arm answers another if it measures all that the claims compare of that one.
+    """
+    names = [arm for arm in study.arms if arm in (arms or study.arms)]
+    trainings = {arm: training_of(study, arm) for arm in names}
+    order = {arm: place for place, arm in enumerate(names)}
+    # The largest first, and of equal ones that which also votes on the training images.
+    running = {arm: trainings[arm].measuring.get("train_measure", "running") == "running" for arm in names}
+    found: dict[str, str] = {}
+    run: list[str] = []
+    for arm in sorted(names, key=lambda arm: (-trainings[arm].members, running[arm], order[arm])):
+        needed = quantities(study, arm)
+        for other in run:
+            if enough(trainings[other], trainings[arm], needed):
+                members = trainings[arm].members
+                found[arm] = other if trainings[other].members == members else f"{other}:{members}"
+                break
+        else:
+            run.append(arm)
+    return {arm: found[arm] for arm in names if arm in found}
+
+
+def enough(run: Training, arm: Training, needed: set[str]) -> bool:
+    """Whether a trial that trains `run` tells the quantities `needed` of `arm`."""
+    if TIMED in needed:
+        return run == arm
+    return run.answers(arm) and (run.members == arm.members or not needed & set(WHOLE))
+
+
+def quantities(study: Study, arm: str) -> set[str]:
+    """What the study's claims compare of an arm as a whole."""
+    return {
+        claim.quantity.partition("@")[0]
+        for claim in study.claims
+        for named in (*claim.arms, *claim.clean_arms)
+        if named.partition("@")[0] == arm
+    }
+
+
+def training_of(study: Study, arm: str, fingerprint: str = "") -> Training:
+    settings = dataclasses.asdict(study.settings({**study.fixed(), **study.arms[arm]}))
+    return Training.of(study.trainable.__name__, fingerprint, settings)
+
+
+def known(
+    study: Study, configs: Configs, fingerprint: str, folders: Iterable[str], ours: Path | None = None
+) -> dict[str, dict[str, str]]:
+    """The trials of `configs` that results in or below `folders`, the run `ours` apart, hold finished.
+
+    arm -> seed -> "folder: arm" or "folder: arm:k". Raises StudyError for results that cannot be read.
+    """
+    finished = [
+        (record, arm, seeds, path.parent)
+        for path in sorted({file.resolve() for folder in folders for file in Path(folder).rglob(STUDY_FILE)})
+        if ours is None or path.parent != ours.resolve()
+        for record in [_record(path)]
+        for arm, seeds in _finished(path.parent).items()
+    ]
+    found: dict[str, dict[str, str]] = {}
+    for config, arm in configs:
+        if arm is None:
+            continue
+        training, needed, seed = training_of(study, arm, fingerprint), quantities(study, arm), int(config["seed"])
+        for record, other, seeds, folder in finished:
+            run = record.training_of(other) if seed in seeds else None
+            if run and enough(run, training, needed):
+                first = "" if run.members == training.members else f":{training.members}"
+                found.setdefault(arm, {})[str(seed)] = f"{folder}: {other}{first}"
+                break
+    return found
+
+
+def _record(path: Path) -> StudyRecord:
+    try:
+        return StudyRecord.from_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"--known: {path} cannot be read: {error}") from None
+
+
+def _finished(folder: Path) -> dict[str, set[int]]:
+    """The seeds of the trials that ended well, by arm."""
+    path = folder / "trials.parquet"
+    if not path.is_file():
+        return {}
+    try:
+        rows = pq.read_table(path, columns=[ARM, SEED, STATUS]).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise StudyError(f"--known: {path} cannot be read: {error}") from None
+    seeds: dict[str, set[int]] = {}
+    for row in rows:
+        if row[STATUS] == COMPLETED and row[ARM] is not None:
+            seeds.setdefault(row[ARM], set()).add(row[SEED])
+    return seeds
