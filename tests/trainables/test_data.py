@@ -667,7 +667,7 @@ def test_statistics_are_taken_once_and_go_along_to_a_worker(folder: Path, cache:
     data = load("cifar10", folder, cache)
     mean, std = data.statistics
     np.testing.assert_array_equal((mean, std), channel_statistics(data.train_images))
-    monkeypatch.setattr("trainables.data.channel_statistics", lambda images: pytest.fail("taken again"))
+    monkeypatch.setattr("trainables.image_data.channel_statistics", lambda images: pytest.fail("taken again"))
     assert data.statistics[0] is mean
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(data)).statistics, (mean, std))
 
