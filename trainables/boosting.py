@@ -22,7 +22,7 @@ from search.records import ROUND, RUNNING_TRAIN_ACCURACY
 from trainables.adaboost import alpha, reweighted, shares
 from trainables.ensembles import weighted_scores
 from trainables.loop import EpochOutcome, Member
-from trainables.measure import Split, labels_of, measure, member_logits
+from trainables.measure import Split, augments, labels_of, measure, member_logits
 from trainables.recipe import Recipe
 from trainables.seeds import generator
 from trainables.settings import Settings
@@ -149,8 +149,8 @@ class Boosting:
         member.optimizer.state.clear()
 
     def _logits(self, split: Split, epoch: int) -> torch.Tensor:
-        """Outputs [members, images, classes]; those of finished members are computed once."""
-        if split == "train" and self.settings.train_measure == "augmented":
+        """Outputs [members, images, classes]; those of finished members are computed once for images that stay."""
+        if augments(self.settings, split):
             return torch.stack([member_logits(member, split, epoch) for member in self.members])
         kept = self._finished[split]
         for member in self.members[len(kept) : len(self.alphas)]:

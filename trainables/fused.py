@@ -132,7 +132,7 @@ class Fused:
         self.optimizer.zero_grad(set_to_none=True)
         logits = self.recipe.forward(network, inputs)
         losses = self.recipe.losses(logits.flatten(0, 1), labels.flatten()).view_as(labels)
-        losses.mean(1).sum().backward()
+        (losses.mean(1).sum() * self.recipe.loss_scale).backward()
         self.optimizer.step()
         return losses.detach(), logits.detach()
 

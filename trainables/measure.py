@@ -11,6 +11,7 @@ from trainables.ensembles import smoothed_divergence
 from trainables.loop import Member
 from trainables.recipe import Recipe
 from trainables.seeds import generator
+from trainables.settings import Settings
 from trainables.task import Task
 
 Split = Literal["train", "validation", "test"]
@@ -30,18 +31,26 @@ def labels_of(task: Task, split: Split) -> torch.Tensor:
     return labels[indices]
 
 
-def member_logits(member: Member, split: Split, epoch: int) -> torch.Tensor:
-    """One member's outputs [images, classes] on a split, as the protocol measures it. Raises Diverged.
+def augments(settings: Settings, split: Split) -> bool:
+    """Return whether the protocol measures a split on augmented images, which are then others each epoch."""
+    if split == "train":
+        return settings.train_measure == "augmented"
+    return split == "test" and settings.test_augmented
 
-    With `train_measure` "augmented" every member sees the same augmentation of the training images, drawn
-    anew each epoch.
+
+def member_logits(member: Member, split: Split, epoch: int) -> torch.Tensor:
+    """Return one member's outputs [images, classes] on a split, as the protocol measures it. Raises Diverged.
+
+    If the split is measured on augmented images, every member sees the same augmentation, drawn anew each epoch.
     """
-    recipe = member.recipe
+    recipe, seed = member.recipe, member.recipe.settings.seed
     images, _, indices = images_of(recipe.task, split)
-    if split == "train" and recipe.settings.train_measure == "augmented":
-        draws = generator(recipe.settings.seed, 0, "evaluation", epoch, recipe.device)
-        return member.logits(recipe.training_images(), indices, draws)
-    return member.logits(images, indices)
+    if not augments(recipe.settings, split):
+        return member.logits(images, indices)
+    if split == "test":
+        return member.logits(images, indices, generator(seed, 0, "test", epoch, recipe.device))
+    draws = generator(seed, 0, "evaluation", epoch, recipe.device)
+    return member.logits(recipe.training_images(), indices, draws)
 
 
 def measure(score: Scorer, recipe: Recipe[Any], *, last: bool) -> dict[str, Any]:

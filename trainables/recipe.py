@@ -23,6 +23,8 @@ class Recipe(Generic[S]):
     """One family's way from uint8 images to an updated network. Override what the family does otherwise."""
 
     settings_type: ClassVar[type[Settings]]
+    # Multiple of the mean loss that the gradients are taken of; reported losses are in nats whatever it is.
+    loss_scale: float = 1.0
 
     def __init__(self, settings: S, task: Task) -> None:
         self.settings = settings
@@ -116,7 +118,7 @@ class Recipe(Generic[S]):
         optimizer.zero_grad(set_to_none=True)
         logits = self.forward(network, inputs)
         losses = self.losses(logits, labels)
-        (losses if weights is None else losses * weights).mean().backward()
+        ((losses if weights is None else losses * weights).mean() * self.loss_scale).backward()
         return losses.detach(), logits.detach()
 
     def forward(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:

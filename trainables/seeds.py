@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["weights", "dropout", "order", "augmentation", "bootstrap", "cache", "evaluation"]
+Purpose = Literal["weights", "dropout", "order", "augmentation", "bootstrap", "cache", "evaluation", "test"]
 _PURPOSES: dict[Purpose, int] = {
     "weights": 0,
     "dropout": 1,
@@ -23,6 +23,7 @@ _PURPOSES: dict[Purpose, int] = {
     "bootstrap": 4,
     "cache": 5,
     "evaluation": 6,
+    "test": 7,
 }
 
 

@@ -35,11 +35,13 @@ class Settings:
 
     `momentum` is SGD's: Adam has PyTorch's own betas. `label_smoothing` is the share of the target that goes,
     in equal parts, to the wrong classes. The first `warmup_epochs` raise the rate linearly; then it decays.
-    `path` is how a step is executed, see trainables.paths. The five from `train_images` on say how a run is
+    `path` is how a step is executed, see trainables.paths. The six from `train_images` on say how a run is
     measured (its protocol): a search holds out a validation set and looks at the test set once, at the last
     epoch; a replay measures as the reported run did. `train_measure`: training accuracy is the epoch's own
     ("running": dropout on, augmented, weights in motion) or the vote's after the epoch, on the training images
-    as they are ("after") or as the network was given them ("augmented").
+    as they are ("after") or as the network was given them ("augmented"). `test_augmented`: the test images are
+    augmented like the training images, drawn anew each epoch from a generator of their own; refused if there is
+    a validation set, since a search tests on plain images.
     """
 
     seed: int = number(0, low=0)
@@ -62,6 +64,7 @@ class Settings:
     validation: bool = True
     test_every_epoch: bool = False
     train_measure: Literal["running", "after", "augmented"] = "running"
+    test_augmented: bool = False
 
     hints: ClassVar[dict[str, Any]]
 
@@ -72,6 +75,11 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, type(self), getattr(self, field.name))
+        if self.test_augmented and self.validation:
+            raise SettingError(
+                "test_augmented must be false if validation is true, got True: a search tests on plain images; "
+                "set validation=false, as a replay does"
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

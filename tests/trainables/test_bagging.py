@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from trainables import schedules
 from trainables.bagging import Bagging
 from trainables.loop import Diverged, Member
+from trainables.measure import member_logits
 
 TIMES = {"seconds", "train_seconds", "images_per_second"}
 EVERYTHING = {"dropout": 0.5, "momentum": 0.9, "weight_decay": 1e-4, "bootstrap": True, "augmentation": "real-time"}
@@ -287,3 +289,27 @@ def test_work_is_the_number_of_images_that_pass_through_a_network(recipe, change
         member.network.register_forward_pre_hook(counting)
     run(training)
     assert Bagging.work(made.settings, made.task) == (passed["train"], passed["evaluated"])
+
+
+def test_a_loss_in_bits_is_a_larger_rate_and_is_reported_in_nats(bagging):
+    """Without momentum and weight decay."""
+    nats, bits = bagging(lr=0.1 / math.log(2), epochs=3), bagging(lr=0.1, epochs=3, loss_unit="bits")
+    for ours, theirs in zip(run(bits), run(nats), strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
+        assert ours["lr"] == pytest.approx(theirs["lr"] * math.log(2))
+    assert run(bagging(lr=0.1, epochs=3))[-1]["train_loss"] != pytest.approx(ours["train_loss"], rel=1e-3)
+
+
+def test_augmented_test_images_are_others_each_epoch_and_training_is_what_it_was(bagging):
+    config = {"augmentation": "real-time", "validation": False, "test_every_epoch": True, "epochs": 3}
+    plain, augmented, again = (run(bagging(**config, test_augmented=on)) for on in (False, True, True))
+    assert [comparable(m) for m in augmented] == [comparable(m) for m in again]
+    assert [m["train_loss"] for m in augmented] == [m["train_loss"] for m in plain]
+    assert [m["test_loss"] for m in augmented] != [m["test_loss"] for m in plain]
+    training = bagging(**config, test_augmented=True)
+    first, second, repeated = (member_logits(training.members[0], "test", epoch) for epoch in (1, 2, 1))
+    assert torch.equal(first, repeated)
+    assert not torch.equal(first, second)
+    # Images that nothing augments stay as they are.
+    unchanged = [run(bagging(**config | {"augmentation": "none"}, test_augmented=on)) for on in (False, True)]
+    assert unchanged[0][-1]["test_loss"] == unchanged[1][-1]["test_loss"]

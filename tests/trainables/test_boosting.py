@@ -354,6 +354,18 @@ def test_bagging_measures_training_accuracy_on_augmented_images(bagging):
     assert augmented == again != after
 
 
+def test_augmented_test_images_are_drawn_anew_for_finished_members_too(make):
+    config = {"augmentation": "real-time", "validation": False, "test_every_epoch": True}
+    augmented, plain = (make(**config, test_augmented=on) for on in (True, False))
+    own = []
+    for training in (augmented, plain):
+        results = run(training)
+        own.append([r["each_test_accuracy"][0] for r in results if r["round"] > 1])
+        assert results[-1]["train_loss"] == pytest.approx(run(make(**config))[-1]["train_loss"])
+    assert len(set(own[0])) > 1
+    assert len(set(own[1])) == 1  # a finished member on plain images
+
+
 def test_without_validation_images_there_is_no_validation_accuracy(make):
     last = run(make(validation=False))[-1]
     assert "val_accuracy" not in last

@@ -63,7 +63,12 @@ def close(one: Bagging, other: Bagging) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [{"momentum": 0.9}, {"optimizer": "adam", "lr": 0.01}, {"label_smoothing": 0.1, "decay": "cosine"}]
+    "config",
+    [
+        {"momentum": 0.9},
+        {"optimizer": "adam", "lr": 0.01},
+        {"label_smoothing": 0.1, "decay": "cosine", "loss_unit": "bits"},
+    ],
 )
 def test_fused_members_are_separate_members_step_for_step(training, config):
     fused, separate = training(path="fuse", **config), training(**config)

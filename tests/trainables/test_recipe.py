@@ -76,3 +76,19 @@ def test_weights_of_images_multiply_their_losses(recipe):
     weighted = weight(network).grad.clone()
     nn.functional.cross_entropy(network(images[:1]), labels[:1]).backward()
     assert torch.allclose(weighted, weight(network).grad - weighted, atol=1e-6)
+
+
+def test_a_loss_in_bits_has_larger_gradients_and_the_same_figures(recipe):
+    """1 / ln 2 times: under plain SGD what a rate as many times larger does, with and without weights of images."""
+    images = recipe().test_inputs(recipe().task.data.train_images[:4])
+    labels, found = recipe().task.data.train_labels[:4], {}
+    network = recipe().network().eval()
+    for unit in ("nats", "bits"):
+        made = recipe(loss_unit=unit)
+        for weights in (None, torch.tensor([1.0, 3.0, 0.0, 0.0])):
+            losses, _ = made.backward(network, made.optimizer(network), images, labels, weights)
+            found[unit, weights is None] = losses, weight(network).grad.clone()
+    for plain in (True, False):
+        (losses, gradient), (same, larger) = found["nats", plain], found["bits", plain]
+        assert torch.equal(losses, same)
+        assert torch.allclose(larger, gradient / torch.tensor(2.0).log(), rtol=1e-5)

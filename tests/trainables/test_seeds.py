@@ -5,7 +5,7 @@ import torch
 
 from trainables.seeds import derive, generator, seeded
 
-PURPOSES = ("weights", "dropout", "order", "augmentation", "bootstrap", "cache")
+PURPOSES = ("weights", "dropout", "order", "augmentation", "bootstrap", "cache", "evaluation", "test")
 
 
 def test_a_seed_is_a_function_of_its_arguments_alone():

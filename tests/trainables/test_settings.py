@@ -126,3 +126,10 @@ def test_text_that_means_no_such_value_is_told_in_one_line(name, text, message):
     with pytest.raises(SettingError) as error:
         AlexNetSettings.parse(name, text)
     assert str(error.value) == message
+
+
+def test_a_search_tests_on_plain_images():
+    assert AlexNetSettings.from_config({"test_augmented": True, "validation": False}).test_augmented
+    message = "test_augmented must be false if validation is true, got True: a search tests on plain images; "
+    with pytest.raises(SettingError, match=message + "set validation=false"):
+        AlexNetSettings.from_config({"test_augmented": True})

@@ -66,13 +66,23 @@ class WeightsError(ValueError):
 
 
 class InputTransform(NamedTuple):
-    """Resize the shorter side to `resize`, cut the central `crop` square, scale to [0, 1], normalise."""
+    """Resize the shorter side to `resize`, cut the central `crop` square, scale to [0, 1], normalise.
+
+    `direct` gives the resize and normalisation that note D names: a square image, resized to `crop` and not cut.
+    """
 
     resize: int
     crop: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str  # "bilinear" or "bicubic"
+
+    def direct(self) -> InputTransform:
+        return self._replace(resize=self.crop, interpolation=InterpolationMode.BILINEAR.value)
+
+    def of_size(self, crop: int) -> InputTransform:
+        """Return the transform for images of `crop` pixels, with the same share of each side cut off."""
+        return self._replace(resize=round(self.resize * crop / self.crop), crop=crop)
 
 
 def build(name: str, classes: int = 100, weights: str | Path | None = None, image_size: int | None = None) -> nn.Module:
@@ -152,7 +162,9 @@ class PretrainedSettings(AugmentationSettings, PatienceSettings):
 
     weights        a folder that holds torchvision's files, "random" for none, or None for torchvision's cache
     tuned          every layer, the new head alone, or staged: the head, then with each epoch one more stage
-    image_size     pixels a side (nothing is cropped); None: resized and cropped as the weights' own transform says
+    image_size     pixels a side; None: those that the weights were trained with
+    center_crop    False: the picture is resized to `image_size` at once, bilinearly, as note D's Resize, ToTensor,
+                   Normalize. True: resized beyond it and its middle cut out, as the weights' own transform does
     normalization  the weights' own mean and std, or note B's (0.5 each)
     """
 
@@ -165,6 +177,7 @@ class PretrainedSettings(AugmentationSettings, PatienceSettings):
     weights: str | None = None
     tuned: Literal["all", "head", "staged"] = "all"
     image_size: int | None = number(None, low=32)
+    center_crop: bool = False
     normalization: Literal["weights", "half"] = "weights"
 
     def __post_init__(self) -> None:
@@ -185,7 +198,9 @@ class PretrainedRecipe(Recipe[PretrainedSettings]):
         super().__init__(settings, task)
         transform = input_transform(settings.model)
         if settings.image_size is not None:
-            transform = transform._replace(resize=settings.image_size, crop=settings.image_size)
+            transform = transform.of_size(settings.image_size)
+        if not settings.center_crop:
+            transform = transform.direct()
         if settings.normalization == "half":
             transform = transform._replace(mean=(0.5,) * 3, std=(0.5,) * 3)
         self.transform = transform

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ NORMALIZED = (1, 2)  # convolutions followed by LRN
 NODES = 1024
 IMAGE_SIZE = 32
 CROP_SIZE = 24
+NORMAL_STD = 0.01  # of the code's truncated normal
 PLATEAU_FLOOR = 1e-5  # the rate at which the note's rule ends
 TEN_STEPS = 10 * 64 / 45_000  # in epochs, at the note's batch size and number of training images
 
@@ -35,7 +36,8 @@ class SmallAlexNet(nn.Sequential):
     - `head`: "pooling" replaces the flattened map and both hidden linears by the mean over positions,
       "pooling+linear" keeps the linears (6).
     - `batch_norm`: before the ReLU of every convolution and hidden linear (7).
-    - `initialization`: "he" is normal of variance 2 / fan in with zero biases, else PyTorch's own (1).
+    - `initialization`: "he" is normal of variance 2 / fan in, "normal" a normal of standard deviation .01 cut off
+      at two of them, as in the linked code's later commits; both with zero biases. Else PyTorch's own (1).
     - `pool_stride`: the note says 2x2 and no stride. Its 98304 inputs of the first linear are 96 * 32 * 32,
       which is stride 1, as in the code it links to: 102,409,706 parameters and 16 times the arithmetic of
       stride 2, which is what AlexNet's pools have.
@@ -49,14 +51,14 @@ class SmallAlexNet(nn.Sequential):
         *,
         lrn: bool = True,
         dropout: float = 0.1,
-        initialization: Literal["he", "default"] = "he",
+        initialization: Literal["he", "default", "normal"] = "he",
         head: Literal["linear", "pooling", "pooling+linear"] = "linear",
         batch_norm: bool = False,
         image_size: int = 32,
         pool_stride: Literal[1, 2] = 2,
     ) -> None:
         for name, value, allowed in (
-            ("initialization", initialization, ("he", "default")),
+            ("initialization", initialization, ("he", "default", "normal")),
             ("head", head, ("linear", "pooling", "pooling+linear")),
             ("image_size", image_size, (24, 32)),
             ("pool_stride", pool_stride, (1, 2)),
@@ -93,18 +95,21 @@ class SmallAlexNet(nn.Sequential):
                 features = NODES
         super().__init__(*layers, nn.Linear(features, classes))
 
-        if initialization == "he":
-            for module in self:
-                if isinstance(module, (nn.Conv2d, nn.Linear)):
+        for module in self if initialization != "default" else ():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                if initialization == "he":
                     nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-                    nn.init.zeros_(module.get_parameter("bias"))
+                else:
+                    nn.init.trunc_normal_(module.weight, std=NORMAL_STD, a=-2 * NORMAL_STD, b=2 * NORMAL_STD)
+                nn.init.zeros_(module.get_parameter("bias"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmallAlexNetSettings(Settings):
-    """Hyperparameters of note E; the defaults are its best run (4.1).
+    """Hyperparameters of note E; the defaults are its best run (4.1), as the text has it.
 
-    The note links to its code, github.com/diudiuzhi/TensorAlexnet, which tells what the text does not:
+    The note links to its code, github.com/diudiuzhi/TensorAlexnet, which says what the text does not. `AS_CODED` is
+    what its commits have from the augmentation (experiment 2) on.
 
     decay           "exponential" multiplies the rate by `step_factor` over `step_epochs` epochs, smoothly. The
                     code has .9995 every 10 steps: a tenth in 65 epochs, perhaps also what the text calls .001 to
@@ -113,13 +118,17 @@ class SmallAlexNetSettings(Settings):
                     accuracy has not risen for `plateau_epochs` epochs (how many is not said)
     dropout         probability of dropping; the code leaves dropout on when it validates and tests
     initialization  "he" as published. In the code's version, sqrt(2 / n), n is the number of weights of a layer,
-                    so that convolutions start 5 to 14 times smaller; later every layer has .01
-    batch_norm      the code evaluates with scales and shifts of its own, which nothing trains
+                    so that convolutions start 5 to 14 times smaller; from experiment 2 on every layer has "normal"
+    momentum        .9 in every commit, also where the text names plain gradient descent
+    linear_weight_decay  weight decay of the linears' weights alone: .004 in the code of experiments 2 to 6
+    batch_norm      the code evaluates with scales and shifts of its own, which nothing trains; it drops nothing
+                    out there, has no weight decay, and its rate decays by .9997 in place of .9995
+    input_scale     the value of a white pixel: 1, or 255 as in the code, without which "normal" starts too small
     pool_stride     2 is the usual; the code has 1, with 16 times the arithmetic
     random_crop     24 x 24 in training, the middle 24 x 24 in evaluation, where the code crops at random too
     brightness      an image gets a number uniform in +- this
-    contrast        an image is scaled by a factor uniform in 1 +- this. Both come after `subtract_mean`, white
-                    being 1, where the code has 255
+    contrast        an image is scaled by a factor uniform in 1 +- this. Both come after `subtract_mean`; white is 1
+                    there, and `input_scale` is applied last
     """
 
     epochs: int = number(80, low=1)
@@ -130,10 +139,12 @@ class SmallAlexNetSettings(Settings):
     step_epochs: float = number(TEN_STEPS, above=0)
     plateau_epochs: int = number(5, low=1)
     dropout: float = number(0.1, low=0, high=0.99)
-    initialization: Literal["he", "default"] = "he"
+    initialization: Literal["he", "default", "normal"] = "he"
     lrn: bool = False
+    linear_weight_decay: float = number(0.0, low=0)
     head: Literal["linear", "pooling", "pooling+linear"] = "linear"
     batch_norm: bool = False
+    input_scale: Literal[1, 255] = 1
     pool_stride: Literal[1, 2] = 2
     subtract_mean: bool = True
     random_crop: bool = True
@@ -147,6 +158,15 @@ class SmallAlexNetSettings(Settings):
             raise SettingError("decay 'plateau' needs a validation set, got validation=False")
         if self.decay == "step" and self.step_epochs < 1:
             raise SettingError(f"step_epochs must be at least 1 with decay 'step', got {self.step_epochs}")
+
+
+# What the linked code's commits have from the augmentation on, pools of stride 1 and unshuffled images apart.
+AS_CODED: dict[str, Any] = {
+    "momentum": 0.9,
+    "linear_weight_decay": 0.004,
+    "initialization": "normal",
+    "input_scale": 255,
+}
 
 
 class SmallAlexNetRecipe(Recipe[SmallAlexNetSettings]):
@@ -175,6 +195,15 @@ class SmallAlexNetRecipe(Recipe[SmallAlexNetSettings]):
             return schedules.exponential(epoch, epochs, settings.step_factor, int(settings.step_epochs))
         return 1.0 if settings.decay == "plateau" else super().decay(epoch, epochs)
 
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        optimizer = super().optimizer(network)
+        if self.settings.linear_weight_decay:
+            linears = [module.weight for module in network.modules() if isinstance(module, nn.Linear)]
+            (group,) = optimizer.param_groups
+            group["params"] = [p for p in group["params"] if not any(p is weight for weight in linears)]
+            optimizer.add_param_group({"params": linears, "weight_decay": self.settings.linear_weight_decay})
+        return optimizer
+
     def slowdown(self, val_accuracies: Sequence[float]) -> float:
         settings = self.settings
         if settings.decay != "plateau":
@@ -191,10 +220,16 @@ class SmallAlexNetRecipe(Recipe[SmallAlexNetSettings]):
         inputs = self._prepared(images)
         if settings.brightness:
             inputs = augment.shift_brightness(inputs, generator, settings.brightness)
-        return augment.scale_contrast(inputs, generator, settings.contrast) if settings.contrast else inputs
+        if settings.contrast:
+            inputs = augment.scale_contrast(inputs, generator, settings.contrast)
+        return self._scaled(inputs)
 
     def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
-        return self._prepared(augment.center_crop(images, CROP_SIZE) if self.settings.random_crop else images)
+        images = augment.center_crop(images, CROP_SIZE) if self.settings.random_crop else images
+        return self._scaled(self._prepared(images))
+
+    def _scaled(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs if self.settings.input_scale == 1 else inputs * self.settings.input_scale
 
     def _prepared(self, images: torch.Tensor) -> torch.Tensor:
         floats = images.float() / 255

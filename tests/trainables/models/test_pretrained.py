@@ -5,6 +5,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision import transforms
 from torchvision.models import get_model_weights
 
 from trainables.loop import Member
@@ -221,10 +222,32 @@ def recipe(digits, **config):
 @pytest.mark.parametrize("name", pretrained.NAMES)
 def test_inputs_are_what_the_weights_own_transform_makes_of_them(digits, name):
     images = torch.from_numpy(digits.test_images[:3])
-    inputs = recipe(digits, model=name).test_inputs(images)
+    inputs = recipe(digits, model=name, center_crop=True).test_inputs(images)
     expected = get_model_weights(name).DEFAULT.transforms()(images)
     assert inputs.shape == expected.shape
     assert (inputs - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", pretrained.NAMES)
+def test_note_d_resizes_the_whole_picture(digits, name):
+    """Resize((224, 224)), ToTensor(), Normalize(): nothing is cut off, whichever network."""
+    images = torch.from_numpy(digits.test_images[:3])
+    preset = get_model_weights(name).DEFAULT.transforms()
+    expected = transforms.Compose(
+        [transforms.Resize((224, 224), antialias=True), transforms.Normalize(preset.mean, preset.std)]
+    )(images / 255)
+    inputs = recipe(digits, model=name).test_inputs(images)
+    assert inputs.shape == (3, 3, 224, 224)
+    # Resized as bytes here, as floats there: half a gray level, in units of the smallest deviation.
+    assert (inputs - expected).abs().max() < 1 / 255 / min(preset.std)
+    cropped = recipe(digits, model=name, center_crop=True).test_inputs(images)
+    assert (inputs - cropped).abs().max() > 0.1
+
+
+def test_what_is_cut_off_scales_with_the_size(digits):
+    made = recipe(digits, model="resnet18", image_size=112, center_crop=True)
+    assert (made.transform.resize, made.transform.crop) == (128, 112)
+    assert recipe(digits, model="resnet18", image_size=112).transform.resize == 112
 
 
 def test_note_b_takes_images_as_they_are(digits):

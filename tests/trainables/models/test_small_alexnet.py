@@ -78,6 +78,16 @@ def test_he_initialization():
     assert all(layer.bias.any() for layer in SmallAlexNet(initialization="default") if hasattr(layer, "bias"))
 
 
+def test_the_codes_normal_initialization_is_cut_off_at_two_deviations():
+    torch.manual_seed(0)
+    for layer in SmallAlexNet(initialization="normal"):
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            assert layer.weight.abs().max() <= 0.02
+            # Of a normal cut off there; conv1 has 648 weights.
+            assert layer.weight.std().item() == pytest.approx(0.0088, rel=0.1)
+            assert not layer.bias.any()
+
+
 def test_dropout_is_the_probability_of_dropping():
     dropouts = [m for m in SmallAlexNet(head="pooling+linear", dropout=0.1) if isinstance(m, nn.Dropout)]
     torch.manual_seed(0)
@@ -88,7 +98,7 @@ def test_dropout_is_the_probability_of_dropping():
 @pytest.mark.parametrize(
     ("option", "value", "allowed"),
     [
-        ("initialization", "msra", "'he', 'default'"),
+        ("initialization", "msra", "'he', 'default', 'normal'"),
         ("head", "fc", "'linear', 'pooling', 'pooling\\+linear'"),
         ("image_size", 28, "24, 32"),
         ("pool_stride", 3, "1, 2"),
@@ -272,3 +282,39 @@ def test_each_part_of_the_augmentation_alone(recipe, part):
         spread = out.flatten(2).std(2) / plain.flatten(2).std(2)
         assert 0.75 <= spread.min() < 0.8
         assert 1.2 < spread.max() <= 1.2501
+
+
+def test_weight_decay_of_the_linears_spares_convolutions_and_biases(recipe):
+    """L2 of the linears' weights, as a part of the loss: by hand, on a step without any other gradient."""
+    made = recipe(head="linear", momentum=0.9, lr=0.1, linear_weight_decay=0.004, batch_norm=True)
+    network = made.network()
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    optimizer = made.optimizer(network)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    linears = {f"{name}.weight" for name, m in network.named_modules() if isinstance(m, nn.Linear)}
+    assert len(linears) == 3
+    for name, parameter in network.named_parameters():
+        factor = 1 - 0.1 * 0.004 if name in linears else 1.0
+        assert torch.allclose(parameter, before[name] * factor, rtol=1e-6), name
+
+
+def test_weight_decay_of_the_linears_follows_the_rate_and_a_checkpoint(recipe, tmp_path):
+    config = {"head": "linear", "linear_weight_decay": 0.5, "epochs": 4, "step_epochs": 1, "step_factor": 0.1}
+    whole = Bagging(recipe(**config))
+    expected = [comparable(whole.run_epoch()) for _ in range(4)]
+    assert {group["lr"] for group in whole.members[0].optimizer.param_groups} == {expected[-1]["lr"]}
+    stopped = Bagging(recipe(**config))
+    stopped.run_epoch()
+    torch.save(stopped.state_dict(), tmp_path / "trial.pt")
+    restored = Bagging(recipe(**config))
+    restored.load_state_dict(torch.load(tmp_path / "trial.pt", weights_only=True))
+    assert [comparable(restored.run_epoch()) for _ in range(3)] == expected[1:]
+
+
+def test_the_codes_pixels_are_255_times_as_large(recipe, digits):
+    images = torch.from_numpy(digits.train_images[:4])
+    one, large = (recipe(input_scale=scale) for scale in (1, 255))
+    assert torch.allclose(large.test_inputs(images), 255 * one.test_inputs(images))
+    assert torch.allclose(large.train_inputs(images, draws()), 255 * one.train_inputs(images, draws()))
