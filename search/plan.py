@@ -12,10 +12,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from search.domains import domain_edges
 from search.progress import span
 from search.records import PARAMETERS
 from search.schedulers import make_rule
-from search.study import Study, StudyError, domain_edges
+from search.study import Study, StudyError
 from search.tuner import Resources
 from trainables.base import build
 from trainables.data import ImageData

@@ -24,6 +24,7 @@ import math
 import re
 import types
 import typing
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -620,3 +621,20 @@ def _rows(file: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
         if missing := [name for name in required if name not in row]:
             raise RecordError(f"{file.name} lacks the column {', '.join(missing)}")
     return rows
+
+
+def plain(value: Any) -> Any:
+    """Return a value with NumPy's and PyTorch's scalars and arrays replaced by Python's numbers, text and lists."""
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(plain(item) for item in value)
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        found = value.tolist()
+        return float(found) if hasattr(found, "dtype") else found  # a long double gives itself
+    return value
+
+
+def writable_text(text: str) -> bool:
+    """Return whether text can stand in a file's name, a table and a line: no control character, no lone surrogate."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)

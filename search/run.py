@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from search.cluster import Cluster, ClusterError, connect, disconnect
+from search.domains import domain_edges
 from search.doors import LOOPBACK, DoorError, is_loopback, require_own
 from search.economy import Economy, economise
 from search.execution import choose_resources, share_of, with_path
@@ -49,7 +50,7 @@ from search.records import (
 )
 from search.results import write_record
 from search.searchers import Listed, Proposals, make_proposals
-from search.study import Study, StudyError, domain_edges, load
+from search.study import Study, StudyError, load
 from search.tuner import Outcome, Resources, cluster_slots, run_study
 from search.watch import Watch
 from trainables.data import DataError

@@ -19,9 +19,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain
 
+from search.domains import distribution
 from search.journal import Journal, TrialLog, ending, finished
 from search.records import COMPLETED, EPOCH, FAILED, STOPPED
 from search.study import Study, StudyError
@@ -60,7 +60,7 @@ class OptunaProposals:
         self.searcher = searcher
         self.fixed = study.fixed()
         self.goals = study.goals
-        self.distributions = OptunaSearch.convert_search_space(study.searched())
+        self.distributions = {name: distribution(domain) for name, domain in study.searched().items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = ["maximize" if mode == "max" else "minimize" for mode in self.goals.values()]
         self.storage = optuna.storages.InMemoryStorage()

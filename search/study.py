@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
+import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized
+from ray.tune.search.sample import Domain
 
-from search import columns
+from search import columns, siblings
+from search.domains import DomainError, domain_edges, plain_space
 from search.records import (
     CURVE_DISTANCE,
     MEMBER_VAL_ACCURACY,
@@ -27,11 +32,15 @@ from search.records import (
     Claim,
     RecordError,
     Reported,
+    plain,
+    writable_text,
 )
 
 SEARCHERS = ("tpe", "random", "grid", "nsga2")
 SCHEDULERS = ("asha", "median", "hyperband", "none")
 DRAWN = 32  # random configurations that a study is checked with
+LONGEST_ARM = 100  # bytes of an arm's name in UTF-8: trials' folders are named by it
+LONGEST_NAME = 200  # bytes of a study's
 
 
 class StudyError(ValueError):
@@ -84,7 +93,12 @@ class Study:
     smoke: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "samples", "grace_epochs", "reduction_factor"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         self._check_types()
+        object.__setattr__(self, "arms", plain(self.arms))
+        for name in ("param_space", "smoke"):
+            object.__setattr__(self, name, plain_space(getattr(self, name)))
         if not self.mode and (column := columns.of("epochs", self.metrics).get(self.metric)):
             object.__setattr__(self, "mode", column.better or "max")
         if not self.rank_by:
@@ -122,9 +136,13 @@ class Study:
     def _check_types(self) -> None:
         if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]{0,99}", self.name)):
             raise StudyError(f"a study's name must be letters, digits, '_', '-' and '.', got {self.name!r}")
+        if len(self.name.encode()) > LONGEST_NAME:
+            raise StudyError(f"a study's name must take at most {LONGEST_NAME} bytes, got {self.name!r}")
         for name in ("question", "source", "metric", "mode", "rank_by"):
             if not isinstance(text := getattr(self, name), str):
                 raise StudyError(f"{self.name}: {name} must be text, got {text!r}")
+            if not writable_text(" ".join(text.split())):
+                raise StudyError(f"{self.name}: {name} must be without control characters and surrogates, got {text!r}")
         if not (isinstance(self.trainable, type) and hasattr(self.trainable, "recipe")):
             raise StudyError(f"{self.name}: trainable must be an ImageTrainable subclass, got {self.trainable!r}")
         for name in ("param_space", "objectives", "arms", "smoke"):
@@ -134,6 +152,11 @@ class Study:
         for arm, config in self.arms.items():
             if not arm or set(arm) & set("/:@"):
                 raise StudyError(f"{self.name}: an arm's name must be without '/', ':' and '@', got {arm!r}")
+            if not writable_text(arm) or len(arm.encode()) > LONGEST_ARM:
+                raise StudyError(
+                    f"{self.name}: an arm's name must be without control characters and surrogates, and take at most "
+                    f"{LONGEST_ARM} bytes, got {len(arm)} characters: {arm!r}"
+                )
             if not isinstance(config, Mapping):
                 raise StudyError(f"{self.name}: arm {arm!r} must be a mapping, got {config!r}")
         for name, kind in (("reported", Reported), ("claims", Claim)):
@@ -199,7 +222,7 @@ class Study:
         try:
             for value in domain_edges(domain):
                 self.settings({name: value})
-        except StudyError as error:
+        except DomainError as error:
             raise StudyError(f"{self.name}: {name}: {error}") from None
         except ValueError as error:
             raise StudyError(f"{self.name}: {error}") from None
@@ -356,36 +379,12 @@ class Study:
         return tiny.with_fixed(changes)
 
 
-def domain_edges(domain: Any) -> tuple[Any, ...]:
-    """The values that decide whether a domain is valid: its choices, or its two ends; a value itself.
-
-    Raises StudyError for a domain that holds no value or that Optuna has no like of.
-    """
-    if not isinstance(domain, Domain):
-        return (domain,)
-    quantized = isinstance(domain.sampler, Quantized)
-    if isinstance(domain, Categorical):
-        edges = tuple(domain.categories)
-    elif isinstance(domain, Float):
-        edges = (domain.lower, domain.upper)
-    elif isinstance(domain, Integer):
-        # Ray's own rule: quantization makes the upper end inclusive.
-        edges = (domain.lower, domain.upper if quantized else domain.upper - 1)
-    else:
-        raise StudyError(f"a domain must be a choice, a float or an integer range, got {domain!r}")
-    if quantized and isinstance(domain.sampler.sampler, LogUniform):
-        raise StudyError(f"a logarithmic range must not be quantized, got {domain.domain_str}")
-    if not edges or (not isinstance(domain, Categorical) and edges[0] > edges[1]):
-        raise StudyError(f"a domain must hold at least one value, got {domain.domain_str}")
-    return edges
-
-
 def load(path: Path) -> Study:
-    """The study of a space file. A space is code and is run as such: load only files you trust.
+    """Run a space file and return its study. A space is code and is run as such: load only files you trust.
 
-    Raises StudyError, with file and line where the file does not run.
+    It may import files beside it. Raises StudyError, with file and line where the file does not run.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # of a name that no file can have, pathlib raises
         raise StudyError(f"no such space file: {path}")
     if path.suffix != ".py":
         raise StudyError(f"a space is a Python file, got {path}")
@@ -397,18 +396,52 @@ def load(path: Path) -> Study:
     # the file defines by value, and workers need not find the file.
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        with siblings.importable(path.resolve().parent), _own_interrupt():
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         raise StudyError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     except (StudyError, RecordError) as error:
         raise StudyError(f"{path}: {error}") from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file raises is the user's to see, in a line
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = f", line {lines[-1]}" if lines else ""
-        raise StudyError(f"{path}{line}: {type(error).__name__}: {error}") from None
+    except _Interrupted:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a user's file raises is the user's to see, in a line
+        raise StudyError(f"{path}{_line_of(error, path)}: {type(error).__name__}: {error}") from None
     finally:
-        del sys.modules[spec.name]
+        sys.modules.pop(spec.name, None)
     study = getattr(module, "study", None)
     if not isinstance(study, Study):
         raise StudyError(f"{path} must define `study = Study(...)`, got {type(study).__name__}")
     return study
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    """The line of a space file, and the line of a file beside it, at which it raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame.lineno for frame in frames if frame.filename == str(path)]
+    beside = [frame for frame in frames if Path(frame.filename).parent == path.resolve().parent]
+    text = f", line {own[-1]}" if own else ""
+    if beside and Path(beside[-1].filename).name != path.name:
+        text += f", which runs {Path(beside[-1].filename).name}, line {beside[-1].lineno}"
+    return text
+
+
+class _Interrupted(KeyboardInterrupt):
+    """Ctrl-C, as no space file raises it."""
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Let Ctrl-C be told from a KeyboardInterrupt that a space file raises itself."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise _Interrupted
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from search.searchers import Proposals, StudySearcher
 from search.study import Study
 from search.watch import TimeBudget, Watch
 from trainables.data import ImageData
+
+LONGEST_NAME = 120  # bytes of a trial's name that says what was searched
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ def trial_name(study: Study) -> Callable[[int, dict[str, Any], str | None], str]
         for key in searched:
             value = config[key]
             parts.append(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}")
-        return f"{number:04d}-{','.join(parts)}"[:120]
+        # It names a folder: a text among the values may hold anything.
+        text = re.sub(r"[^\w.,=+-]", "_", ",".join(parts))
+        return f"{number:04d}-{text}".encode()[:LONGEST_NAME].decode(errors="ignore")
 
     return name
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+from search.records import plain, writable_text
+
 PLAIN = "plain"
 StepPath = Literal["plain", "bf16", "compile", "bf16+compile", "fuse", "fuse+bf16", "fuse+compile", "fuse+bf16+compile"]
 PATHS: tuple[str, ...] = typing.get_args(StepPath)
@@ -143,7 +145,8 @@ def _column_type(hint: Any) -> str:
 
 
 def _widened(cls: type[Settings], name: str, value: Any) -> Any:
-    """An int where a float is wanted, and "none" where None is, are what their writer meant."""
+    """An int where a float is wanted, NumPy's numbers, and "none" where None is, are what their writer meant."""
+    value = plain(value)
     alternatives = _alternatives(cls.hints[name])
     if type(value) is int and float in alternatives and int not in alternatives:
         return float(value)
@@ -192,6 +195,8 @@ def _check(field: dataclasses.Field[Any], cls: type[Settings], value: Any) -> No
     fits = _fits(hint, value)
     if fits and isinstance(value, (int, float)) and not isinstance(value, bool):
         fits = low <= value <= high and value > above and math.isfinite(value)
+    if isinstance(value, str) and not writable_text(value):
+        raise SettingError(f"{field.name} must be text without control characters and surrogates, got {value!r}")
     if not fits:
         raise SettingError(f"{field.name} must be {_wanted(hint, field.metadata)}, got {value!r}")
 

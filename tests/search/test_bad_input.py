@@ -92,12 +92,25 @@ DOMAINS = (
     *("tune.loguniform(0.01, 1)", "tune.loguniform(1, 0.5)", "tune.quniform(0, 1, 0.25)", "tune.randn(0, 1)"),
     *("tune.choice([1, 2])", "tune.choice([])", "tune.choice([[1], [2]])", "tune.choice([None, {}])", "tune.choice(3)"),
     *("tune.randint(1, 4)", "tune.randint(4, 4)", "tune.qrandint(1, 4, 2)", "tune.lograndint(1, 9)"),
+    *(
+        "tune.choice(np.geomspace(1e-3, 1, 5))",
+        "tune.choice(np.arange(3))",
+        "np.float64(0.5)",
+        "np.int64(2)",
+        "np.eye(2)",
+    ),
+    *(
+        "tune.qrandint(10, 128, 8)",
+        "tune.qrandint(1, 4, 0)",
+        "tune.quniform(0, 1, np.float64(0.1))",
+        "np.array(np.nan)",
+    ),
     *("tune.grid_search([1, 2])", "tune.sample_from(lambda spec: 1)", "tune.choice", "lambda: 1", "None", "True"),
     *("0.5", "-1", "10**400", "float('nan')", "'sgd'", "['sgd']", "{}", "b''", "object()", "study"),
 )
 FIELDS = {
     "name": ("'other'", "''", "'a/b'", "'../up'", "None", "3", "'\\n'", "'x' * 300"),
-    "question": ("None", "''", "3"),
+    "question": ("None", "'\\udfff'", "'\\0'", "''", "3"),
     "trainable": ("None", "int", "toy.trainable()", "'Toy'"),
     "dataset": ("'cifar10'", "'digits'", "'mnist'", "None", "[]"),
     "epochs": ("1", "0", "True", "2.0", "'3'", "None", "10**9"),
@@ -111,7 +124,8 @@ FIELDS = {
     "scheduler": ("'asha'", "'median'", "'hyperband'", "'none'", "'pbt'", "None", "{}"),
     "grace_epochs": ("1", "0", "99", "None"),
     "reduction_factor": ("2", "1", "2.5", "None"),
-    "arms": ("{'a': {'quality': 0.5}}", "{'a': {'quality': 7}}", "{'a': None}", "{3: {}}", "[1]", "{'a/b': {}}"),
+    "arms": ("{'a': {'quality': 0.5}}", "{'a': {'quality': 7}}", "{'a': None}", "{3: {}}", "[1]", "{'a/b': {}}",
+             "{'a' * 300: {}}", "{'a\\0b': {}}", "{'\\ud800': {}}", "{'\\x1b[0m': {}}"),
     "reported": ("(3,)", "None", "'abc'"),
     "claims": ("(None,)", "{}", "'abc'"),
     "smoke": ("{'samples': 2}", "{'samples': 'two'}", "{'no_such': 1}", "{'epochs': 0}", "[1]", "{'members': {}}"),
@@ -119,6 +133,7 @@ FIELDS = {
 SPACE = """
 import dataclasses
 from pathlib import Path
+import numpy as np
 from ray import tune
 from search.study import Study, load
 

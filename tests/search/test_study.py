@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import ray
 from ray import tune
 
 from search import columns
+from search.domains import domain_edges
 from search.records import Claim, Reported
-from search.study import Study, StudyError, domain_edges, load
+from search.study import Study, StudyError, load
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Study]
@@ -89,6 +91,15 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["quality", "tune.grid_search", "tune.choice", "--searcher grid"],
     ),
     "arm": ({"arms": {"wide": {"width": 10}}}, ["arm 'wide'", "'width'"]),
+    "arm of 300 letters": ({"arms": {"a" * 300: {}}}, ["arm", "at most 100 bytes", "got 300 characters"]),
+    "arm of 60 wide letters": ({"arms": {"ä" * 60: {}}}, ["arm", "at most 100 bytes", "got 60 characters"]),
+    "arm with NUL": ({"arms": {"a\0b": {}}}, ["arm", "control characters", "'a\\x00b'"]),
+    "arm with an escape": ({"arms": {"\x1b[31m": {}}}, ["arm", "control characters", "'\\x1b[31m'"]),
+    "arm of two lines": ({"arms": {"a\nb": {}}}, ["arm", "control characters", "'a\\nb'"]),
+    "arm with a lone surrogate": ({"arms": {"a\udc80": {}}}, ["arm", "surrogates", "'a\\udc80'"]),
+    "question with a lone surrogate": ({"question": "\ud800?"}, ["question", "surrogates", "'\\ud800?'"]),
+    "source with NUL": ({"source": "\0"}, ["source", "control characters", "'\\x00'"]),
+    "name too wide": ({"name": "名" * 100}, ["name", "at most 200 bytes"]),
     "arm's value": ({"arms": {"good": {"quality": 2.0}}}, ["arm 'good'", "quality", "2.0"]),
     "reported": ({"reported": (reported("lost"),)}, ["'a-1'", "'lost'"]),
     "claim": ({"claims": (claim("one", "two:3"),), "arms": {"one": {}}}, ["'better'", "'two:3'"]),
@@ -262,6 +273,11 @@ def test_load_gives_the_study_of_the_file(toy_space: Path) -> None:
         ("import nothing_of_this_name\n", [", line 1: ModuleNotFoundError", "nothing_of_this_name"]),
         ("raise ValueError('first\\nsecond')\n", [", line 1: ValueError: first"]),
         ("raise SystemExit(0)\n", [", line 1: SystemExit"]),
+        ("\nraise GeneratorExit\n", [", line 2: GeneratorExit"]),
+        ("raise KeyboardInterrupt('own')\n", [", line 1: KeyboardInterrupt: own"]),
+        ("import asyncio\nraise asyncio.CancelledError\n", [", line 2: CancelledError"]),
+        ("class Own(BaseException): ...\nraise Own\n", [", line 2: Own"]),
+        ("def f(): f()\nf()\n", [", line 1: RecursionError"]),
         ("study = '\udce9'\n", ["utf-8"]),
     ],
 )
@@ -287,6 +303,19 @@ def test_what_is_no_space_file_is_refused(tmp_path: Path) -> None:
         load(space(tmp_path / "space.txt", "study = 1"))
     with pytest.raises(StudyError, match="no such space file"):
         load(tmp_path)
+    for name in ("a" * 5000, "a/" * 2500, "a\0b", "\udc80"):
+        with pytest.raises(StudyError, match="no such space file"):
+            load(tmp_path / f"{name}.py")
+
+
+def test_ctrl_c_while_a_space_is_read_is_an_interruption_and_no_fault_of_the_file(tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    path = space(
+        tmp_path / "slow.py", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(10**8): ...\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        load(path)
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 OWN_MODEL = """

@@ -1,9 +1,12 @@
 import dataclasses
 from typing import Literal
 
+import numpy as np
 import pytest
+import torch
 
 from trainables.models.alexnet import AlexNetSettings
+from trainables.models.pretrained import PretrainedSettings
 from trainables.settings import SettingError, Settings
 
 
@@ -74,6 +77,31 @@ def test_a_choice_of_numbers_is_not_one_of_truths():
     for value in (True, 1.0, 3):
         with pytest.raises(SettingError, match=rf"^width must be one of 1, 2, got {value}$"):
             SettingsOfChoices.from_config({"width": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr", np.float64(0.001)),
+        ("lr", np.float32(0.5)),
+        ("lr", np.int64(1)),
+        ("members", np.int64(3)),
+        ("shuffle", np.bool_(False)),
+        ("decay", np.str_("cosine")),
+        ("dropout", torch.tensor(0.25)),
+        ("train_images", np.array(100)),
+    ],
+)
+def test_numbers_of_numpy_and_torch_are_plain_ones(name, value):
+    plain = getattr(AlexNetSettings.from_config({name: value}), name)
+    assert plain == value
+    assert type(plain) in (int, float, bool, str)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\udc80", "\x1b[31m", "a\nb"])
+def test_text_that_no_table_can_hold_is_refused(value):
+    with pytest.raises(SettingError, match="weights must be text without control characters and surrogates"):
+        PretrainedSettings.from_config({"weights": value})
 
 
 def test_limits_belong_to_the_range():
