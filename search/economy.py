@@ -64,8 +64,12 @@ def economise(
 ) -> Economy:
     """What of the replay that `options` ask for is not run; of a resumed run that is what its record says.
 
-    Raises StudyError for an unknown `--arm` and for `--known` results that cannot be read.
+    Raises StudyError for an unknown `--arm` and for `--known` results that cannot be read or are not there; the folder
+    that this run itself would make holds nothing yet.
     """
+    for folder in options.known:
+        if not Path(folder).is_dir() and Path(folder) != options.results.absolute():
+            raise StudyError(f"--known must be a folder of results, got {folder}")
     configs = study.replay_configs(options.repeats, options.seed, options.arm)
     if resumed is None:
         answered_by = answered(study, options.arm)

@@ -183,9 +183,11 @@ def test_arms_are_a_replays(option: list[str]) -> None:
         check_combination(parser().parse_args(["space.py", *option]))
 
 
-def test_what_is_known_lies_in_a_folder() -> None:
-    with pytest.raises(UsageError, match="must be a folder of results, got '/nowhere'"):
-        options_of("--known", "/nowhere")
+def test_what_is_known_lies_in_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="must be a folder of results, got /nowhere"):
+        names(lenet(), "--known", "/nowhere")
+    own = str(tmp_path / "new")  # which the run will make: the first line of a queue knows nothing yet
+    assert names(lenet(), "--known", own, "--results", own) == ["three 0", "other 0"]
 
 
 def test_members_are_an_ensembles() -> None:
