@@ -8,7 +8,9 @@ Cost       48 trials, 1,440 epochs, about 312 with early stopping: 1.7 days on t
 Command    python -m search.run spaces/alexnet_augmentation.py --data DIR [--replay]
 
 The note's cached runs see 30,000 training and 2,000 test images, its real-time run all of them, at another
-rate and without the random crop; the clean arm changes the augmentation alone. The crop's scale and the
+rate and without the random crop; the clean arm changes the augmentation alone. The replay tests on all 10,000
+images: 2,000 can decide nothing within 2 points, and the figures that the note prints stay those on its 2,000.
+The crop's scale and the
 strength of the jitter are not printed, so the search has them too. The last arm is section 4.8's run on these
 images, for alexnet_cifar10.py.
 """
@@ -42,11 +44,11 @@ study = Study(
         "members": 3,
     },
     arms={
-        single.arm: replay(single),
-        cached.arm: replay(cached),
+        single.arm: replay(single, test_images=None),
+        cached.arm: replay(cached, test_images=None),
         real_time.arm: replay(real_time),
-        "clean-bagging-real-time": replay(cached, augmentation="real-time"),
-        "clean-single-measured-after": replay(single, train_measure="augmented"),
+        "clean-bagging-real-time": replay(cached, test_images=None, augmentation="real-time"),
+        "clean-single-measured-after": replay(single, test_images=None, train_measure="augmented"),
         "clean-4.8-on-cifar100": replay(on_cifar10),
     },
     reported=(single, cached, real_time),
@@ -59,7 +61,7 @@ study = Study(
             quantity="seconds_per_epoch",
             kind="ratio",
             effect=5.0,
-            confounded_by=("lr", "train_images", "test_images", "random_crop"),
+            confounded_by=("lr", "train_images", "random_crop"),
             clean_arms=("clean-bagging-real-time", cached.arm),
         ),
         Claim(
@@ -68,7 +70,7 @@ study = Study(
             "note A, 4.3",
             arms=(real_time.arm, cached.arm),
             effect=0.21,
-            confounded_by=("lr", "train_images", "test_images", "random_crop"),
+            confounded_by=("lr", "train_images", "random_crop"),
             clean_arms=("clean-bagging-real-time", cached.arm),
         ),
         Claim(
