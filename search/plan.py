@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from search.domains import domain_edges
+from search.economy import Configs, Economy
 from search.progress import span
 from search.records import PARAMETERS
 from search.schedulers import make_rule
@@ -44,8 +45,27 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What one trial takes: images trained on and images evaluated, each counted once a member; device time."""
+
+    trained: int = 0
+    evaluated: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.trained + other.trained, self.evaluated + other.evaluated, self.seconds + other.seconds)
+
+    def cells(self) -> str:
+        """Cells of a table: millions of images, hours."""
+        return f"{self.trained / 1e6:,.2f} | {self.evaluated / 1e6:,.2f} | {self.seconds / 3600:,.2f}"
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The cost of a study. `epochs` counts a trial's epochs; seconds are of wall clock and device time."""
+    """The cost of a study. `epochs` counts a trial's epochs; seconds are of wall clock and device time.
+
+    `costs` are those of the trials it was made for, in their order, or of a sample of the study.
+    """
 
     trials: int
     slots: int
@@ -56,6 +76,7 @@ class Plan:
     epoch_seconds: float  # of the longest epoch of all
     cheapest: Measurement
     dearest: Measurement
+    costs: tuple[Cost, ...] = ()
 
     @property
     def wall_seconds(self) -> float:
@@ -75,12 +96,16 @@ class Plan:
             f"| without | {self.trials} | {self.epochs:,.0f} | {span(self.wall_seconds)} | "
             f"{self.device_seconds / 3600:,.2f} |",
         ]
-        measured = [
+        return "\n".join([*rows, "", *self.measured()])
+
+    def measured(self) -> list[str]:
+        """What the estimate rests on, a line each."""
+        lines = [
             f"{kind}: {1 / m.train_seconds:,.0f} images/s training, {1 / m.evaluate_seconds:,.0f} evaluating, "
             f"{m.parameters:,} parameters a member ({_short(m.config)})"
             for kind, m in (("least expensive", self.cheapest), ("most expensive", self.dearest))
         ]
-        return "\n".join([*rows, "", *measured, f"{self.slots} trials side by side"])
+        return [*lines, f"{self.slots} trials side by side"]
 
 
 def _short(config: dict[str, Any]) -> str:
@@ -138,7 +163,42 @@ def make_plan(
         epoch_seconds=epoch_seconds,
         cheapest=cheapest,
         dearest=dearest,
+        costs=tuple(Cost(i, e, spent) for (i, e, _, _), spent in zip(works, seconds, strict=True)),
     )
+
+
+def replay_table(plan: Plan, configs: Configs, economy: Economy) -> str:
+    """What a replay costs by arm and in all, as declared and as it is run: Markdown, for a person.
+
+    `plan` is that of `configs`, all declared trials; those that `economy` leaves out cost nothing.
+    """
+    runs = [id(config) for config, _ in economy.left(configs)]
+    arms = list(dict.fromkeys(arm for _, arm in configs))
+    declared, run = ({arm: Cost() for arm in arms} for _ in range(2))
+    trials = {arm: [0, 0] for arm in arms}
+    for (config, arm), cost in zip(configs, plan.costs, strict=True):
+        left = id(config) in runs
+        declared[arm] += cost
+        run[arm] += cost if left else Cost()
+        trials[arm] = [trials[arm][0] + left, trials[arm][1] + 1]
+    rows = [
+        "Images in millions, each counted once a member; hours of one device or share of the CPU.",
+        "",
+        "| arm | trials | trained | evaluated | hours | declared: trained | evaluated | hours | answered by |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+
+    def row(name: str, count: list[int], ran: Cost, asked: Cost, answer: str) -> str:
+        number = f"{count[0]}" if count[0] == count[1] else f"{count[0]} of {count[1]}"
+        return f"| {name} | {number} | {ran.cells()} | {asked.cells()} | {answer} |"
+
+    for arm in arms:
+        known = f"{count} known" if (count := len(economy.known.get(str(arm), {}))) else ""
+        rows.append(row(str(arm), trials[arm], run[arm], declared[arm], economy.answered_by.get(str(arm), known)))
+    ran, asked = (sum(costs.values(), Cost()) for costs in (run, declared))
+    rows.append(row("all", [sum(pair) for pair in zip(*trials.values(), strict=True)], ran, asked, ""))
+    wall = span(ran.seconds / max(1, min(plan.slots, len(runs))))
+    return "\n".join([*rows, "", f"wall time {wall}", *plan.measured()])
 
 
 def expected_share(study: Study, trials: int, epochs: int) -> float:

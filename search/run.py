@@ -35,7 +35,7 @@ from search.journal import Journal, JournalError
 from search.options import UsageError, check_combination, parser, restore_options
 from search.packing import AUTO
 from search.packing import choose as choose_packing
-from search.plan import A_DAY, check_fits, how_to_shrink, make_plan
+from search.plan import A_DAY, check_fits, how_to_shrink, make_plan, replay_table
 from search.progress import span
 from search.provenance import machine_name, new_record
 from search.records import (
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     economy = economise(study, options, data.fingerprint, resumed) if options.replay else Economy()
     proposals = propose(study, options, economy)
     configs = listed(proposals)
-    if not proposals.total and not resumed:
+    if not proposals.total and not resumed and not options.plan:
         print("\n".join([*economy.told(), f"{study.name}: every trial is known, there is nothing to run"]))
         return 0
     if AUTO in (options.cpus_per_trial, options.gpus_per_trial):
@@ -109,7 +109,13 @@ def run(options: argparse.Namespace) -> int:
         resources = Resources(packing.cpus_per_trial, packing.gpus_per_trial)
     if options.plan or not (options.smoke or options.yes or resumed or options.address):
         slots = resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
-        plan = make_plan(study, data, resources, slots, configs)
+        declared = study.replay_configs(options.repeats, options.seed, options.arm) if options.replay else []
+        plan = make_plan(
+            study, data, resources, slots, [c for c, _ in declared] if options.plan and declared else configs
+        )
+        if options.plan and declared:
+            print(f"{study.name} on {data.name}, {machine_name()}\n\n{replay_table(plan, declared, economy)}")
+            return 0
         if options.plan:
             print(f"{study.name} on {data.name}, {machine_name()}\n\n{plan.table()}")
             return 0

@@ -10,7 +10,8 @@ import pytest
 import torch
 from ray import tune
 
-from search.plan import Measurement, Plan, check_fits, expected_share, how_to_shrink, make_plan
+from search.economy import Economy
+from search.plan import Measurement, Plan, check_fits, expected_share, how_to_shrink, make_plan, replay_table
 from search.study import Study, StudyError
 from search.tuner import Resources
 from trainables.data import ImageData
@@ -97,6 +98,30 @@ def test_arms_may_differ_in_length(lenet: Study, tiny_data: ImageData) -> None:
     plan = plan_of(study, tiny_data, [{"epochs": 2}, {"epochs": 10}, {}])
     assert plan.epochs == 2 + 10 + 9
     assert plan.stopped_epochs == plan.epochs
+
+
+# A replay
+
+
+def test_a_replay_costs_what_is_not_answered(lenet: Study, tiny_data: ImageData) -> None:
+    common = {"conv1": 6, "batch_size": 6, "validation": False, "epochs": 2}
+    arms: dict[str, dict[str, Any]] = {"one": common, "three": {**common, "members": 3}, "other": {**common, "lr": 0.2}}
+    study = dataclasses.replace(lenet, arms=arms, scheduler="none")
+    configs = study.replay_configs(2, 0)
+    plan = plan_of(study, tiny_data, [config for config, _ in configs])
+    images = TRAIN + VALIDATION
+    single = plan.costs[0]
+    assert (single.trained, single.evaluated) == (2 * images, TEST)
+    assert [cost.trained / single.trained for cost in plan.costs] == [1, 3, 1, 1, 3, 1]
+    assert sum(cost.seconds for cost in plan.costs) == pytest.approx(plan.device_seconds)
+    table = replay_table(plan, configs, Economy({"one": "three:1"}, {"other": {"0": "elsewhere: other"}}))
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+    rows = {name: cells for name, *cells in lines}
+    assert [rows[arm][0] for arm in (*arms, "all")] == ["0 of 2", "2", "1 of 2", "3 of 6"]
+    assert [rows[arm][-1] for arm in (*arms, "all")] == ["three:1", "", "1 known", ""]
+    millions = f"{7 * single.trained / 1e6:,.2f}", f"{10 * single.trained / 1e6:,.2f}"
+    assert (rows["all"][1], rows["all"][4]) == millions
+    assert "wall time" in table
 
 
 # Early stopping
