@@ -24,6 +24,7 @@ sgd, adam = reported("b-0-batch-64", "b-2-adam")
 
 class LeNetRecovery(LeNetTrainable):
     strategy = CurveFit("optimizer", {"sgd": curve(sgd, "test_accuracy"), "adam": curve(adam, "test_accuracy")})
+    metrics = strategy.metrics
 
 
 study = Study(

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from search import columns
 from trainables.bagging import Bagging
 from trainables.loop import Member
 from trainables.measure import mean
@@ -27,6 +28,19 @@ class CurveFit:
     def __init__(self, vary: str, curves: Mapping[str, Sequence[float]]) -> None:
         self.vary = vary
         self.curves = {value: list(curve) for value, curve in curves.items()}
+
+    @property
+    def metrics(self) -> tuple[columns.Column, ...]:
+        """What a trainable of this strategy declares as its own: the test accuracy of each curve's network."""
+        return tuple(
+            columns.metric(
+                f"{value}_test_accuracy",
+                f"Test accuracy of the network with {self.vary} {value}.",
+                measured_on="test",
+                better="max",
+            )
+            for value in self.curves
+        )
 
     def __call__(self, recipe: Recipe[Any]) -> FittedCurves:
         settings, printed = recipe.settings, min(map(len, self.curves.values()))

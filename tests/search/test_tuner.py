@@ -147,7 +147,8 @@ def test_the_tables_hold_every_trial_with_its_configuration_and_seed(ran: Ran) -
         assert (row["status"], row["error"], row["name"]) == (log.status, log.error, log.name)
         assert row["seed"] == row["config/seed"] == trial_seed(SEED, row["trial_id"])
         config = {name.removeprefix("config/"): value for name, value in row.items() if name.startswith("config/")}
-        assert config == log.config
+        assert config.items() >= log.config.items()
+        assert config["batch_size"] == 32  # left at its default, told all the same
         assert (row["test_accuracy"] is not None) == (row["status"] == "completed")
     assert len(ran.rows("epochs")) == sum(len(log.results) for log in ran.outcome.trials.values())
     completed = {row["trial_id"]: row["config/members"] for row in trials if row["status"] == "completed"}

@@ -1,5 +1,6 @@
 import pytest
 
+from search import columns
 from trainables.bagging import Bagging
 from trainables.recovery import CurveFit
 from trainables.settings import SettingError
@@ -31,6 +32,11 @@ def test_distance_is_the_mean_over_curves_and_epochs_of_independent_runs(recipe,
             name: accuracies[name][epoch] for name in CURVES
         }
     assert accuracies["sgd"] != accuracies["adam"]
+
+
+def test_what_it_reports_is_declared(fit):
+    assert columns.wrong(fit().run_epoch(), CurveFit("optimizer", CURVES).metrics) is None
+    assert "sgd_test_accuracy" in columns.wrong(fit().run_epoch(), ())
 
 
 def test_reports_what_a_trial_reports_but_no_figure_to_choose_a_model_by(fit):
