@@ -11,6 +11,7 @@ from search.records import RecordError, Reported, read_reported
 
 REPORTED = Path(__file__).parent / "reported"
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000  # of either CIFAR
+VOTED_EVERY = 5  # epochs between two measurements of a vote's training accuracy
 HELD_OUT = 5_000  # where a note has a validation set it is of this size, as the project's own
 # What a model's code fixes, so that it is no hyperparameter.
 IMPLIED: Mapping[str, Mapping[str, Any]] = {
@@ -49,11 +50,14 @@ def replay(run: Reported, **changes: Any) -> dict[str, Any]:
 
     What the note does not say is left to the family's defaults. The protocol: as many images as the note's,
     no validation set unless it had one, the test set at every epoch (the notes print curves), training accuracy
-    as it was measured.
+    as it was measured. The vote's takes as long as a third of an epoch: it is measured at some epochs of the curve,
+    and of AdaBoost's, for which note A prints none, at the end.
     """
     config = {name: value for name, value in run.config.items() if name not in IMPLIED.get(run.model, {})}
     if (run.train_accuracy_measured or "").startswith("after"):
         config["train_measure"] = "augmented"
+        ends = (run.members or 1) * (run.epochs or 1)
+        config["train_measure_every"] = ends if run.strategy == "adaboost" else VOTED_EVERY
     validation = run.train_images == TRAIN_IMAGES - HELD_OUT
     if not validation and run.train_images not in (TRAIN_IMAGES, None):
         config["train_images"] = run.train_images

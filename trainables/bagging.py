@@ -11,10 +11,18 @@ from typing import Any
 
 import torch
 
-from trainables.ensembles import accuracy, most_votes, scores
+from trainables.ensembles import accuracy, most_votes, scores, votes
 from trainables.fused import Fused, can_fuse
 from trainables.loop import EpochOutcome, Member
-from trainables.measure import Split, labels_of, mean, measure, member_logits
+from trainables.measure import (
+    Split,
+    labels_of,
+    mean,
+    measure,
+    measures_training,
+    member_logits,
+    training_accuracies,
+)
 from trainables.recipe import Recipe
 from trainables.settings import Settings
 from trainables.task import Task
@@ -40,7 +48,9 @@ class Bagging:
         """Images a full trial trains on and images it evaluates, each counted once a member."""
         evaluated = settings.epochs * len(task.validation)
         evaluated += len(task.test) * (settings.epochs if settings.test_every_epoch else 1)
-        evaluated += settings.epochs * len(task.train) if settings.train_measure != "running" else 0
+        epochs = range(1, settings.epochs + 1)
+        measured = sum(measures_training(settings, epoch, last=epoch == settings.epochs) for epoch in epochs)
+        evaluated += measured * len(task.train)
         return settings.members * settings.epochs * len(task.train), settings.members * evaluated
 
     @property
@@ -55,6 +65,7 @@ class Bagging:
         """See trainables.strategy. Raises Diverged."""
         settings = self.settings
         epoch = self.epoch + 1
+        last = epoch == self.total_epochs
         start = time.perf_counter()
         outcomes = self.train_epoch(epoch)
         train_seconds = time.perf_counter() - start
@@ -63,17 +74,19 @@ class Bagging:
             "total_epochs": self.total_epochs,
             "lr": outcomes[0].lr,
             "train_loss": mean([outcome.loss for outcome in outcomes]),
-            "train_accuracy": mean([outcome.accuracy for outcome in outcomes]),
+            "each_train_loss": [outcome.loss for outcome in outcomes],
             "train_seconds": train_seconds,
             "images_per_second": sum(outcome.images for outcome in outcomes) / train_seconds,
             "parameters": self.parameters,
             "prefix_parameters": torch.tensor([m.parameters for m in self.members]).cumsum(0).tolist(),
         }
-        if settings.train_measure != "running":
-            metrics["train_accuracy"] = self._scores("train")["accuracy"]
-        metrics |= measure(self._scores, self.recipe, last=epoch == self.total_epochs)
+        voted = self.training_accuracies(epoch) if measures_training(settings, epoch, last=last) else None
+        running = [outcome.accuracy for outcome in outcomes]
+        metrics |= training_accuracies(mean(running), running, voted, settings)
+        metrics |= measure(self._scores, self.recipe, last=last)
         if settings.bootstrap:
-            metrics["oob_accuracy"] = self.out_of_bag_accuracy()
+            metrics["prefix_oob_accuracy"] = self.out_of_bag_accuracies()
+            metrics["oob_accuracy"] = metrics["prefix_oob_accuracy"][-1]
         metrics["seconds"] = time.perf_counter() - start
         if "each_val_accuracy" in metrics:
             for member, value in zip(self.members, metrics["each_val_accuracy"], strict=True):
@@ -90,22 +103,36 @@ class Bagging:
             self.fused = Fused(self.members)
         return self.fused.train_epoch(epoch, steps)
 
+    def training_accuracies(self, epoch: int) -> list[float]:
+        """Of the vote of the first 1..n members after this epoch, as the protocol measures it."""
+        together = votes(self._probabilities("train", epoch), self.settings.vote)
+        accuracies: list[float] = accuracy(together, labels_of(self.recipe.task, "train")).tolist()
+        return accuracies
+
     def _scores(self, split: Split) -> dict[str, Any]:
-        probabilities = torch.stack(
-            [member_logits(member, split, self.epoch + 1).softmax(1) for member in self.members]
-        )
+        probabilities = self._probabilities(split, self.epoch + 1)
         return scores(probabilities, labels_of(self.recipe.task, split), self.settings.vote)
 
-    def out_of_bag_accuracy(self) -> float:
-        """Hard vote on each training image by the members that did not train on it; the rest is left out."""
+    def _probabilities(self, split: Split, epoch: int) -> torch.Tensor:
+        return torch.stack([member_logits(member, split, epoch).softmax(1) for member in self.members])
+
+    def out_of_bag_accuracies(self) -> list[float | None]:
+        """Hard vote of the first 1..n members on each training image by those that did not train on it.
+
+        An image that all of them trained on is left out; None if no image is left.
+        """
         task, classes = self.recipe.task, self.recipe.task.data.classes
         counts = torch.zeros(len(task.data.train_labels), classes, dtype=torch.int64, device=self.recipe.device)
+        accuracies: list[float | None] = []
         for member in self.members:
             unseen = task.train[~torch.isin(task.train, member.images)]
-            labels = member.probabilities(task.data.train_images, unseen).argmax(1)
-            counts[unseen] += torch.nn.functional.one_hot(labels, classes)
-        voted = counts.sum(1) > 0
-        return accuracy(most_votes(counts[voted]), task.data.train_labels[voted]).item()
+            if len(unseen):
+                labels = member.probabilities(task.data.train_images, unseen).argmax(1)
+                counts[unseen] += torch.nn.functional.one_hot(labels, classes)
+            voted = counts.sum(1) > 0
+            right = accuracy(most_votes(counts[voted]), task.data.train_labels[voted])
+            accuracies.append(right.item() if voted.any() else None)
+        return accuracies
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "members": [member.state_dict() for member in self.members]}

@@ -18,11 +18,19 @@ from typing import Any
 
 import torch
 
-from search.records import ROUND, RUNNING_TRAIN_ACCURACY
+from search.records import ROUND
 from trainables.adaboost import alpha, reweighted, shares
-from trainables.ensembles import weighted_scores
+from trainables.ensembles import accuracy, weighted_scores, weighted_votes
 from trainables.loop import EpochOutcome, Member
-from trainables.measure import Split, augments, labels_of, measure, member_logits
+from trainables.measure import (
+    Split,
+    augments,
+    labels_of,
+    measure,
+    measures_training,
+    member_logits,
+    training_accuracies,
+)
 from trainables.recipe import Recipe
 from trainables.seeds import generator
 from trainables.settings import Settings
@@ -42,6 +50,7 @@ class Boosting:
         self.settings = recipe.settings
         self.members = [Member(recipe, 0)]
         self.alphas: list[float] = []  # of the finished rounds
+        self.running: list[tuple[float | None, float | None]] = []  # each member's last training loss and accuracy
         images = len(recipe.task.train)
         self.weights = torch.full((images,), 1 / images, dtype=torch.float64)
         self.epoch = 0
@@ -59,8 +68,18 @@ class Boosting:
         epochs = Boosting.trial_epochs(settings)
         evaluated = epochs * len(task.validation)
         evaluated += len(task.test) * (epochs if settings.test_every_epoch else settings.members)
-        evaluated += len(task.train) * settings.members * (1 if settings.train_measure == "running" else 2)
+        evaluated += len(task.train) * (settings.members + Boosting._training_votes(settings))
         return epochs * len(task.train), evaluated
+
+    @staticmethod
+    def _training_votes(settings: Settings) -> int:
+        """Times a member predicts the training images for the vote's training accuracy."""
+        epochs = Boosting.trial_epochs(settings)
+        measured = [e for e in range(1, epochs + 1) if measures_training(settings, e, last=e == epochs)]
+        if settings.train_measure == "augmented":  # anew each time, by all members so far
+            return sum(math.ceil(epoch / settings.epochs) for epoch in measured)
+        # Each member once it is finished, and whenever it is measured before.
+        return sum(1 for epoch in measured if epoch % settings.epochs) + (settings.members if measured else 0)
 
     @property
     def parameters(self) -> int:
@@ -69,8 +88,8 @@ class Boosting:
     def run_epoch(self) -> dict[str, Any]:
         """See trainables.strategy; also `round` (from 1) and `each_alpha`. Raises Diverged.
 
-        Training figures are those of the round's member. The last epoch's `train_accuracy` is the vote's where
-        `train_measure` asks for one; `running_train_accuracy` stays the member's own.
+        Training figures are those of the round's member; `train_accuracy` is the vote's where `train_measure` asks
+        for one.
         """
         settings = self.settings
         epoch = self.epoch + 1
@@ -81,6 +100,7 @@ class Boosting:
         member = self.members[-1]
         outcome = self._train(member, round_epoch + 1)
         train_seconds = time.perf_counter() - start
+        self.running[finished:] = [(outcome.loss, outcome.accuracy)]
         if round_epoch + 1 == settings.epochs:
             self._end_round(outcome, epoch)
         last = epoch == self.total_epochs
@@ -99,16 +119,19 @@ class Boosting:
             ROUND: finished + 1,
             "lr": outcome.lr,
             "train_loss": outcome.loss,
-            "train_accuracy": outcome.accuracy,
-            RUNNING_TRAIN_ACCURACY: outcome.accuracy,
+            "each_train_loss": [loss for loss, _ in self.running],
             "train_seconds": train_seconds,
             "images_per_second": outcome.images / train_seconds,
             "parameters": self.parameters,
             "prefix_parameters": self._prefix_parameters(),
             "each_alpha": [1.0 if math.isinf(value) else value for value in alphas],
         }
-        if last and settings.train_measure != "running":
-            metrics["train_accuracy"] = score("train")["accuracy"]
+        voted = None
+        if measures_training(settings, epoch, last=last):
+            together = weighted_votes(self._logits("train", epoch), settings.vote, votes)
+            voted = accuracy(together, labels_of(self.recipe.task, "train")).tolist()
+        each = [right for _, right in self.running]
+        metrics |= training_accuracies(outcome.accuracy, each, voted, settings)
         metrics |= measure(score, self.recipe, last=last)
         metrics["seconds"] = time.perf_counter() - start
         if "each_val_accuracy" in metrics and member is self.members[-1]:
@@ -138,6 +161,7 @@ class Boosting:
         weight = alpha(variant, error, recipe.task.data.classes)
         if weight == 0 and self.alphas:
             self.members.pop()
+            self.running.pop()
         else:
             self.alphas.append(weight)
         if weight in (0, math.inf):
@@ -170,6 +194,7 @@ class Boosting:
             "total_epochs": self.total_epochs,
             "alphas": list(self.alphas),
             "weights": self.weights,
+            "running": [list(figures) for figures in self.running],
             "members": [member.state_dict() for member in self.members],
         }
 
@@ -179,6 +204,8 @@ class Boosting:
             member.load_state_dict(saved)
         self.alphas = list(state["alphas"])
         self.weights = state["weights"].cpu()
+        # Checkpoints of before 2026-11-25 do not hold them.
+        self.running = [(loss, right) for loss, right in state.get("running", [(None, None)] * len(self.members))]
         self.epoch, self.total_epochs = int(state["epoch"]), int(state["total_epochs"])
         for kept in self._finished.values():
             kept.clear()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-_TINY = 1e-30  # keeps the logarithm of a probability that underflowed finite
+from trainables.calibration import TINY, Calibration, calibration
+from trainables.diversity import disagreement, prefix_means, q_statistic
 
 
 def hard_votes(predictions: torch.Tensor, classes: int) -> torch.Tensor:
@@ -38,18 +39,35 @@ def accuracy(predictions: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (predictions == labels).double().mean(-1)
 
 
+def votes(probabilities: torch.Tensor, vote: str) -> torch.Tensor:
+    """Labels by a "hard" or "soft" vote of the first 1..n members: [n, images, classes] to int64 [n, images]."""
+    if vote == "hard":
+        return hard_votes(probabilities.argmax(-1), probabilities.shape[-1])
+    return soft_votes(probabilities)
+
+
+def weighted_votes(logits: torch.Tensor, vote: str, shares: Sequence[Sequence[float]]) -> torch.Tensor:
+    """`votes`, for a vote in which members weigh differently; see `weighted_scores`."""
+    if vote == "hard":
+        # Equal votes must stay equal: float64 sums of shares are compared.
+        voted = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
+    else:
+        voted = logits.softmax(-1) if vote == "probabilities" else logits
+    return torch.stack([_first_of_largest(_weighted_sum(voted, members)) for members in shares])
+
+
 def scores(probabilities: torch.Tensor, labels: torch.Tensor, vote: str) -> dict[str, object]:
     """What n members reach on one set of images, alone and together.
 
     probabilities: [n, images, classes]; labels: int64 [images]; vote: "hard" or "soft".
-    Returns, as plain Python values: accuracy, top5_accuracy and loss (nats per image) of the whole vote
-    (the last two of the mean probabilities), member_accuracies and prefix_accuracies (the first 1..n
-    members), both lists of n; and, as tensors, the mean probabilities [images, classes] and the int64 labels
-    predicted [images] and member_predicted [n, images].
+    Returns, as plain Python values: accuracy, top5_accuracy and loss (nats per image) of the whole vote;
+    member_accuracies, a list of n; for the first 1..n members, lists of n, prefix_accuracies, the losses, eces
+    and briers of `trainables.calibration` (prefix_losses, ...) and, as means over pairs of members or None
+    without a pair, prefix_disagreements and prefix_q_statistics of `trainables.diversity`. As tensors: the mean
+    probabilities [images, classes] and the int64 labels predicted [images] and member_predicted [n, images].
+    Whatever the vote, all that needs probabilities is of their mean over members.
     """
-    alone = probabilities.argmax(-1)
-    together = hard_votes(alone, probabilities.shape[-1]) if vote == "hard" else soft_votes(probabilities)
-    return _summary(alone, together, probabilities.mean(0), labels)
+    return _summary(probabilities.argmax(-1), votes(probabilities, vote), _means(probabilities), labels)
 
 
 def weighted_scores(
@@ -58,22 +76,21 @@ def weighted_scores(
     """`scores` of a vote in which members weigh differently, and in which each weighs depends on how many vote.
 
     logits: [n, images, classes]; shares[k]: of the first k+1 members, with sum 1; vote: of what the weighted
-    mean is taken, "logits", "probabilities" or "hard" (labels, one-hot; loss and top5_accuracy are then those
-    of the weighted mean probabilities). Ties go to the smallest label.
+    mean is taken, "logits", "probabilities" or "hard" (labels, one-hot; what needs probabilities is then of the
+    weighted mean probabilities). Ties go to the smallest label.
     """
-    probabilities = logits.softmax(-1)
-    alone = logits.argmax(-1)
-    if vote == "hard":
-        # Equal votes must stay equal: float64 sums of shares are compared.
-        voted = torch.nn.functional.one_hot(alone, logits.shape[-1]).double()
-    else:
-        voted = probabilities if vote == "probabilities" else logits
-    together = torch.stack([_first_of_largest(_weighted_sum(voted, members)) for members in shares])
-    if vote == "logits":
-        mean = _weighted_sum(logits, shares[-1]).softmax(-1)
-    else:
-        mean = _weighted_sum(probabilities, shares[-1])
-    return _summary(alone, together, mean, labels)
+    voted = logits if vote == "logits" else logits.softmax(-1)
+    sums = (_weighted_sum(voted, members) for members in shares)
+    means = (total.softmax(-1) for total in sums) if vote == "logits" else sums
+    return _summary(logits.argmax(-1), weighted_votes(logits, vote, shares), means, labels)
+
+
+def _means(values: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Of the first 1..n, one after the other: values [n, ...], each mean [...]."""
+    total = torch.zeros_like(values[0])
+    for count, value in enumerate(values, 1):
+        total += value
+        yield total / count
 
 
 def _weighted_sum(values: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
@@ -89,15 +106,24 @@ def _first_of_largest(values: torch.Tensor) -> torch.Tensor:
 
 
 def _summary(
-    alone: torch.Tensor, together: torch.Tensor, mean: torch.Tensor, labels: torch.Tensor
+    alone: torch.Tensor, together: torch.Tensor, means: Iterable[torch.Tensor], labels: torch.Tensor
 ) -> dict[str, object]:
+    calibrations = []
+    for mean in means:  # one at a time: all of them would take as much memory as the members' own
+        calibrations.append(torch.stack(calibration(mean, labels)))
+    figures = dict(zip(Calibration._fields, torch.stack(calibrations).T.tolist(), strict=True))
     return {
         "accuracy": accuracy(together[-1], labels).item(),
         "top5_accuracy": top_k_accuracy(mean, labels, 5),
-        "loss": torch.nn.functional.nll_loss(mean.clamp_min(_TINY).log(), labels).item(),
+        "loss": figures["loss"][-1],
         "probabilities": mean,
         "member_accuracies": accuracy(alone, labels).tolist(),
         "prefix_accuracies": accuracy(together, labels).tolist(),
+        "prefix_losses": figures["loss"],
+        "prefix_eces": figures["ece"],
+        "prefix_briers": figures["brier"],
+        "prefix_disagreements": prefix_means(disagreement(alone)),
+        "prefix_q_statistics": prefix_means(q_statistic(alone == labels)),
         "predicted": together[-1],
         "member_predicted": alone,
     }
@@ -117,5 +143,5 @@ def smoothed_divergence(probabilities: torch.Tensor, labels: torch.Tensor, smoot
     """
     elsewhere = smoothing / (probabilities.shape[1] - 1)
     target = torch.full_like(probabilities, elsewhere).scatter_(1, labels[:, None], 1 - smoothing)
-    log = probabilities.clamp_min(_TINY).log()
+    log = probabilities.clamp_min(TINY).log()
     return torch.nn.functional.kl_div(log, target, reduction="batchmean").item()

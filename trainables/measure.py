@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -53,6 +53,28 @@ def member_logits(member: Member, split: Split, epoch: int) -> torch.Tensor:
     return member.logits(recipe.training_images(), indices, draws)
 
 
+def measures_training(settings: Settings, epoch: int, *, last: bool) -> bool:
+    """Whether the vote's training accuracy is measured after this epoch (from 1)."""
+    if settings.train_measure == "running":
+        return False
+    return epoch == 1 or last or epoch % settings.train_measure_every == 0
+
+
+def training_accuracies(
+    running: float, each: Sequence[float | None], voted: list[float] | None, settings: Settings
+) -> dict[str, Any]:
+    """Training accuracy of an epoch, both ways.
+
+    `running`: the epoch's own; `each`: of every member's last epoch; `voted`: of the vote of the first 1..n
+    members, None if it was not measured. `train_accuracy` is then None if the protocol wants the vote's: never one
+    measure in the other's place.
+    """
+    metrics: dict[str, Any] = {"running_train_accuracy": running, "each_running_train_accuracy": list(each)}
+    if voted is not None:
+        return metrics | {"train_accuracy": voted[-1], "prefix_train_accuracy": voted}
+    return metrics | {"train_accuracy": running if settings.train_measure == "running" else None}
+
+
 def measure(score: Scorer, recipe: Recipe[Any], *, last: bool) -> dict[str, Any]:
     """Validation metrics of an epoch, and test metrics where the protocol measures them.
 
@@ -61,24 +83,11 @@ def measure(score: Scorer, recipe: Recipe[Any], *, last: bool) -> dict[str, Any]
     task, settings = recipe.task, recipe.settings
     metrics: dict[str, Any] = {}
     if len(task.validation):
-        result = score("validation")
-        metrics |= {
-            "val_loss": result["loss"],
-            "val_accuracy": result["accuracy"],
-            "member_val_accuracy": mean(result["member_accuracies"]),
-            "each_val_accuracy": result["member_accuracies"],
-            "prefix_val_accuracy": result["prefix_accuracies"],
-        }
+        metrics |= _named("val", score("validation"))
     if last or settings.test_every_epoch:
         result = score("test")
-        metrics |= {
-            "test_loss": result["loss"],
-            "test_accuracy": result["accuracy"],
-            "test_top5_accuracy": result["top5_accuracy"],
-            "member_test_accuracy": mean(result["member_accuracies"]),
-            "each_test_accuracy": result["member_accuracies"],
-            "prefix_test_accuracy": result["prefix_accuracies"],
-        }
+        metrics |= _named("test", result)
+        metrics["test_top5_accuracy"] = result["top5_accuracy"]
         if settings.label_smoothing:
             divergence = smoothed_divergence(result["probabilities"], labels_of(task, "test"), settings.label_smoothing)
             metrics["test_kl_loss"] = divergence
@@ -87,6 +96,24 @@ def measure(score: Scorer, recipe: Recipe[Any], *, last: bool) -> dict[str, Any]
                 metrics[name] = result[name].to(torch.int16).cpu().numpy()
             metrics["test_indices"] = task.test.to(torch.int32).cpu().numpy()
     return metrics
+
+
+def _named(split: Literal["val", "test"], result: dict[str, Any]) -> dict[str, Any]:
+    """Metrics of `scores` under the names of search.records: the whole vote's, and those of its prefixes."""
+    prefixes = {
+        "loss": result["prefix_losses"],
+        "accuracy": result["prefix_accuracies"],
+        "ece": result["prefix_eces"],
+        "brier": result["prefix_briers"],
+        "disagreement": result["prefix_disagreements"],
+        "q_statistic": result["prefix_q_statistics"],
+    }
+    return {
+        **{f"{split}_{name}": values[-1] for name, values in prefixes.items()},
+        **{f"prefix_{split}_{name}": values for name, values in prefixes.items()},
+        f"member_{split}_accuracy": mean(result["member_accuracies"]),
+        f"each_{split}_accuracy": result["member_accuracies"],
+    }
 
 
 def mean(values: list[float]) -> float:

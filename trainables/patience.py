@@ -47,6 +47,9 @@ class PatientBagging(Bagging):
             start = time.perf_counter()
             self._epochs = self.epoch
             metrics |= measure(self._scores, self.recipe, last=True)
+            if metrics["train_accuracy"] is None:  # until now this was no last epoch
+                voted = self.training_accuracies(self.epoch)
+                metrics |= {"train_accuracy": voted[-1], "prefix_train_accuracy": voted}
             metrics["total_epochs"] = self._epochs
             metrics["seconds"] += time.perf_counter() - start
         return metrics

@@ -94,6 +94,7 @@ class FittedCurves:
         self.distances.append(mean([abs(own[value] - curve[self.epoch]) for value, curve in self.curves.items()]))
         self.epoch += 1
         each = list(results.values())
+        accuracies = [result["train_accuracy"] for result in each]
         train_seconds = sum(result["train_seconds"] for result in each)
         images = sum(result["images_per_second"] * result["train_seconds"] for result in each)
         return {
@@ -103,7 +104,8 @@ class FittedCurves:
             "curve_distance": mean(self.distances),
             **{f"{value}_test_accuracy": accuracy for value, accuracy in own.items()},
             "train_loss": mean([result["train_loss"] for result in each]),
-            "train_accuracy": mean([result["train_accuracy"] for result in each]),
+            "train_accuracy": None if None in accuracies else mean(accuracies),
+            "running_train_accuracy": mean([result["running_train_accuracy"] for result in each]),
             "train_seconds": train_seconds,
             "images_per_second": images / train_seconds,
             "parameters": self.parameters,

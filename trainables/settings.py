@@ -41,9 +41,10 @@ class Settings:
     measured (its protocol): a search holds out a validation set and looks at the test set once, at the last
     epoch; a replay measures as the reported run did. `train_measure`: training accuracy is the epoch's own
     ("running": dropout on, augmented, weights in motion) or the vote's after the epoch, on the training images
-    as they are ("after") or as the network was given them ("augmented"). `test_augmented`: the test images are
-    augmented like the training images, drawn anew each epoch from a generator of their own; refused if there is
-    a validation set, since a search tests on plain images.
+    as they are ("after") or as the network was given them ("augmented"). The vote's is measured after the first
+    epoch, the last, and every `train_measure_every`; the running one is recorded in any case. `test_augmented`: the
+    test images are augmented like the training images, drawn anew each epoch from a generator of their own; refused
+    if there is a validation set, since a search tests on plain images.
     """
 
     seed: int = number(0, low=0)
@@ -66,6 +67,7 @@ class Settings:
     validation: bool = True
     test_every_epoch: bool = False
     train_measure: Literal["running", "after", "augmented"] = "running"
+    train_measure_every: int = number(1, low=1)
     test_augmented: bool = False
 
     hints: ClassVar[dict[str, Any]]

@@ -119,7 +119,7 @@ def test_every_claim_is_declared_once():
 @pytest.mark.parametrize(("study", "claim"), CLAIMS)
 def test_a_claim_compares_what_it_says_and_owns_up_to_the_rest(study, claim):
     about = ABOUT[claim.name]
-    changed = differences(study, claim.arms)
+    changed = differences(study, claim.arms) - {"train_measure_every"}  # when, not what
     confounded = set(claim.confounded_by)
     if "train" not in claim.quantity and claim.quantity != "gap":
         changed.discard("train_measure")  # how training accuracy is measured touches nothing else
@@ -129,7 +129,7 @@ def test_a_claim_compares_what_it_says_and_owns_up_to_the_rest(study, claim):
     assert changed - confounded == about - confounded
     assert confounded <= changed
     if claim.clean_arms:
-        clean = differences(study, claim.clean_arms)
+        clean = differences(study, claim.clean_arms) - {"train_measure_every"}
         assert clean <= about | ({"ratio"} if "/" in claim.clean_arms[1] else set())
         assert clean or about == set()
 

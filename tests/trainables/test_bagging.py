@@ -44,6 +44,7 @@ def vote(ballots: list[int]) -> int:
 @pytest.mark.parametrize("augmentation", ["none", "real-time", "cached"])
 def test_the_first_members_of_an_ensemble_are_a_smaller_ensemble(bagging, augmentation, kind):
     config = EVERYTHING | {"augmentation": augmentation, "vote": kind, "test_every_epoch": True}
+    config |= {"train_measure": "after"}
     four = bagging(members=4, **config)
     whole = run(four)
     for k in (1, 3):
@@ -51,9 +52,10 @@ def test_the_first_members_of_an_ensemble_are_a_smaller_ensemble(bagging, augmen
         metrics = run(few)
         assert all(same(a, b) for a, b in zip(four.members[:k], few.members, strict=True))
         for epoch, expected in zip(metrics, whole, strict=True):
-            for name in ("each_val_accuracy", "prefix_val_accuracy", "each_test_accuracy", "prefix_test_accuracy"):
+            lists = [name for name in epoch if name.startswith(("prefix_", "each_"))]
+            assert len(lists) == 19
+            for name in lists:
                 assert epoch[name] == expected[name][:k]
-            assert epoch["prefix_parameters"] == expected["prefix_parameters"][:k]
             assert epoch["test_accuracy"] == expected["prefix_test_accuracy"][k - 1]
         assert metrics[-1]["member_predicted"].tolist() == whole[-1]["member_predicted"][:k].tolist()
     assert not same(four.members[0], four.members[1])
@@ -69,6 +71,7 @@ def test_the_same_configuration_and_seed_give_the_same_metrics(bagging):
 @pytest.mark.parametrize("augmentation", ["real-time", "cached"])
 def test_a_restored_trial_goes_on_as_an_uninterrupted_one(bagging, tmp_path, augmentation):
     config = EVERYTHING | {"augmentation": augmentation, "members": 2, "epochs": 5, "decay": "exponential"}
+    config |= {"train_measure": "augmented", "train_measure_every": 4}
     whole = bagging(**config)
     expected = run(whole)
     stopped = bagging(**config)
@@ -175,15 +178,33 @@ def test_out_of_bag_accuracy_is_what_a_slow_loop_finds(bagging, train_images):
             voted += 1
             right += vote(ballots) == data.train_labels[image].item()
     assert 0 < voted < len(training.recipe.task.train)
-    assert metrics[-1]["oob_accuracy"] == pytest.approx(right / voted)
-    assert "oob_accuracy" not in bagging().run_epoch()
+    assert metrics[-1]["oob_accuracy"] == pytest.approx(right / voted) == metrics[-1]["prefix_oob_accuracy"][-1]
+    first = training.members[0]
+    unseen = [image for image in training.recipe.task.train.tolist() if image not in first.images.tolist()]
+    alone = first.probabilities(data.train_images, torch.tensor(unseen)).argmax(1) == data.train_labels[unseen]
+    assert metrics[-1]["prefix_oob_accuracy"][0] == pytest.approx(alone.double().mean().item())
+    assert not {"oob_accuracy", "prefix_oob_accuracy"} & bagging().run_epoch().keys()
+
+
+def test_without_an_image_out_of_its_bag_a_member_has_no_such_accuracy(bagging):
+    """A bag that holds every image."""
+    training = bagging(members=2, bootstrap=True)
+    for member in training.members:
+        member.images = training.recipe.task.train
+    metrics = training.run_epoch()
+    assert metrics["prefix_oob_accuracy"] == [None, None]
+    assert metrics["oob_accuracy"] is None
 
 
 def test_running_training_accuracy_is_the_mean_of_the_members_own(bagging):
     metrics = bagging(members=3).run_epoch()
     alone = [member.train_epoch(1) for member in bagging(members=3).members]
     assert metrics["train_accuracy"] == pytest.approx(sum(o.accuracy for o in alone) / 3)
+    assert metrics["running_train_accuracy"] == metrics["train_accuracy"]
+    assert metrics["each_running_train_accuracy"] == [o.accuracy for o in alone]
     assert metrics["train_loss"] == pytest.approx(sum(o.loss for o in alone) / 3)
+    assert metrics["each_train_loss"] == [o.loss for o in alone]
+    assert "prefix_train_accuracy" not in metrics
 
 
 def test_training_accuracy_after_the_epoch_is_the_vote_on_the_images_as_they_are(bagging):
@@ -192,22 +213,58 @@ def test_training_accuracy_after_the_epoch_is_the_vote_on_the_images_as_they_are
     metrics = run(training)[-1]
     data, train = training.recipe.task.data, training.recipe.task.train
     ballots = [m.probabilities(data.train_images, train).argmax(1).tolist() for m in training.members]
-    votes = torch.tensor([vote([b[image] for b in ballots]) for image in range(60)])
-    assert metrics["train_accuracy"] == pytest.approx((votes == data.train_labels[train]).double().mean().item())
+    votes = torch.tensor([[vote([b[image] for b in ballots[:k]]) for image in range(60)] for k in (1, 2, 3)])
+    expected = (votes == data.train_labels[train]).double().mean(1).tolist()
+    assert metrics["prefix_train_accuracy"] == pytest.approx(expected)
+    assert metrics["train_accuracy"] == metrics["prefix_train_accuracy"][-1]
     running = run(bagging(**config))[-1]
     assert running["train_accuracy"] != metrics["train_accuracy"]
+    assert running["train_accuracy"] == metrics["running_train_accuracy"]
     assert running["train_loss"] == metrics["train_loss"]
     assert running["val_accuracy"] == metrics["val_accuracy"]
 
 
+@pytest.mark.parametrize("measured", ["after", "augmented"])
+@pytest.mark.parametrize(("every", "epochs"), [(1, {1, 2, 3, 4, 5}), (2, {1, 2, 4, 5}), (4, {1, 4, 5}), (9, {1, 5})])
+def test_the_votes_training_accuracy_is_measured_every_so_many_epochs(bagging, measured, every, epochs):
+    config = {"members": 2, "epochs": 5, "augmentation": "real-time"}
+    whole = run(bagging(**config, train_measure=measured))
+    for metrics, expected in zip(
+        run(bagging(**config, train_measure=measured, train_measure_every=every)), whole, strict=True
+    ):
+        at = metrics["epoch"]
+        assert metrics["train_accuracy"] == (expected["train_accuracy"] if at in epochs else None)
+        assert ("prefix_train_accuracy" in metrics) == (at in epochs)
+        assert metrics["running_train_accuracy"] == expected["running_train_accuracy"] > 0
+
+
+# What is recorded of every look at a set of images.
+MEASURES = {"loss", "accuracy", "ece", "brier", "disagreement", "q_statistic"}
 TESTED = {
-    "test_loss",
-    "test_accuracy",
+    *(f"test_{name}" for name in MEASURES),
+    *(f"prefix_test_{name}" for name in MEASURES),
     "test_top5_accuracy",
     "member_test_accuracy",
     "each_test_accuracy",
-    "prefix_test_accuracy",
 }
+
+
+def test_the_whole_ensembles_figures_are_those_of_its_last_prefix(bagging):
+    metrics = run(bagging(members=3))[-1]
+    for split in ("val", "test"):
+        for name in MEASURES:
+            assert metrics[f"{split}_{name}"] == metrics[f"prefix_{split}_{name}"][-1]
+        assert metrics[f"prefix_{split}_disagreement"][0] is metrics[f"prefix_{split}_q_statistic"][0] is None
+        assert 0 < metrics[f"{split}_disagreement"] < 1
+        assert -1 <= metrics[f"{split}_q_statistic"] <= 1
+
+
+def test_a_single_model_has_nobody_to_disagree_with(bagging):
+    metrics = run(bagging())[-1]
+    assert metrics["val_disagreement"] is metrics["val_q_statistic"] is metrics["test_q_statistic"] is None
+    assert metrics["val_ece"] > 0
+
+
 PREDICTED = {"predicted", "member_predicted", "test_indices"}
 
 
@@ -273,6 +330,7 @@ def test_outputs_that_are_not_finite_are_no_result(bagging):
         {"members": 3},
         {"test_every_epoch": True},
         {"train_measure": "after"},
+        {"train_measure": "augmented", "train_measure_every": 3, "epochs": 7, "members": 2},
         {"validation": False, "test_images": 20},
         {"augmentation": "real-time", "epochs": 3},
     ],

@@ -91,8 +91,11 @@ def test_the_first_rounds_are_a_smaller_ensemble(make, weighting):
     for size in (1, 2):
         small = run(make(members=size, weighting=weighting))[-1]
         for split in ("val", "test"):
-            assert whole[f"prefix_{split}_accuracy"][:size] == small[f"prefix_{split}_accuracy"]
-            assert small[f"{split}_accuracy"] == whole[f"prefix_{split}_accuracy"][size - 1]
+            for name in ("accuracy", "loss", "ece", "brier", "disagreement", "q_statistic"):
+                assert whole[f"prefix_{split}_{name}"][:size] == small[f"prefix_{split}_{name}"]
+                assert small[f"{split}_{name}"] == whole[f"prefix_{split}_{name}"][size - 1]
+        for name in ("each_train_loss", "each_running_train_accuracy"):
+            assert whole[name][:size] == small[name]
         assert whole["each_alpha"][:size] == small["each_alpha"]
         assert (whole["member_predicted"][:size] == small["member_predicted"]).all()
 
@@ -243,6 +246,8 @@ def test_a_member_no_better_than_chance_is_left_out_and_ends_the_trial(make, var
     assert last["val_accuracy"] == results[1]["val_accuracy"]
     assert last["parameters"] == results[1]["parameters"]
     assert last["predicted"].shape == (50,)
+    assert len(last["each_train_loss"]) == len(last["each_running_train_accuracy"]) == 1
+    assert last["each_train_loss"] != [last["train_loss"]]
 
 
 def test_a_first_member_no_better_than_chance_stays_and_ends_the_trial(make):
@@ -266,6 +271,7 @@ def test_a_restored_trial_is_an_uninterrupted_one_bit_for_bit(make, tmp_path, do
         "random_crop": False,
         "test_every_epoch": True,
         "train_measure": "augmented",
+        "train_measure_every": 4,
     }
     whole = make(**config)
     expected = run(whole)
@@ -308,8 +314,11 @@ def test_a_checkpoint_holds_no_optimizer_state_of_finished_members(make):
 
 @pytest.mark.parametrize("every_epoch", [False, True])
 @pytest.mark.parametrize("measured", ["running", "after", "augmented"])
-def test_the_work_foretold_is_the_work_done(make, monkeypatch, measured, every_epoch):
-    training = make(test_every_epoch=every_epoch, train_measure=measured)
+@pytest.mark.parametrize(
+    "epochs", [{"epochs": 2}, {"epochs": 2, "train_measure_every": 2}, {"epochs": 3, "train_measure_every": 2}]
+)
+def test_the_work_foretold_is_the_work_done(make, monkeypatch, measured, every_epoch, epochs):
+    training = make(test_every_epoch=every_epoch, train_measure=measured, **epochs)
     done = {"trained": 0, "evaluated": 0}
     train, evaluate = Member.train_epoch, Member.logits
 
@@ -329,14 +338,57 @@ def test_the_work_foretold_is_the_work_done(make, monkeypatch, measured, every_e
     assert (done["trained"], done["evaluated"]) == foretold
 
 
-def test_training_accuracy_of_the_vote_is_told_at_the_end(make):
-    running = run(make(augmentation="real-time"))
-    after = run(make(augmentation="real-time", train_measure="after"))
-    augmented = run(make(augmentation="real-time", train_measure="augmented"))
-    for ours, theirs in ((after, running), (augmented, running)):
-        assert [r["train_accuracy"] for r in ours[:-1]] == [r["train_accuracy"] for r in theirs[:-1]]
-        assert ours[-1]["running_train_accuracy"] == theirs[-1]["train_accuracy"]
-    assert len({results[-1]["train_accuracy"] for results in (running, after, augmented)}) == 3
+@pytest.mark.parametrize("measured", ["after", "augmented"])
+def test_the_votes_training_accuracy_is_measured_every_so_many_epochs(make, measured):
+    config = {"augmentation": "real-time", "epochs": 3}
+    running = run(make(**config))
+    whole = run(make(**config, train_measure=measured))
+    some = run(make(**config, train_measure=measured, train_measure_every=4))
+    for alone, every, ours in zip(running, whole, some, strict=True):
+        at = ours["epoch"] in (1, 4, 8, 9)
+        assert ours["train_accuracy"] == (every["train_accuracy"] if at else None)
+        assert ("prefix_train_accuracy" in ours) == at
+        assert every["running_train_accuracy"] == ours["running_train_accuracy"] == alone["train_accuracy"]
+    assert len(whole[-1]["prefix_train_accuracy"]) == 3
+    assert whole[-1]["train_accuracy"] == whole[-1]["prefix_train_accuracy"][-1]
+
+
+def test_the_ways_to_measure_training_accuracy_differ(make):
+    config = {"augmentation": "real-time"}
+    last = [run(make(**config, train_measure=measured))[-1] for measured in ("running", "after", "augmented")]
+    assert len({result["train_accuracy"] for result in last}) == 3
+    assert len({result["running_train_accuracy"] for result in last}) == 1
+
+
+def test_training_accuracy_after_the_epoch_is_the_weighted_vote_on_the_training_images(make):
+    training = make(train_measure="after", vote="hard")
+    last = run(training)[-1]
+    ballots = torch.stack([torch.nn.functional.one_hot(predictions(training, m), 10).double() for m in range(3)])
+    for size in (1, 2, 3):
+        weights = torch.tensor(last["each_alpha"][:size], dtype=torch.float64)
+        voted = (ballots[:size] * weights[:, None, None]).sum(0).argmax(-1)
+        right = (voted == labels(training)).double().mean().item()
+        assert last["prefix_train_accuracy"][size - 1] == pytest.approx(right)
+
+
+def test_every_member_keeps_the_training_figures_of_its_last_epoch(make):
+    results = run(make(epochs=2))
+    ends = [results[1], results[3], results[5]]
+    assert results[-1]["each_train_loss"] == [end["train_loss"] for end in ends]
+    assert results[-1]["each_running_train_accuracy"] == [end["running_train_accuracy"] for end in ends]
+    assert results[2]["each_train_loss"] == [results[1]["train_loss"], results[2]["train_loss"]]
+
+
+def test_a_checkpoint_that_does_not_hold_them_leaves_them_unknown(make):
+    training = make()
+    for _ in range(3):
+        training.run_epoch()
+    state = training.state_dict()
+    del state["running"]
+    restored = make()
+    restored.load_state_dict(state)
+    result = restored.run_epoch()
+    assert result["each_train_loss"] == [None, result["train_loss"]]
 
 
 def test_augmented_and_plain_training_accuracy_agree_without_augmentation(make, bagging):

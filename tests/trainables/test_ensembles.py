@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 
+from trainables.adaboost import shares
+from trainables.calibration import calibration
 from trainables.ensembles import (
     accuracy,
     hard_votes,
@@ -11,6 +13,8 @@ from trainables.ensembles import (
     smoothed_divergence,
     soft_votes,
     top_k_accuracy,
+    weighted_scores,
+    weighted_votes,
 )
 
 
@@ -126,9 +130,45 @@ def test_prefixes_do_not_depend_on_the_members_after_them():
     probabilities = torch.rand(12, 200, 10, generator=generator).softmax(-1)
     labels = torch.randint(0, 10, (200,), generator=generator)
     for vote in ("hard", "soft"):
-        whole = scores(probabilities, labels, vote)["prefix_accuracies"]
+        whole = scores(probabilities, labels, vote)
+        prefixes = [name for name in whole if name.startswith("prefix_")]
+        assert len(prefixes) == 6
         for members in (1, 2, 7):
-            assert scores(probabilities[:members], labels, vote)["prefix_accuracies"] == whole[:members]
+            few = scores(probabilities[:members], labels, vote)
+            assert [few[name] for name in prefixes] == [whole[name][:members] for name in prefixes]
+
+
+@pytest.mark.parametrize("vote", ["hard", "soft"])
+def test_every_prefixs_probabilities_are_the_mean_of_its_members(vote):
+    """Also a hard vote's: its labels alone would have no calibration."""
+    generator = torch.Generator().manual_seed(1)
+    probabilities = (3 * torch.randn(5, 300, 10, generator=generator)).softmax(-1)
+    labels = torch.randint(0, 10, (300,), generator=generator)
+    found = scores(probabilities, labels, vote)
+    for size in range(1, 6):
+        expected = [figure.item() for figure in calibration(probabilities[:size].double().mean(0), labels)]
+        got = [found[name][size - 1] for name in ("prefix_losses", "prefix_eces", "prefix_briers")]
+        assert got == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert found["loss"] == found["prefix_losses"][-1]
+
+
+@pytest.mark.parametrize("vote", ["hard", "probabilities", "logits"])
+def test_a_weighted_votes_prefixes_have_the_probabilities_of_their_own_weights(vote):
+    generator = torch.Generator().manual_seed(2)
+    logits = 3 * torch.randn(4, 300, 10, generator=generator)
+    labels = torch.randint(0, 10, (300,), generator=generator)
+    votes = [shares([0.9, 0.5, 0.1, 0.4][:size]) for size in range(1, 5)]
+    found = weighted_scores(logits, labels, vote, votes)
+    for size, weights in enumerate(votes, 1):
+        outputs = logits if vote == "logits" else logits.softmax(-1)
+        mean = sum(weight * output for weight, output in zip(weights, outputs.double(), strict=False))
+        probabilities = mean.softmax(-1) if vote == "logits" else mean
+        expected = [figure.item() for figure in calibration(probabilities, labels)]
+        got = [found[name][size - 1] for name in ("prefix_losses", "prefix_eces", "prefix_briers")]
+        assert got == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        if vote != "hard":
+            assert found["prefix_accuracies"][size - 1] == accuracy(probabilities.argmax(-1), labels).item()
+    assert torch.equal(found["predicted"], weighted_votes(logits, vote, votes)[-1])
 
 
 def test_the_divergence_from_a_smoothed_target_is_its_cross_entropy_less_its_entropy():

@@ -64,6 +64,14 @@ def test_a_trial_restored_after_any_epoch_ends_at_the_same_one(patient):
         assert [m["val_accuracy"] for m in history(resumed)] == whole[epoch:]
 
 
+def test_a_trial_that_ends_early_has_the_votes_training_accuracy_of_its_last_epoch(patient):
+    found = history(patient(2, lr=0.5, train_measure="after", train_measure_every=EPOCHS))
+    assert 2 < len(found) < EPOCHS
+    assert [m["train_accuracy"] is None for m in found] == [False, *[True] * (len(found) - 2), False]
+    whole = history(patient(lr=0.5, train_measure="after"))
+    assert found[-1]["train_accuracy"] == whole[len(found) - 1]["train_accuracy"]
+
+
 def test_patience_needs_a_validation_set():
     with pytest.raises(SettingError, match="patience must be None where validation is false, got 2"):
         PatienceSettings(patience=2, validation=False)
