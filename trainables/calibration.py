@@ -41,7 +41,8 @@ def calibration(probabilities: torch.Tensor, labels: torch.Tensor) -> Calibratio
     in_bins = excess @ torch.nn.functional.one_hot(bins, BINS + 1).double()
     squares = probabilities.square().sum(1).double() - 2 * of_label.double() + 1
     return Calibration(
-        loss=-of_label.clamp_min(TINY).double().log().mean(),
-        ece=in_bins.abs().sum() / len(labels),
-        brier=squares.mean(),
+        # Rounded probabilities may exceed 1: what follows from them keeps its bounds.
+        loss=-of_label.clamp(TINY, 1).double().log().mean(),
+        ece=(in_bins.abs().sum() / len(labels)).clamp_max(1),
+        brier=squares.mean().clamp(0, 2),
     )

@@ -84,7 +84,14 @@ def test_figures_are_what_a_slow_loop_finds(seed, images, classes, sharpness):
     assert found == pytest.approx(by_hand(probabilities.tolist(), labels.tolist()), rel=1e-5, abs=1e-6)
     assert found[0] >= 0
     assert 0 <= found[1] <= 1
-    assert -1e-6 <= found[2] <= 2 + 1e-6
+    assert 0 <= found[2] <= 2
+
+
+def test_probabilities_that_rounding_put_above_1_keep_the_figures_within_their_bounds():
+    above = torch.eye(10) * torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
+    wrong, right = (calibration(above, labels) for labels in (torch.arange(10).roll(1), torch.arange(10)))
+    assert (wrong.ece.item(), wrong.brier.item()) == (1.0, 2.0)
+    assert right.loss.item() == 0
 
 
 def test_a_predictor_that_is_always_right_and_certain_has_nothing_to_answer_for():
