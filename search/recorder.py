@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from search import columns
 from search.checkpoints import remove_checkpoints
 from search.failures import Halted, cause_of, disk_full, node_lost
 from search.journal import Journal, JournalError, TrialLog, finished
@@ -83,6 +84,8 @@ class Recorder(Callback):
         number = trial.config["trial"]
         arrays = {name: result.pop(name) for name in _ARRAYS if name in result}
         kept = {name: value for name, value in result.items() if name not in _RAYS_OWN}
+        for name in columns.prefix_lists():
+            result.pop(name, None)  # Ray's loggers would make a histogram of each
         if result.get("done"):
             kept["done"] = True
         with self._writing():
