@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,21 +66,21 @@ class Boosting:
     @staticmethod
     def work(settings: Settings, task: Task) -> tuple[int, int]:
         """Images a full trial trains on and images it evaluates, each counted once a member."""
-        epochs = Boosting.trial_epochs(settings)
-        evaluated = epochs * len(task.validation)
-        evaluated += len(task.test) * (epochs if settings.test_every_epoch else settings.members)
-        evaluated += len(task.train) * (settings.members + Boosting._training_votes(settings))
-        return epochs * len(task.train), evaluated
+        epochs = range(1, Boosting.trial_epochs(settings) + 1)
+        tested = epochs if settings.test_every_epoch else epochs[-1:]
+        voted = [epoch for epoch in epochs if measures_training(settings, epoch, last=epoch == epochs[-1])]
+        evaluated = Boosting._looks(settings, "validation", epochs) * len(task.validation)
+        evaluated += Boosting._looks(settings, "test", tested) * len(task.test)
+        evaluated += (settings.members + Boosting._looks(settings, "train", voted)) * len(task.train)
+        return len(epochs) * len(task.train), evaluated
 
     @staticmethod
-    def _training_votes(settings: Settings) -> int:
-        """Times a member predicts the training images for the vote's training accuracy."""
-        epochs = Boosting.trial_epochs(settings)
-        measured = [e for e in range(1, epochs + 1) if measures_training(settings, e, last=e == epochs)]
-        if settings.train_measure == "augmented":  # anew each time, by all members so far
-            return sum(math.ceil(epoch / settings.epochs) for epoch in measured)
-        # Each member once it is finished, and whenever it is measured before.
-        return sum(1 for epoch in measured if epoch % settings.epochs) + (settings.members if measured else 0)
+    def _looks(settings: Settings, split: Split, epochs: Sequence[int]) -> int:
+        """Times that a member predicts a split which is measured after these epochs, the last among them if any."""
+        if augments(settings, split):  # anew each time, by all members so far
+            return sum(math.ceil(epoch / settings.epochs) for epoch in epochs)
+        # Each member once it is finished, and whenever the split is measured before.
+        return sum(1 for epoch in epochs if epoch % settings.epochs) + (settings.members if epochs else 0)
 
     @property
     def parameters(self) -> int:

@@ -315,10 +315,11 @@ def test_a_checkpoint_holds_no_optimizer_state_of_finished_members(make):
 @pytest.mark.parametrize("every_epoch", [False, True])
 @pytest.mark.parametrize("measured", ["running", "after", "augmented"])
 @pytest.mark.parametrize(
-    "epochs", [{"epochs": 2}, {"epochs": 2, "train_measure_every": 2}, {"epochs": 3, "train_measure_every": 2}]
+    "epochs", [{}, {"train_measure_every": 2}, {"epochs": 3, "train_measure_every": 2}, {"test_augmented": True}]
 )
 def test_the_work_foretold_is_the_work_done(make, monkeypatch, measured, every_epoch, epochs):
-    training = make(test_every_epoch=every_epoch, train_measure=measured, **epochs)
+    validation = "test_augmented" not in epochs
+    training = make(test_every_epoch=every_epoch, train_measure=measured, validation=validation, **epochs)
     done = {"trained": 0, "evaluated": 0}
     train, evaluate = Member.train_epoch, Member.logits
 
