@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from search.study import Study, StudyError
+from trainables.allocator import keep_pages
 from trainables.base import build
 from trainables.data import ImageData
 from trainables.data import load as load_data
@@ -212,6 +213,7 @@ def main() -> None:
     """One trial of a packing: says when it is ready, and trains when told."""
     trainable, config, dataset, folder, device = pickle.loads(Path(sys.argv[1]).read_bytes())
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    keep_pages()  # as a worker does
     training = build(trainable, config, DeviceData(load_data(dataset, folder), device))
     first_steps(training, 1)
     print("ready", flush=True)

@@ -21,6 +21,7 @@ from ray.tune.search.sample import Categorical, Domain, LogUniform, Quantized
 
 from search.study import Study, StudyError
 from search.tuner import Resources
+from trainables.allocator import keep_pages
 from trainables.base import ImageTrainable, build
 from trainables.data import ImageData
 from trainables.paths import BF16, COMPILE, FUSE, PATHS, PLAIN, features
@@ -254,6 +255,7 @@ def _measure(study: Study, config: dict[str, Any], path: str, device: DeviceData
 
 def _device(data: ImageData, resources: Resources) -> DeviceData:
     torch.set_num_threads(max(1, int(resources.cpus_per_trial)))
+    keep_pages()  # as a worker does
     return DeviceData(data, "cuda" if torch.cuda.is_available() and resources.gpus_per_trial else "cpu")
 
 

@@ -19,6 +19,7 @@ from search.records import PARAMETERS
 from search.schedulers import make_rule
 from search.study import Study, StudyError
 from search.tuner import Resources
+from trainables.allocator import keep_pages
 from trainables.base import build
 from trainables.data import ImageData
 from trainables.paths import FUSE, PLAIN, features
@@ -123,6 +124,7 @@ def make_plan(
     A configuration's cost is taken as its multiply-adds times the measured time of one.
     """
     torch.set_num_threads(max(1, int(resources.cpus_per_trial)))
+    keep_pages()  # as a worker does
     trials = study.samples if configs is None else len(configs)
     candidates = _sampled(study) if configs is None else [{"epochs": study.epochs, **config} for config in configs]
     device = DeviceData(data, "cuda" if torch.cuda.is_available() and resources.gpus_per_trial else "cpu")

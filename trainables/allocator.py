@@ -8,7 +8,8 @@ import platform
 
 # Parameters of mallopt(3), numbered in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-KEPT = 2**31 - 1  # bytes, the largest that mallopt's int takes
+# Bytes: the largest that mallopt's int takes, and what glibc before 2.35 takes at most as M_MMAP_THRESHOLD.
+_KEPT, _KEPT_BEFORE = 2**31 - 1, 32 * 2**20
 
 
 @functools.cache
@@ -23,4 +24,5 @@ def keep_pages() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # The first makes blocks of any size come from the heap, the second keeps the heap's end.
-    return all(mallopt(parameter, KEPT) == 1 for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+    from_heap = any(mallopt(_MMAP_THRESHOLD, size) == 1 for size in (_KEPT, _KEPT_BEFORE))
+    return from_heap and mallopt(_TRIM_THRESHOLD, _KEPT) == 1

@@ -15,6 +15,7 @@ from ray import tune
 
 from search import columns
 from trainables import checkpoint
+from trainables.allocator import keep_pages
 from trainables.bagging import Bagging
 from trainables.data import ImageData
 from trainables.loop import Diverged
@@ -45,6 +46,7 @@ class ImageTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], data: ImageData) -> None:
         # Ray gives each worker as many OpenMP threads as the trial has CPUs.
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+        keep_pages()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.data = DeviceData(data, device)
         self._begin(config)
