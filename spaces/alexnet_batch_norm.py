@@ -46,7 +46,7 @@ study = Study(
             "With BatchNorm and normalised inputs the test accuracy is higher.",
             "note A, 4.1",
             arms=(single.arm, bagging.arm),
-            effect=0.058,
+            printed=("53 %", "47.2 %"),
             confounded_by=("members", "decay"),
             clean_arms=(single.arm, "clean-neither"),
         ),

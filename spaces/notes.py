@@ -45,6 +45,11 @@ def curve(run: Reported, column: str) -> list[float]:
     return values
 
 
+def about(figure: float) -> dict[str, float]:
+    """Return the range that a claim's "about `figure`" is tested on: a quarter more or less, as Claim takes it."""
+    return {"low": 0.75 * figure, "high": 1.25 * figure}
+
+
 def replay(run: Reported, **changes: Any) -> dict[str, Any]:
     """A reported run's configuration under its own protocol, with `changes`: an arm.
 
