@@ -9,8 +9,8 @@ Command    python -m search.run spaces/alexnet_adaboost_lr.py --data DIR [--repl
 
 The note's two rates have different dropouts; the third corner, .06 with dropout .1, makes a clean pair for either.
 "measured-plain" trains as the note's best run does and measures its training accuracy on images that are not
-augmented: the note asks whether a negative gap is a fault in its code. The search also chooses between the note's AdaBoost and SAMME,
-which has an arm of its own.
+augmented: the note asks whether a negative gap is a fault in its code. The search also chooses between the note's
+AdaBoost and SAMME, which has an arm of its own.
 """
 
 from ray import tune

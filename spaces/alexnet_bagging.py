@@ -64,7 +64,7 @@ study = Study(
     claims=(
         Claim(
             "bagging-is-robust-on-test",
-            "In the note's four runs, whose rate, members, batch size and decay differ, the test accuracy is 57 to 60 %.",
+            "In four runs of different rate, members, batch size and decay the test accuracy is 57 to 60 %.",
             "note A, 4.7",
             arms=FOUR,
             kind="level",

@@ -44,7 +44,7 @@ study = Study(
             "From 2 to 3 layers the test accuracy rises by 4.39 points.",
             "note D, 4",
             arms=(cnn3.arm, cnn2.arm),
-            effect=0.0439,
+            printed=("44.14 %", "39.75 %"),
         ),
         Claim(
             "third-layer-saves-parameters",
@@ -53,7 +53,7 @@ study = Study(
             arms=(cnn3.arm, cnn2.arm),
             quantity="parameters",
             expected="less",
-            effect=-51_008,
+            printed=("168,036", "219,044"),
         ),
         Claim(
             "five-layers-gain-nothing",
@@ -62,7 +62,14 @@ study = Study(
             arms=(cnn5.arm, cnn3.arm),
             expected="equal",
             margin=0.01,
-            effect=0.0006,
+            printed=("44.20 %", "44.14 %"),
+        ),
+        Claim(
+            "five-layers-overfit",
+            "With 5 layers the gap of training over test accuracy is larger than with 3: depth overfits.",
+            "note D, 4",
+            arms=(cnn5.arm, cnn3.arm),
+            quantity="gap",
         ),
         Claim(
             "five-layers-cost-parameters",
@@ -71,7 +78,7 @@ study = Study(
             arms=(cnn5.arm, cnn3.arm),
             quantity="parameters",
             kind="ratio",
-            effect=6.64,
+            printed=("1,116,388", "168,036"),
         ),
     ),
     smoke={"samples": 4, "epochs": 2, "train_images": 200},

@@ -38,7 +38,7 @@ study = Study(
     },
     arms={
         "8-frozen": replay(scratch, **AS_SCRATCH, tuned="head"),
-        "8-frozen-as-the-weights-want": replay(scratch, tuned="head"),
+        "8-frozen-as-the-weights-want": replay(scratch, tuned="head", center_crop=True),
         "8-tuned": replay(scratch, **AS_SCRATCH),
     },
     smoke={"samples": 4, "epochs": 2, "train_images": 20, "test_images": 20, "weights": "random", "image_size": 32},

@@ -6,9 +6,11 @@ Cost       48 trials, 1,440 epochs, about 312 with early stopping: 5.2 days on t
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/wide_resnet_sam.py --data DIR [--replay]
 
-The search is on WRN-16-4, 30 epochs; the arms are the note's WRN-34-10, 200 epochs. A step of SAM takes two passes
-where plain SGD takes one, so there is an arm of SGD with as many passes too. What the note prints is the best of
-200 epochs on the test set, loss and accuracies each at their own; its loss is `test_kl_loss` here.
+The search is on WRN-16-4, 30 epochs; the arms are the note's WRN-34-10, 200 epochs, and "thin-" ones its recipe on
+WRN-16-2, 30 epochs, whose rate falls after 6, 15, 21 and 26. A step of SAM takes two passes and one of plain SGD one,
+so there is an arm of SGD with as many passes too. What the note prints is the best of 200 epochs on the test set, loss
+and accuracies each at their own; its loss is `test_kl_loss` here. What it says of its curves compares epochs of one
+run: "arm@45" is that arm after epoch 45.
 """
 
 from ray import tune
@@ -19,6 +21,31 @@ from spaces.notes import replay, reported
 from trainables.wide_resnet import WideResNetTrial
 
 (sam,) = reported("c-wide-resnet-sam")
+
+THIN = {"depth": 16, "width": 2, "epochs": 30}
+FALLS = (40, 100, 140, 170)  # epochs after which the rate falls
+THIN_FALLS = (6, 15, 21, 26)
+
+
+def steps(name: str, arm: str, falls: tuple[int, ...], after: int, source: str) -> tuple[Claim, ...]:
+    """Return the claims that falls of the rate lower the losses, as they are `after` epochs later.
+
+    Of the first two falls the note says so of both losses, of the others of the test loss.
+    """
+    return tuple(
+        Claim(
+            f"{name}-{quantity.removesuffix('_loss').removesuffix('_kl')}-loss-falls-after-epoch-{epoch}",
+            f"{words} loss is lower {after} epochs after the rate falls, after epoch {epoch}.",
+            source,
+            arms=(f"{arm}@{epoch + after}", f"{arm}@{epoch}"),
+            quantity=quantity,
+            expected="less",
+        )
+        for place, epoch in enumerate(falls)
+        for quantity, words in (("train_loss", "The training"), ("test_kl_loss", "The test"))
+        if quantity != "train_loss" or place < 2
+    )
+
 
 study = Study(
     name="wide_resnet_sam",
@@ -45,6 +72,11 @@ study = Study(
         "frozen-batch-norm": replay(sam, freeze_batch_norm=True),
         "no-cutout": replay(sam, cutout=0),
         "no-smoothing": replay(sam, label_smoothing=0.0),
+        "thin-sam": replay(sam, **THIN),
+        "thin-adaptive": replay(sam, **THIN, adaptive=True, rho=1.0),
+        "thin-sgd": replay(sam, **THIN, rho=0.0),
+        "thin-no-cutout": replay(sam, **THIN, cutout=0),
+        "thin-sgd-no-cutout": replay(sam, **THIN, rho=0.0, cutout=0),
     },
     reported=(sam,),
     claims=(
@@ -72,6 +104,40 @@ study = Study(
             "note C, training",
             arms=("frozen-batch-norm", sam.arm),
         ),
+        Claim(
+            "sam-generalises-better-on-a-thin-network",
+            "SAM's flat minima generalise better than those of SGD alone, on WRN-16-2 after 30 epochs, too.",
+            "note C, optimisation, told apart",
+            arms=("thin-sam", "thin-sgd"),
+        ),
+        Claim(
+            "adaptive-sam-generalises-better-on-a-thin-network",
+            "Adaptive SAM's minima generalise better than those of SGD alone, on WRN-16-2 after 30 epochs.",
+            "note C, optimisation, told apart",
+            arms=("thin-adaptive", "thin-sgd"),
+        ),
+        Claim(
+            "cutout-generalises-better-on-a-thin-network",
+            "Cutout improves generalisation on WRN-16-2 after 30 epochs, too.",
+            "note C, data, told apart",
+            arms=("thin-sam", "thin-no-cutout"),
+        ),
+        Claim(
+            "the-gap-grows-after-epoch-40",
+            "From the first fall of the rate, after epoch 40, to the second, after 100, the gap grows.",
+            "note C, results",
+            arms=(f"{sam.arm}@100", f"{sam.arm}@40"),
+            quantity="gap",
+        ),
+        Claim(
+            "the-gap-grows-after-epoch-6-on-a-thin-network",
+            "From the first fall of the rate, after epoch 6 of 30, to the second, after 15, the gap grows.",
+            "note C, results, told apart",
+            arms=("thin-sam@15", "thin-sam@6"),
+            quantity="gap",
+        ),
+        *steps("the", sam.arm, FALLS, 5, "note C, results"),
+        *steps("a-thin-networks", "thin-sam", THIN_FALLS, 1, "note C, results, told apart"),
     ),
     smoke={"samples": 6, "epochs": 2, "train_images": 200, "batch_size": 32, "depth": 10, "width": 1},
 )

@@ -18,8 +18,8 @@ Policy = Callable[[torch.Tensor], torch.Tensor]
 class AugmentationSettings(Settings):
     """Off by default. `crop_padding` is how many zero pixels are added on each side before an image is cut out.
 
-    The note calls `AutoAugment()`, whose policy in torchvision is ImageNet's, on CIFAR-10, and cites the AugMix
-    paper for it: each of the three can be meant.
+    The note calls `AutoAugment()`, whose policy in torchvision is ImageNet's unless another is asked for, on
+    CIFAR-10, and cites the AugMix paper for it: each of the three can be meant.
     """
 
     flip: bool = False

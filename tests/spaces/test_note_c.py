@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from search.study import load
+from trainables import schedules
 from trainables.base import build
 from trainables.data import load as load_data
 from trainables.models.wide_resnet import WideResNet, WideResNetSettings
@@ -52,6 +53,34 @@ def test_every_other_arm_changes_what_it_is_named_for(arm, changed):
     assert changes(SAM, NOTE, arm) == changed
 
 
+@pytest.mark.parametrize(
+    ("arm", "changed"),
+    [
+        ("thin-adaptive", {"adaptive": (False, True), "rho": (0.1, 1.0)}),
+        ("thin-sgd", {"rho": (0.1, 0.0)}),
+        ("thin-no-cutout", {"cutout": (16, 0)}),
+        ("thin-sgd-no-cutout", {"rho": (0.1, 0.0), "cutout": (16, 0)}),
+    ],
+)
+def test_a_thin_arm_changes_what_it_is_named_for_on_a_small_network(arm, changed):
+    assert changes(SAM, "thin-sam", arm) == changed
+    assert changes(SAM, NOTE, "thin-sam") == {"depth": (34, 16), "width": (10, 2), "epochs": (200, 30)}
+
+
+@pytest.mark.parametrize(("arm", "falls"), [(NOTE, (40, 100, 140, 170)), ("thin-sam", (6, 15, 21, 26))])
+def test_claims_on_the_falls_of_the_rate_are_on_those_of_the_schedule(arm, falls):
+    epochs = settings(SAM, arm)["epochs"]
+    rates = [schedules.steps(epoch, epochs) for epoch in range(1, epochs + 1)]
+    assert tuple(epoch for epoch in range(1, epochs) if rates[epoch] < rates[epoch - 1]) == falls
+    told = [claim for claim in SAM.claims if all(each.startswith(f"{arm}@") for each in claim.arms)]
+    before = {(claim.quantity, int(claim.arms[1].partition("@")[2])) for claim in told}
+    assert before == {
+        ("gap", falls[0]),
+        *(("train_loss", epoch) for epoch in falls[:2]),
+        *(("test_kl_loss", epoch) for epoch in falls),
+    }
+
+
 def test_wide_and_thin_networks_have_about_as_many_parameters():
     counts = {}
     for arm in SIZE.arms:
@@ -63,12 +92,22 @@ def test_wide_and_thin_networks_have_about_as_many_parameters():
 
 
 def test_each_claim_expects_what_the_note_expects():
-    told = {claim.name: (claim.arms, claim.quantity, claim.expected) for s in (SAM, SIZE) for claim in s.claims}
+    told = {
+        claim.name: (claim.arms, claim.quantity, claim.expected)
+        for study in (SAM, SIZE)
+        for claim in study.claims
+        if not any("@" in arm for arm in claim.arms)
+    }
     assert told == {
         "sam-generalises-better": ((NOTE, "sgd"), "test_accuracy", "greater"),
         "sam-is-worth-its-passes": ((NOTE, "sgd-as-many-passes"), "test_accuracy", "greater"),
         "cutout-generalises-better": ((NOTE, "no-cutout"), "test_accuracy", "greater"),
         "frozen-batch-norm-tests-better": (("frozen-batch-norm", NOTE), "test_accuracy", "greater"),
+        "sam-generalises-better-on-a-thin-network": (("thin-sam", "thin-sgd"), "test_accuracy", "greater"),
+        "adaptive-sam-generalises-better-on-a-thin-network": (
+            *(("thin-adaptive", "thin-sgd"), "test_accuracy", "greater"),
+        ),
+        "cutout-generalises-better-on-a-thin-network": (("thin-sam", "thin-no-cutout"), "test_accuracy", "greater"),
         "wider-is-as-good": (("shallow-and-wide", "deep-and-thin"), "test_accuracy", "greater"),
         "wider-is-faster": (("shallow-and-wide", "deep-and-thin"), "seconds_per_epoch", "less"),
     }
