@@ -45,7 +45,7 @@ def curve(run: Reported, column: str) -> list[float]:
     return values
 
 
-def about(figure: float) -> dict[str, float]:
+def about(figure: float) -> dict[str, Any]:
     """Return the range that a claim's "about `figure`" is tested on: a quarter more or less, as Claim takes it."""
     return {"low": 0.75 * figure, "high": 1.25 * figure}
 
