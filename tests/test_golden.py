@@ -1,0 +1,22 @@
+"""A few steps of each family are what they were when tests/golden.json was written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests import golden
+
+KEPT = json.loads(golden.KEPT.read_text(encoding="utf-8"))["runs"]
+
+
+@pytest.mark.parametrize("name", golden.RUNS)
+def test_a_family_trains_as_it_did(name: str) -> None:
+    found = {"runs": {name: golden.run(*golden.RUNS[name])}}
+    assert golden.differences(found, {"runs": {name: KEPT[name]}}, exact=False) == []
+
+
+def test_another_seed_is_told() -> None:
+    found = {"runs": {"lenet": golden.run(*golden.RUNS["lenet"], seed=1)}}
+    assert golden.differences(found, {"runs": {"lenet": KEPT["lenet"]}}, exact=False)
