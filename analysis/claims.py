@@ -1,9 +1,10 @@
 """A verdict for each claim of a note that the study replayed.
 
-The claims and what they compare stand in study.json; the rule and its intervals are those of
-`analysis.statistics`, paired by seed. Only finished trials of the claims' arms count.
+The claims and what they compare stand in study.json; the rules, declared before the runs that they judge, are those
+of `analysis.statistics`. Only finished trials of the claims' arms count.
 
-    reproduced | contradicted | undecided | confounded
+    direction   reproduced | contradicted | undecided | confounded | not tested
+    size        fits | differs | not comparable
 
 A claim whose comparison changes more than one thing is confounded whatever it measures; the verdict of the
 arms that change one thing only stands with it. The parameter count of a model is exact: one run decides it.
@@ -17,48 +18,48 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 
 from analysis import cli, measure
 from analysis import statistics as s
+from analysis.family import Families
 from analysis.load import Results, by_study
 from analysis.tables import Table
 from analysis.weigh import Weighed, weigh
 from search import records as r
 
 CONFOUNDED = "confounded"
-VERDICTS = (s.REPRODUCED, s.CONTRADICTED, s.UNDECIDED, CONFOUNDED)
+VERDICTS = (s.REPRODUCED, s.CONTRADICTED, s.UNDECIDED, CONFOUNDED, s.NOT_TESTED)
 
 _WEIGHED = [field.name for field in dataclasses.fields(Weighed)]
+_CLEAN = [name for name in _WEIGHED if not name.startswith("size")]  # the note's figure is of its own arms
 COLUMNS = [
-    *("study", "claim", "statement", "source", "arms", "quantity", "kind", "expected", "margin"),
+    *("study", "claim", "statement", "source", "arms", "quantity", "kind", "expected", "margin", "least", "most"),
     *("note_effect", "confounded_by", "clean_arms", *_WEIGHED),
-    *(f"clean_{name}" for name in _WEIGHED),
+    *(f"clean_{name}" for name in _CLEAN),
+    *("q", "rules"),
 ]
 
 
 def claims(results: Sequence[Results]) -> pd.DataFrame:
     """A row a claim, with `COLUMNS`: the claim, what our runs say (`Weighed`), what its clean arms say.
 
-    Runs of one study are pooled. Raises ResultsError where they differ in data set or the trials of one arm
+    `least` and `most` are the size that the statement gives; `q` is of the verdict that counts, which of a confounded
+    claim is that of its clean arms; `rules` is the version of the rules. Runs of one study are pooled, under the
+    claims of the newest. Raises ResultsError where they differ in data set or the trials of one arm
     in protocol, and for a claim that no results folder can answer.
     """
     rows = []
+    families = Families(results)
     for study, pooled in by_study(results).items():
-        declared = {claim.name: claim for result in pooled for claim in result.record.claims}
-        rows += [{"study": study} | _row(claim, study, results) for claim in declared.values()]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _weigh(claim: r.Claim, study: str, arms: Sequence[str], results: Sequence[Results]) -> Weighed:
-    """Of all `results`, those of `study` and of the other studies whose arms are named."""
-    others = {name for arm in arms if (name := measure.split_arm(arm)[0])}
-    if others:
-        arms = [arm if "/" in arm else f"{study}/{arm}" for arm in arms]
-    return weigh([result for result in results if result.record.study in {study, *others}], claim, arms)
+        newest = sorted(pooled, key=lambda result: result.record.started)
+        declared = {claim.name: claim for result in newest for claim in result.record.claims}
+        rows += [{"study": study} | _row(claim, study, results, families) for claim in declared.values()]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    p = frame["clean_p"].where(frame["verdict"] == CONFOUNDED, frame["p"])
+    return frame.assign(q=s.false_discovery(p.astype("float64")), rules=s.RULES)
 
 
 def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list[str]:
@@ -67,10 +68,10 @@ def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list
     run: dict[str, dict[str, Any]] = {}
     for result in results:
         for arm in claim.arms:
-            other, name, _ = measure.split_arm(arm)
-            if result.record.study == (other or study) and name in result.record.declared:
-                declared[arm] = result.record.declared[name]
-                run[arm] = declared[arm] | result.record.arms.get(name, {})
+            of = measure.split_arm(arm)
+            if result.record.study == (of.study or study) and of.name in result.record.declared:
+                declared[arm] = result.record.declared[of.name]
+                run[arm] = declared[arm] | result.record.arms.get(of.name, {})
 
     def differ(settings: dict[str, dict[str, Any]], name: str) -> bool:
         return any(one.get(name) != other.get(name) for one in settings.values() for other in settings.values())
@@ -79,7 +80,7 @@ def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list
     return [name for name in claim.confounded_by if not (whole and differ(declared, name) and not differ(run, name))]
 
 
-def _row(claim: r.Claim, study: str, results: Sequence[Results]) -> dict[str, object]:
+def _row(claim: r.Claim, study: str, results: Sequence[Results], families: Families) -> dict[str, object]:
     confounders = _confounders(claim, study, results)
     row: dict[str, object] = {
         "claim": claim.name,
@@ -90,20 +91,25 @@ def _row(claim: r.Claim, study: str, results: Sequence[Results]) -> dict[str, ob
         "kind": claim.kind,
         "expected": claim.expected,
         "margin": claim.margin,
+        "least": claim.low,
+        "most": claim.high,
         "note_effect": claim.effect,
         "confounded_by": ", ".join(confounders),
         "clean_arms": ", ".join(claim.clean_arms) if confounders else "",
-        **dataclasses.asdict(_weigh(claim, study, claim.arms, results)),
+        **dataclasses.asdict(weigh(results, claim, study, claim.arms, families)),
     }
     if confounders:
         unconfounded = dataclasses.replace(claim, confounded_by=(), clean_arms=())
-        clean = dataclasses.asdict(_weigh(unconfounded, study, claim.clean_arms, results))
-        row |= {f"clean_{name}": value for name, value in clean.items()} | {"verdict": CONFOUNDED}
+        clean = dataclasses.asdict(weigh(results, unconfounded, study, claim.clean_arms, families))
+        row |= {f"clean_{name}": clean[name] for name in _CLEAN} | {"verdict": CONFOUNDED}
     return row
 
 
 NOTES = (
-    "Differences of accuracy in points; intervals over seeds. Inside, outside: the note's own figure. "
+    f"Rules {s.RULES}: intervals over seeds and, if labels were kept, test images; looks at "
+    f"{', '.join(map(str, s.LOOKS))} seeds, 95 % over all of them. Differences of accuracy in points. "
+    "p of the verdict over all looks, q after Benjamini and Hochberg. The note's own figure fits our 95 % prediction "
+    "interval for one further run, differs, or is not comparable. "
     "A verdict on runs that --set changed holds at that size only.",
 )
 _UNITS = {measure.SECONDS_PER_EPOCH: "s", r.PARAMETERS: "parameters"}
@@ -115,24 +121,41 @@ def amount(value: float, quantity: str, kind: str = "difference") -> str:
         return "–"
     if kind == "ratio":
         return f"{value:.3g}×"
+    sign = "" if kind == "level" and not quantity.startswith(measure.GAP) else "+"
     name = measure.split_quantity(quantity)[0]
     if name == measure.GAP or name.endswith("accuracy"):
-        return f"{100 * value:+.2f}"
-    return f"{value:+,.0f}" if name == r.PARAMETERS else f"{value:+.3g}"
-
-
-def rounding(printed: float) -> float:
-    """Half a unit of the last digit printed: 6.64 stands for all from 6.635 to 6.645."""
-    exponent = Decimal(repr(printed)).normalize().as_tuple().exponent
-    assert isinstance(exponent, int)
-    return 0.5 * 10.0 ** min(exponent, 0)
+        return f"{100 * value:{sign}.2f}"
+    return f"{value:{sign},.0f}" if name == r.PARAMETERS else f"{value:{sign},.3g}"
 
 
 def _unit(quantity: str, kind: str) -> str:
     if kind == "ratio":
         return ""
     name = measure.split_quantity(quantity)[0]
+    if kind == "level" and name.endswith("accuracy"):
+        return " %"
     return " " + _UNITS.get(name, "nats" if name.endswith("loss") else "points")
+
+
+def _probability(value: float) -> str:
+    return "<.001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
+
+
+def required(claim: dict[str, Any]) -> str:
+    """What counts as the claim's own size: " [within 1.50]", " [57.00 to 60.00]", " [at least 21.00]", or nothing."""
+    quantity, kind = str(claim["quantity"]), str(claim["kind"])
+
+    def told(value: Any) -> str:
+        return amount(value, quantity, kind).lstrip("+")
+
+    if pd.notna(claim["margin"]):
+        return f" [{'no worse than by' if kind == 'no_worse' else 'within'} {told(claim['margin'])}]"
+    least, most = claim["least"], claim["most"]
+    if pd.notna(least) and pd.notna(most):
+        return f" [{told(least)} to {told(most)}]"
+    if pd.notna(least):
+        return f" [above {told(least)}]"
+    return f" [below {told(most)}]" if pd.notna(most) else ""
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -150,31 +173,39 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             return "not measured" if effect == "–" else f"{effect}{_unit(quantity, kind)} ({interval})"
 
         def judged(prefix: str = "") -> str:
-            needed, why = one[prefix + "seeds_needed"], one[prefix + "why"]
+            needed, note, why = (one[prefix + x] for x in ("seeds_needed", "note_seeds", "why"))
             hints = [f"{needed:.0f} seeds would decide"] if pd.notna(needed) else []
+            if not hints and pd.notna(note):
+                hints = [f"{note:.0f} seeds would decide an effect of the note's size"]
+            if not hints and pd.notna(one[prefix + "detectable"]):
+                least = amount(one[prefix + "detectable"], quantity, kind).lstrip("+")
+                hints = [f"{s.LOOKS[-1]} seeds would decide {least}{_unit(quantity, kind)} beyond its bound"]
             return "; ".join([str(one[prefix + "verdict"]), *hints, *([str(why)] if why else [])])
 
         note = ""
         if pd.notna(one["note_effect"]):
             note = amount(one["note_effect"], quantity, kind)
-            if math.isfinite(one["low"]):
-                printed, half = one["note_effect"], rounding(one["note_effect"])
-                inside = one["low"] - half <= printed <= one["high"] + half
-                note += " (inside)" if inside else " (outside)"
-        verdict = judged()
+        if one["size"]:
+            note = f"{note} ({one['size']})".lstrip()
+        verdict, counts = judged(), ""
         if one["verdict"] == CONFOUNDED:
             verdict = f"confounded by {one['confounded_by']}; clean arms: {told('clean_')}, {judged('clean_')}"
+            counts = "clean_"
+        p, q = one[counts + "p"], one["q"]
         changed = {"changed": str(one["changed"])} if scaled else {}
         return {
-            "claim": str(one["statement"]),
+            "claim": str(one["statement"]) + required(one),
             "verdict": verdict,
             "ours (95 %)": told(),
             # Of the arms that the verdict is of.
-            "seeds": f"{one['clean_n'] if one['verdict'] == CONFOUNDED else one['n']:.0f}",
+            "seeds": f"{one[counts + 'n']:.0f}",
+            "p": _probability(p) if pd.notna(p) else "",
+            "q": _probability(q) if pd.notna(q) else "",
             "note": note,
             **changed,
             "arms": str(one["arms"]),
-            "quantity": f"{quantity.replace('_', ' ')}, {kind}",
+            "quantity": f"{quantity.replace('_', ' ')}, {kind.replace('_', ' ')}",
+            "spread": str(one[counts + "spread"]),
             "source": str(one["source"]),
         }
 
@@ -182,11 +213,20 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["claim", "verdict"], dtype=str)
 
 
+def discoveries(frame: pd.DataFrame) -> int:
+    """Return how many verdicts stand after the correction for many claims."""
+    return int((frame["q"] <= s.DISCOVERY).sum())
+
+
 def summary(frame: pd.DataFrame) -> str:
-    """ "3 claims: 2 reproduced, 1 undecided"."""
+    """ "3 claims: 2 reproduced, 1 undecided (2 with q at most .05, of which .1 may be false)"."""
     counts = Counter(frame["verdict"])
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    return f"{len(frame)} claims: {told}" if told else "no claims"
+    if not told:
+        return "no claims"
+    sure = discoveries(frame)
+    expected = f", of which {s.DISCOVERY * sure:.1f} may be false" if sure else ""
+    return f"{len(frame)} claims: {told} ({sure} with q at most {s.DISCOVERY:g}{expected})"
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:

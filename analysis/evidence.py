@@ -81,27 +81,24 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     }
     rows = []
     for (note, how), some in frame.groupby(list(keys.values()), sort=True):
-        row = {"note": note, "runs": how, "claims tested": str(len(some))}
-        for verdict in (s.REPRODUCED, s.CONTRADICTED, s.UNDECIDED):
+        row = {"note": note, "runs": how, "claims": str(len(some))}
+        for verdict in (s.REPRODUCED, s.CONTRADICTED, s.UNDECIDED, s.NOT_TESTED):
             clean = int((some["clean_verdict"] == verdict).sum())
             row[verdict] = str(int((some["verdict"] == verdict).sum()) + clean)
             row[verdict] += f" ({clean} by clean arms)" if clean else ""
+        row["q at most .05"] = str(claims.discoveries(some))
+        for size in (s.FITS, s.DIFFERS):
+            row[f"size {size}"] = str(int((some["size"] == size).sum()))
         rows.append(row)
     return pd.DataFrame(rows, dtype=str)
 
 
 def claims_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a tested claim; one of equality says within what."""
+    """A row a tested claim."""
     if frame.empty:
         return pd.DataFrame()
     shown = claims.readable(frame)
-    margins = frame["margin"].where((frame["kind"] == "within") | (frame["expected"] == "equal"))
-    within = [
-        f" [within {claims.amount(margin, quantity, kind).lstrip('+')}]" if pd.notna(margin) else ""
-        for margin, quantity, kind in zip(margins, frame["quantity"], frame["kind"], strict=True)
-    ]
-    shown["claim"] += within
-    return shown[["claim", "source", "verdict", "ours (95 %)", "seeds", "note", *_said(shown, "changed")]]
+    return shown[["claim", "source", "verdict", "ours (95 %)", "seeds", "p", "q", "note", *_said(shown, "changed")]]
 
 
 def runs_table(results: Sequence[Results]) -> pd.DataFrame:

@@ -80,9 +80,14 @@ class Results:
         """What a run's figures depend on beside the study: "epochs=3, train_images=2000" of the command line, and the
         path of its training steps where that is not the plain one."""
         changes = set(self.record.options.get("set", ()))
-        if (path := self.record.options.get("path") or "plain") != "plain":
-            changes.add(f"path={path}")
+        if self.engine != "plain":
+            changes.add(f"path={self.engine}")
         return ", ".join(sorted(changes))
+
+    @property
+    def engine(self) -> str:
+        """The path that the training steps took."""
+        return str(self.record.options.get("path") or "plain")
 
     @property
     def recovery(self) -> bool:

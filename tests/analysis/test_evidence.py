@@ -94,8 +94,8 @@ def test_the_summary_counts_a_confounded_claim_by_its_clean_arms(made_up, claim,
             study.trial(arm=arm, seed=seed, protocol="replay", test=test + (spread if arm == "small" else 0.0))
     frame = e.tested(load([study.write(tmp_path / "run")]))
     assert e.summary_table(frame).to_numpy().tolist() == [
-        ["B", "changed", "2", "1", "1 (1 by clean arms)", "0"],
-        ["C", "changed", "1", "0", "1 (1 by clean arms)", "0"],
+        ["B", "changed", "2", "1", "1 (1 by clean arms)", "0", "0", "2", "0", "0"],
+        ["C", "changed", "1", "0", "1 (1 by clean arms)", "0", "0", "1", "0", "0"],
     ]
     assert e.claims_table(frame)[["seeds", "changed"]].to_numpy().tolist() == [["3", "members=2"]] * 3
 

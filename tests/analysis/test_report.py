@@ -83,7 +83,7 @@ def test_answers_the_question(written):
     assert TEXT in said  # escaped on the way
     best = re.search(r"Trial search/(\d+) is best, validation accuracy ([\d.]+) % and test accuracy", said)
     assert best
-    assert "2 claims: 1 reproduced, 1 contradicted; “" in said
+    assert "2 claims: 1 reproduced, 1 contradicted (2 with q at most 0.05, of which 0.1 may be false); “" in said
     assert "20 trials: 18 completed, 1 stopped, 1 failed." in said
     assert "Partial: the run has not ended" in said
     for part in ("What the note claims", "Accuracy against size", "Ours beside the note's figures"):

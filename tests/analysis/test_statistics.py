@@ -101,21 +101,103 @@ def test_the_rule(region, low, high, expected):
 
 
 def test_seeds_to_decide_have_the_power_they_promise():
-    differences = np.array([0.03, -0.01, 0.02, 0.0])
-    n = s.seeds_to_decide(differences, 0.0)
+    deviation, distance, seeds = 0.02, 0.025, 3
+    n = s.seeds_to_decide(distance, deviation, seeds)
     rng = np.random.default_rng(3)
 
     def power(seeds):
-        draws = rng.normal(differences.mean(), differences.std(ddof=1), (4000, seeds))
-        return np.mean(stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05)
+        draws = rng.normal(distance, deviation, (4000, seeds))
+        return np.mean(stats.ttest_1samp(draws, 0, axis=1).pvalue < s.LOOK_ALPHA)
 
-    assert n is not None
-    assert n > 4
+    assert n in s.LOOKS
     assert power(n) > 0.78
-    assert power(n - 1) < 0.82
-    assert s.seeds_to_decide(differences, 0.01) is None  # the effect sits on the bound
-    assert s.seeds_to_decide([0.3], 0.0) is None
-    assert s.seeds_to_decide([1.0, 1.001], 0.0) == 3  # never fewer than there are
+    assert power(s.LOOKS[s.LOOKS.index(n) - 1]) < 0.82
+    assert s.seeds_to_decide(0.0, deviation, seeds) is None  # the effect sits on the bound
+    assert s.seeds_to_decide(distance, 0.0, seeds) is None  # no spread to plan with
+    assert s.seeds_to_decide(distance, deviation, 20) is None  # there is no further look
+    # Test images that can not tell the effect are not made up for by seeds.
+    assert s.seeds_to_decide(distance, deviation, seeds, images=0.03) is None
+
+
+def test_the_detectable_distance_is_decided_at_the_last_look():
+    distance = s.detectable(0.02)
+    assert s.power(distance, 0.02, 20, 19) == pytest.approx(0.8, abs=1e-3)
+    assert math.isnan(s.detectable(math.inf))
+
+
+def test_looks():
+    assert [s.look(n) for n in (0, 2, 3, 4, 5, 11, 12, 20, 50)] == [0, 0, 3, 3, 5, 8, 12, 20, 20]
+
+
+def test_the_looks_together_are_wrong_as_often_as_declared():
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(20_000, 20))
+    wrong = np.zeros(len(values), bool)
+    for n in s.LOOKS:
+        wrong |= stats.ttest_1samp(values[:, :n], 0, axis=1).pvalue < s.LOOK_ALPHA
+    assert wrong.mean() == pytest.approx(s.ALPHA, abs=0.005)
+
+
+def test_a_pool_is_what_arms_and_seeds_leave_unexplained():
+    rng = np.random.default_rng(5)
+    table = rng.normal(size=(4, 5)) + np.arange(4)[:, None] + 3 * rng.normal(size=5)
+    residual = table - table.mean(0) - table.mean(1)[:, None] + table.mean()
+    pool = s.pool(table)
+    assert pool.df == pytest.approx(12)
+    assert pool.variance == pytest.approx(np.square(residual).sum() / 12)
+    assert pool.whole_variance == pytest.approx(np.mean(table.var(axis=1, ddof=1)))
+    assert 4 < pool.whole_df < 6  # seeds that move all arms alike are hardly more than one arm's
+    # Without the seeds' part the arms' variances are sixteen draws, as in scipy's test.
+    alone = s.pool(rng.normal(size=(2, 40)) * [[1], [9]])
+    assert not alone.equal or alone.p > 0.9  # of two arms the residuals mirror each other
+
+
+def test_a_pool_of_arms_with_other_seeds_each():
+    table = np.full((3, 6), np.nan)
+    rng = np.random.default_rng(6)
+    table[0, :4], table[1, 1:5], table[2, 2:] = rng.normal(size=(3, 4))
+    pool = s.pool(table)
+    assert pool.df == pytest.approx(12 - 3 - 6 + 1)
+    assert s.pool(table[:1]) is None
+    assert s.pool(np.ones((3, 4))) is None
+
+
+def test_bartlett_agrees_with_scipy():
+    rng = np.random.default_rng(7)
+    groups = [rng.normal(size=n) * spread for n, spread in ((5, 1), (8, 1.5), (6, 3))]
+    variances, df = np.array([g.var(ddof=1) for g in groups]), np.array([len(g) - 1 for g in groups])
+    assert s.bartlett(variances, df) == pytest.approx(stats.bartlett(*groups).pvalue)
+    assert s.bartlett(np.array([0.0, 1.0]), df[:2]) == 0.0
+
+
+def test_seeds_and_images_enter_one_interval():
+    joint = s.Joint(s.Mean(0.1, 0.01, 4, 5), s.Mean(0.1, 0.02, math.inf, 1000))
+    interval = joint.interval(0.05)
+    half = math.hypot(stats.t.ppf(0.975, 4) * 0.01, stats.norm.ppf(0.975) * 0.02)
+    assert (interval.low, interval.high) == pytest.approx((0.1 - half, 0.1 + half))
+
+
+def test_p_is_the_level_at_which_the_verdict_turns():
+    mean = s.Mean(0.1, 0.04, 4, 5)
+    alpha = s.least_alpha(lambda alpha: mean.interval(alpha).low > 0)
+    assert alpha == pytest.approx(2 * stats.t.sf(0.1 / 0.04, 4), rel=1e-6)
+    assert s.overall(s.LOOK_ALPHA) == pytest.approx(s.ALPHA)
+    assert s.least_alpha(lambda alpha: False) == 1.0
+
+
+def test_a_true_figure_of_the_note_lies_in_the_prediction_interval():
+    rng = np.random.default_rng(8)
+    outside = []
+    for _ in range(4000):
+        ours, note = rng.normal(size=4), np.round(rng.normal() / 0.5) * 0.5
+        half = s.prediction_half(ours.var(ddof=1), 3, 4, s.rounding_variance(0.5))
+        outside.append(abs(note - ours.mean()) > half)
+    assert 0.03 < np.mean(outside) < 0.06
+
+
+def test_q_values():
+    p = np.array([0.001, math.nan, 0.04, 0.03, 0.5])
+    assert s.false_discovery(p) == pytest.approx([0.004, math.nan, 0.0533333, 0.0533333, 0.5], nan_ok=True)
 
 
 def test_wilson_interval():

@@ -1,0 +1,207 @@
+import math
+
+import numpy as np
+import pytest
+
+from analysis import claims as c
+from analysis import statistics as s
+from analysis import weigh as w
+from analysis.load import load
+
+SPREAD = (0.0, 0.006, -0.004, 0.003, -0.005)
+
+
+@pytest.fixture
+def verdict_of(made_up, claim, tmp_path):
+    """verdict_of(claim's changes, {arm: accuracy}, ...) -> its row; each arm has three seeds of an own order."""
+
+    def build(centres, record=None, config=None, seeds=3, **changes):
+        study = made_up(**{"claims": [claim(**changes)], **(record or {})})
+        for place, (arm, centre) in enumerate(centres.items()):
+            for seed in range(seeds):
+                study.trial(
+                    arm=arm,
+                    seed=seed,
+                    protocol="replay",
+                    test=[centre + SPREAD[(seed + place) % 5]],
+                    train_accuracy=[centre + 0.1],
+                    seconds=10 * centre + SPREAD[(2 * seed + place) % 5],
+                    parameters=round(1000 * centre),
+                    config={"arm": arm} | (config or {}),
+                )
+        (row,) = c.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+        return row
+
+    return build
+
+
+def test_arms_of_a_family_lend_each_other_their_spread(verdict_of):
+    two = {"a": 0.5, "b": 0.48}
+    eight = two | {f"other{i}": 0.3 + i / 100 for i in range(6)}
+    # The pair alone has 2 degrees of freedom, eight arms have 14.
+    row = verdict_of(eight, arms=("a", "b"))
+    assert (row["verdict"], row["spread"]) == ("reproduced", "pooled, 14 degrees of freedom")
+
+
+def test_a_pair_alone_has_its_own_spread(verdict_of):
+    row = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"))
+    assert (row["verdict"], row["spread"]) == ("undecided", "own pairs")
+
+
+def test_a_pool_makes_no_interval_narrower_than_the_pairs_own_spread(verdict_of):
+    eight = {"a": 0.5, "b": 0.48} | {f"other{i}": 0.3 for i in range(6)}
+    row = verdict_of(eight, arms=("a", "b"))
+    own = s.mean_effect([SPREAD[i] - SPREAD[i + 1] for i in range(3)])
+    assert row["high"] - row["effect"] >= s.critical(14, s.LOOK_ALPHA) * own.error * (1 - 1e-9)
+
+
+def test_spreads_that_differ_are_not_pooled(made_up, claim, tmp_path):
+    rng = np.random.default_rng(0)
+    study = made_up(claims=[claim(arms=("a", "b"))])
+    for arm, spread in {"a": 1e-4, "b": 1e-4, **{f"calm{i}": 1e-4 for i in range(6)}, "wild": 0.1}.items():
+        for seed in range(5):
+            study.trial(arm=arm, seed=seed, protocol="replay", test=0.5 + spread * rng.normal(), config={"arm": arm})
+    (row,) = c.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert row["spread"].startswith("own pairs: the family's spreads differ (Bartlett p = ")
+    assert row["high"] - row["low"] < 0.01
+
+
+def test_another_study_of_the_note_lends_its_spread_and_its_identical_trials(made_up, claim, tmp_path):
+    def study(name, arms, seeds):
+        made = made_up(study=name, run=name, claims=[claim(arms=tuple(arms))] if name == "first" else [])
+        for place, (arm, (config, centre)) in enumerate(arms.items()):
+            for seed in seeds:
+                test = centre + SPREAD[(seed + place) % 5]
+                made.trial(arm=arm, seed=seed, protocol="replay", test=test, config={"lr": config})
+        return made.write(tmp_path / name)
+
+    first = study("first", {"a": (0.1, 0.5), "b": (0.2, 0.48)}, (0, 1))
+    second = study("second", {"base": (0.1, 0.5), "other": (0.2, 0.48), "third": (0.3, 0.4)}, (1, 2, 3, 4))
+    (alone,) = c.claims(load([first])).to_dict("records")
+    assert (alone["n"], alone["why"]) == (2, "the first look is at 3 seeds")
+    (row,) = c.claims(load([first, second])).to_dict("records")
+    assert (row["n"], row["trials"]) == (5, "a: first/0 first/1 second/0 second/1 second/2 second/3; "
+                                            "b: first/2 first/3 second/4 second/5 second/6 second/7")  # fmt: skip
+    assert row["spread"].startswith("pooled, ")
+
+
+@pytest.mark.parametrize("changes", [{"dataset": "digits"}, {"trainable": "other"}, {"options": {"path": "bf16"}}])
+def test_training_that_differs_in_data_trainable_or_engine_is_not_the_same(made_up, claim, tmp_path, changes):
+    folders = []
+    for name, seeds, record in (("first", (0, 1), {}), ("second", (2, 3), changes)):
+        made = made_up(study=name, run=name, claims=[claim(arms=("a", "b"))], **record)
+        for arm in ("a", "b"):
+            for seed in seeds:
+                made.trial(arm=arm, seed=seed, protocol="replay", test=0.5, config={"arm": arm})
+        folders.append(made.write(tmp_path / name))
+    assert list(c.claims(load(folders))["n"]) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "centres", "verdict"),
+    [
+        ("test_accuracy", {"a": 0.018, "b": 0.015}, "not tested"),
+        ("gap", {"a": 0.018, "b": 0.015}, "not tested"),
+        ("test_accuracy", {"a": 0.08, "b": 0.015}, "reproduced"),
+        ("parameters", {"a": 0.018, "b": 0.015}, "reproduced"),
+    ],
+)
+def test_arms_near_chance_test_nothing(verdict_of, quantity, centres, verdict):
+    row = verdict_of(centres, arms=("a", "b"), quantity=quantity, record={"dataset": "cifar100"})
+    assert row["verdict"] == verdict
+    if verdict == "not tested":
+        assert row["why"] == "not testable at this size: no arm is above 2 times the chance rate"
+        assert math.isnan(row["p"])
+
+
+def test_a_level_of_accuracy_may_be_chance(verdict_of):
+    row = verdict_of({"a": 0.012}, arms=("a",), kind="level", high=0.1, record={"dataset": "cifar100"})
+    assert row["verdict"] == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("vote", "members", "quantity", "tested"),
+    [
+        ("hard", 2, "test_accuracy", False),
+        ("hard", 2, "gap", False),
+        ("hard", 2, "parameters", True),
+        ("hard", 3, "test_accuracy", True),
+        ("probabilities", 2, "test_accuracy", True),
+    ],
+)
+def test_a_hard_vote_of_two_is_never_used(verdict_of, vote, members, quantity, tested):
+    config = {"vote": vote, "members": members}
+    row = verdict_of({"a": 0.5, "b": 0.3}, arms=("a", "b"), quantity=quantity, config=config)
+    assert (row["verdict"] != "not tested") == tested
+    if not tested:
+        assert row["n"] == 3
+        assert math.isnan(row["effect"])
+        assert "a hard vote of two members is the smaller of two labels, no ensemble: a, b" in row["why"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({"printed": ("50.1 %", "48.0 %")}, "fits"),
+        ({"printed": ("65 %", "48.0 %")}, "differs"),
+        ({"effect": 0.0}, "fits"),
+        ({"effect": 0.2}, "differs"),
+        ({"kind": "ratio", "printed": ("3010", "2900"), "quantity": "seconds_per_epoch"}, "fits"),
+        ({"kind": "ratio", "effect": 5.0, "quantity": "seconds_per_epoch"}, "differs"),
+        ({"effect": 0.2, "quantity": "seconds_per_epoch"}, "not comparable"),  # of another machine
+        ({"effect": 20, "quantity": "parameters"}, "fits"),
+        ({"effect": 22, "quantity": "parameters"}, "differs"),
+        ({"kind": "ratio", "printed": ("1.04",), "quantity": "parameters"}, "fits"),
+        ({"kind": "ratio", "printed": ("1.05",), "quantity": "parameters"}, "differs"),
+        ({"kind": "level", "low": 0.3, "printed": ("50 %", "48 %")}, "fits"),
+        ({"kind": "level", "low": 0.3, "printed": ("50 %", "60 %")}, "differs"),
+        ({"kind": "within", "margin": 0.1, "effect": 0.02}, "fits"),
+        ({}, ""),
+    ],
+)
+def test_the_notes_own_figure_fits_or_differs(verdict_of, changes, size):
+    row = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), **changes)
+    assert row["size"] == size
+    if size == "fits" and changes.get("kind") != "level":
+        assert row["size_low"] <= row["note_effect"] <= row["size_high"]
+
+
+def test_a_changed_run_is_not_comparable_in_size(verdict_of):
+    record = {"options": {"set": ["epochs=2"], "path": "bf16"}}
+    assert verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), effect=0.02, record=record)["size"] == "not comparable"
+
+
+def test_another_engine_is_comparable(verdict_of):
+    row = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), effect=0.02, record={"options": {"path": "bf16"}})
+    assert row["size"] == "fits"
+
+
+@pytest.mark.parametrize(
+    ("effect", "quantity", "kind", "place"),
+    [
+        (0.0, "test_accuracy", "difference", 0.01),
+        (0.1, "test_accuracy", "difference", 0.01),
+        (0.2, "gap", "difference", 0.01),
+        (0.3, "train_accuracy", "level", 0.01),
+        (-0.058, "test_accuracy", "difference", 0.001),
+        (0.0439, "test_accuracy", "difference", 0.0001),
+        (-51_008, "parameters", "difference", 1),
+        (5.0, "seconds_per_epoch", "ratio", 1),
+        (6.64, "parameters", "ratio", 0.01),
+        (0.017, "train_loss", "difference", 0.001),
+        (-9.0, "seconds_per_epoch", "difference", 1),
+    ],
+)
+def test_the_last_place_of_an_effect_that_was_not_kept_as_printed(effect, quantity, kind, place):
+    assert w.rounding(effect, quantity, kind) == pytest.approx(place)
+
+
+def test_printed_figures_carry_their_places(claim):
+    half = claim(arms=("a", "b"), printed=("53 %", "47.2 %"))
+    (weights,) = w.comparisons(half, half.arms)
+    assert w.rounding_places(half, weights) == pytest.approx([0.01, 0.001])
+    ratio = claim(arms=("a", "b"), printed=("3010", "4225"), kind="ratio", expected="less")
+    (weights,) = w.comparisons(ratio, ratio.arms)
+    assert w.rounding_places(ratio, weights) == pytest.approx([1 / 4225, 3010 / 4225**2])
+    whole = claim(arms=("a", "b"), printed=("4.39 points",))
+    assert w.rounding_places(whole, weights) == pytest.approx([0.0001])
