@@ -7,7 +7,9 @@ Cost       32 trials, 960 epochs, about 231 with early stopping: 4.3 h on two lo
 Command    python -m search.run spaces/small_alexnet_batch_norm.py --data DIR [--replay]
 
 The note's code evaluates with a second set of BatchNorm's scales and shifts, which nothing trains, and by the
-statistics of the test batch: the mistake that its author suspects. Here it is PyTorch's BatchNorm.
+statistics of the test batch: the mistake that its author suspects. Here it is PyTorch's BatchNorm. Its commits with
+BatchNorm also have no dropout, no weight decay, and a rate that decays by .9997 in place of .9995: the arm
+"7-batch-norm-coded-steps". "-as-coded" has its pools of stride 1, too, with 16 times the arithmetic.
 """
 
 from ray import tune
@@ -15,9 +17,12 @@ from ray import tune
 from search.records import Claim
 from search.study import Study
 from spaces.notes import replay, reported
+from trainables.models.small_alexnet import AS_CODED, CODED_STEPS
 from trainables.small_alexnet import SmallAlexNetTrial
 
 without, batch_norm = reported("e-4-no-lrn", "e-7-batch-norm")
+
+CODED = {"linear_weight_decay": 0.0, "dropout": 0.0, "step_factor": 0.9997}  # in the commits with BatchNorm
 
 study = Study(
     name="small_alexnet_batch_norm",
@@ -33,7 +38,13 @@ study = Study(
         "dropout": tune.choice([0.0, 0.1, 0.5]),
         "lr": tune.loguniform(0.003, 0.3),
     },
-    arms={without.arm: replay(without), batch_norm.arm: replay(batch_norm)},
+    arms={
+        without.arm: replay(without),
+        batch_norm.arm: replay(batch_norm),
+        f"{without.arm}-coded-steps": replay(without, **CODED_STEPS),
+        f"{batch_norm.arm}-coded-steps": replay(batch_norm, **CODED_STEPS | CODED),
+        f"{batch_norm.arm}-as-coded": replay(batch_norm, **AS_CODED | CODED),
+    },
     reported=(without, batch_norm),
     claims=(
         Claim(
@@ -42,6 +53,15 @@ study = Study(
             "note E, 7",
             arms=(batch_norm.arm, without.arm),
             expected="less",
+        ),
+        Claim(
+            "batch-norm-is-worse-as-coded",
+            "BatchNorm makes the network worse, trained as in the linked code's commits with it and before it.",
+            "note E, 7, told apart",
+            arms=(f"{batch_norm.arm}-coded-steps", f"{without.arm}-coded-steps"),
+            expected="less",
+            confounded_by=("dropout", "step_factor", "linear_weight_decay"),
+            clean_arms=(batch_norm.arm, without.arm),
         ),
     ),
     smoke={"samples": 6, "epochs": 2, "train_images": 200},

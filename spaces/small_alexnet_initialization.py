@@ -6,7 +6,8 @@ Cost       32 trials, 960 epochs, about 231 with early stopping: 4.5 h on two lo
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_initialization.py --data DIR [--replay]
 
-The note prints no run without it. What its code calls He initialisation is another: see SmallAlexNetSettings.
+The note prints no run without it. What its code calls He initialisation is another, and later every layer has a normal
+of .01, see SmallAlexNetSettings: the arm "normal-initialization", for 10 epochs.
 """
 
 from ray import tune
@@ -34,6 +35,7 @@ study = Study(
     arms={
         he.arm: replay(he),
         "default-initialization": replay(he, initialization="default"),
+        "normal-initialization": replay(he, initialization="normal", epochs=10),
         "batch-norm-he": replay(he, batch_norm=True),
         "batch-norm-default": replay(he, batch_norm=True, initialization="default"),
     },
@@ -44,6 +46,15 @@ study = Study(
             "He initialisation shows no gain on CIFAR-10.",
             "note E, summary",
             arms=(he.arm, "default-initialization"),
+            expected="equal",
+            margin=0.01,
+        ),
+        Claim(
+            "he-shows-no-gain-over-.01",
+            "After 10 epochs He initialisation shows no gain over the normal of .01 that the linked code has.",
+            "note E, summary, with the linked code's initialization",
+            arms=(he.arm, "normal-initialization"),
+            quantity="test_accuracy@10",
             expected="equal",
             margin=0.01,
         ),

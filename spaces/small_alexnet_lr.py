@@ -75,7 +75,7 @@ study = Study(
             arms=(exponential.arm, constant.arm),
             quantity="test_accuracy@60",
             expected="less",
-            effect=0.6042 - 0.625,
+            printed=("60.42 %", "62.5 %"),
         ),
     ),
     smoke={"samples": 6, "epochs": 2, "train_images": 200},

@@ -7,7 +7,7 @@ Cost       48 trials, 1,440 epochs, about 312 with early stopping: 8.4 h on two 
 Command    python -m search.run spaces/small_alexnet_optimizer.py --data DIR [--replay]
 
 The note gives both the rate .01, ten times Adam's usual one: an arm has Adam at .001, and the search gives each its
-own. The note's own figure for gradient descent is that of experiment 4 with LRN.
+own. The note's own figure for gradient descent is that of experiment 4 with LRN, where its code has momentum .9.
 """
 
 from ray import tune
@@ -42,18 +42,20 @@ study = Study(
     claims=(
         Claim(
             "adam-is-no-better",
-            "Adam is no better than gradient descent at the same rate.",
+            "Adam is no better than gradient descent at the same rate: descent is less than a point worse.",
             "note E, 3",
-            arms=(adam.arm, descent.arm),
-            expected="less",
-            effect=0.79347 - 0.80629,
+            arms=(descent.arm, adam.arm),
+            kind="no_worse",
+            margin=0.01,
+            printed=("80.6290 %", "79.347 %"),
         ),
         Claim(
             "adam-at-its-own-rate-is-no-better",
-            "Adam at its usual rate is no better than gradient descent.",
+            "Adam at its usual rate is no better than gradient descent: descent is less than a point worse.",
             "note E, 3, at a rate that suits Adam",
-            arms=("adam-lr-.001", descent.arm),
-            expected="less",
+            arms=(descent.arm, "adam-lr-.001"),
+            kind="no_worse",
+            margin=0.01,
         ),
     ),
     smoke={"samples": 6, "epochs": 2, "train_images": 200},
