@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -79,7 +79,7 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                     "run": run.run,
                     "section": f"{run.note} {run.section}",
                     "quantity": quantity,
-                    **_mean(ours),
+                    **mean(ours),
                     "reported": reported,
                     "difference": ours.mean() - reported,
                     "epochs_compared": len(points),
@@ -95,8 +95,7 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
 def curves(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
     """A row for each printed epoch that a finished trial of the run's arm measured; `CURVE_COLUMNS`."""
     rows = []
-    for study, pooled, run in _replayed(results):
-        ours = pd.concat([_epochs(pooled[t["result"]], t, run) for _, t in measure.trials(pooled, run.arm).iterrows()])
+    for study, _, run, ours in replayed_epochs(results):
         for quantity in CURVES:
             # Two trials of one seed are the same draw.
             measured = ours.dropna(subset=[quantity]).groupby([r.EPOCH, r.SEED])[quantity].mean()
@@ -108,10 +107,23 @@ def curves(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                 difference = at.mean() - value
                 rows.append(
                     {"study": study, r.ARM: run.arm, "run": run.run, "quantity": quantity, r.EPOCH: epoch}
-                    | _mean(at)
+                    | mean(at)
                     | {"reported": value, "difference": difference, "outside": abs(difference) > band}
                 )
     return pd.DataFrame(rows, columns=CURVE_COLUMNS).astype({"outside": bool})
+
+
+def replayed_epochs(
+    results: Sequence[Results],
+) -> Iterator[tuple[str, list[Results], r.Reported, pd.DataFrame]]:
+    """Yield each reported run whose arm has a finished trial: study, its runs, the run, its trials' epochs.
+
+    The epochs have columns epoch, seed and what a curve prints (accuracies and train_loss), as the run's curve
+    measured it. Raises ResultsError.
+    """
+    for study, pooled, run in _replayed(results):
+        trials = measure.trials(pooled, run.arm)
+        yield study, pooled, run, pd.concat([_epochs(pooled[t["result"]], t, run) for _, t in trials.iterrows()])
 
 
 def _replayed(results: Sequence[Results]) -> list[tuple[str, list[Results], r.Reported]]:
@@ -136,7 +148,8 @@ def _ours(results: Sequence[Results], run: r.Reported, quantity: str) -> pd.Seri
     return measure.values(results, run.arm, quantity)
 
 
-def _mean(values: pd.Series) -> dict[str, float]:
+def mean(values: pd.Series) -> dict[str, float]:
+    """Return the mean over seeds as "ours", its interval as low and high (NaN if unbounded) and n."""
     interval = s.mean_interval(values)
     bounded = math.isfinite(interval.low)
     low, high = (interval.low, interval.high) if bounded else (math.nan, math.nan)
@@ -144,10 +157,10 @@ def _mean(values: pd.Series) -> dict[str, float]:
 
 
 def _epochs(result: Results, trial: pd.Series, run: r.Reported) -> pd.DataFrame:
-    """One trial's accuracies by epoch, as the run's curve measured them.
+    """One trial's accuracies and training loss by epoch, as the run's curve measured them.
 
     A curve "of the last member" (AdaBoost, whose members train one after the other) counts the epochs of that
-    member's round, with the member's own running training accuracy and its own test accuracy.
+    member's round, with the member's own running training accuracy and loss and its own test accuracy.
     """
     rows = result.epochs[result.epochs[r.TRIAL_ID] == trial[r.TRIAL_ID]]
     if "last member" in (run.train_accuracy_measured or "") and r.ROUND in rows:
@@ -162,7 +175,7 @@ def _epochs(result: Results, trial: pd.Series, run: r.Reported) -> pd.DataFrame:
                 r.EPOCH: last[r.EPOCH] - last[r.EPOCH].min() + 1,
             }
         )
-    return rows[[r.EPOCH, *CURVES]].assign(**{r.SEED: trial[r.SEED]})
+    return rows[[r.EPOCH, *CURVES, r.TRAIN_LOSS]].assign(**{r.SEED: trial[r.SEED]})
 
 
 def _selection_bias(results: Sequence[Results], trials: pd.DataFrame) -> float:

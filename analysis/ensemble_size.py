@@ -3,6 +3,9 @@
 Member i of an ensemble depends on its seed and i alone, so the first k of n members are the k-member ensemble.
 The interval is over seeds where an arm ran with several, else over test images (Wilson), which says nothing of
 another training.
+
+Beside it stands what a vote of as many independent members of the same accuracy would reach (the model is
+`analysis.independent_voters`'s), and how far the members are from that: their correlation on the test images.
 """
 
 from __future__ import annotations
@@ -12,19 +15,31 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import measure
+from analysis import independent_voters, measure
 from analysis import statistics as s
 from analysis.load import Results
 from search import records as r
 
-COLUMNS = ["ensemble", r.MEMBERS, r.TEST_ACCURACY, "low", "high", "n", "over", "trials"]
+MEMBER, INDEPENDENT, CORRELATION = "member_test_accuracy", "independent_test_accuracy", "correlation"
+COLUMNS = [
+    *("ensemble", r.MEMBERS, r.TEST_ACCURACY, "low", "high", "n", "over"),
+    *(MEMBER, INDEPENDENT, CORRELATION, "trials"),
+]
+
+NOTE = (
+    "Dotted: what a vote of as many independent members of the same accuracy would reach, each as likely wrong by one "
+    "label as by another. Real members err on the same images: correlation is 0 for independent ones, 1 for ones that "
+    "are right on the same images (mean over pairs, test images)."
+)
 
 
 def ensemble_sizes(results: Sequence[Results]) -> pd.DataFrame:
     """A row for each size of each arm's ensemble, and of the searched one with the best validation accuracy.
 
     Columns: `COLUMNS`; fractions; `n` counts what the interval is `over` ("seeds", "test images"), low and high
-    are NaN where there is neither. `results` are runs of one study.
+    are NaN where there is neither. The mean accuracy of the members alone, what the vote of independent ones would
+    reach and the members' mean correlation are means over seeds, NaN where they are not known. `results` are runs of
+    one study.
     """
     rows = []
     arms = dict.fromkeys(arm for result in results for arm in result.finished()[r.ARM].dropna())
@@ -33,14 +48,15 @@ def ensemble_sizes(results: Sequence[Results]) -> pd.DataFrame:
         prefixes = pd.concat([_prefixes(results[t["result"]], t) for _, t in trials.iterrows()])
         if prefixes.empty or prefixes[r.MEMBERS].max() == 1:
             continue
-        seeds = prefixes.groupby([r.MEMBERS, r.SEED])[r.TEST_ACCURACY].mean()
+        seeds = prefixes.groupby([r.MEMBERS, r.SEED]).mean()
         for size in seeds.index.unique(r.MEMBERS):
-            accuracies = seeds.xs(size, level=r.MEMBERS)
+            of_size = seeds.xs(size, level=r.MEMBERS)
+            accuracies = of_size[r.TEST_ACCURACY]
             if len(accuracies) > 1:
                 interval, over = s.mean_interval(accuracies), "seeds"
             else:
                 interval, over = _over_images(results[trials["result"].iloc[0]], trials.iloc[0], accuracies.iloc[0])
-            rows.append(_row(arm, size, interval, over, measure.names(trials, results)))
+            rows.append(_row(arm, size, interval, over, of_size.mean(), measure.names(trials, results)))
     for place, result in enumerate(results):
         best = _best_searched_ensemble(result)
         if best is None:
@@ -48,7 +64,7 @@ def ensemble_sizes(results: Sequence[Results]) -> pd.DataFrame:
         name = measure.names(pd.DataFrame([best]).assign(result=place), results)
         for _, prefix in _prefixes(result, best).iterrows():
             interval, over = _over_images(result, best, prefix[r.TEST_ACCURACY])
-            rows.append(_row(f"trial {name}", int(prefix[r.MEMBERS]), interval, over, name))
+            rows.append(_row(f"trial {name}", int(prefix[r.MEMBERS]), interval, over, prefix, name))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -56,7 +72,19 @@ def _prefixes(result: Results, trial: pd.Series) -> pd.DataFrame:
     rows = result.members
     rows = rows[(rows[r.TRIAL_ID] == trial[r.TRIAL_ID]) & (rows[r.EPOCH] == trial[r.EPOCHS])]
     rows = rows[rows[r.TEST_ACCURACY].notna()].sort_values(r.MEMBERS)
-    return rows[[r.MEMBERS, r.TEST_ACCURACY]].assign(**{r.SEED: trial[r.SEED]})
+    alone = rows[r.OWN_TEST_ACCURACY].expanding().mean().where(rows[r.OWN_TEST_ACCURACY].notna())
+    independent, correlation = [math.nan] * len(rows), [math.nan] * len(rows)
+    if len(rows) > 1:
+        correlations, classes = independent_voters.of_trial(result, int(trial[r.TRIAL_ID]))
+        if len(correlations) == len(rows):
+            correlation = correlations
+        if classes > 1:
+            independent = [
+                math.nan if math.isnan(accuracy) else independent_voters.vote_accuracy(size, accuracy, classes)
+                for size, accuracy in zip(rows[r.MEMBERS], alone, strict=True)
+            ]
+    added = {MEMBER: alone, INDEPENDENT: independent, CORRELATION: correlation, r.SEED: trial[r.SEED]}
+    return rows[[r.MEMBERS, r.TEST_ACCURACY]].assign(**added)
 
 
 def _best_searched_ensemble(result: Results) -> pd.Series | None:
@@ -74,8 +102,9 @@ def _over_images(result: Results, trial: pd.Series, accuracy: float) -> tuple[s.
     return s.proportion_interval(round(accuracy * images), images), "test images"
 
 
-def _row(ensemble: str, size: int, interval: s.Interval, over: str, trials: str) -> dict[str, object]:
+def _row(ensemble: str, size: int, interval: s.Interval, over: str, means: pd.Series, trials: str) -> dict[str, object]:
     bounded = math.isfinite(interval.low)
     low, high = (interval.low, interval.high) if bounded else (math.nan, math.nan)
-    values = (ensemble, size, interval.effect, low, high, interval.n, over, trials)
+    of_members = (means[MEMBER], means[INDEPENDENT], means[CORRELATION])
+    values = (ensemble, size, interval.effect, low, high, interval.n, over, *of_members, trials)
     return dict(zip(COLUMNS, values, strict=True))

@@ -7,11 +7,13 @@ from html import escape
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from analysis.tables import cell, heading
 from search import records as r
 
 OURS, NOTE, GREY = "#1f8ef1", "#e8590c", "#8d939e"
+PALETTE = (OURS, NOTE, "#2f9e44", "#ae3ec9", "#f08c00", "#0ca678", "#e64980", "#495057")
 DATASETS = {"cifar10": "#1f8ef1", "cifar100": "#2f9e44"}
 CURVES = {
     r.TRAIN_ACCURACY: ("training", "#8d939e"),
@@ -149,6 +151,16 @@ def ensemble_sizes(rows: pd.DataFrame) -> go.Figure:
             },
             hovertemplate="%{x} members: %{y:.2%}",
         )
+        independent = one.dropna(subset=["independent_test_accuracy"])
+        if len(independent):
+            figure.add_scatter(
+                x=independent[r.MEMBERS],
+                y=independent["independent_test_accuracy"],
+                mode="lines",
+                line={"dash": "dot", "width": 1.5, "color": GREY},
+                name=escape(f"{name}: independent voters of its accuracy", quote=False),
+                hovertemplate="%{x} independent voters: %{y:.2%}",
+            )
     figure.update_layout(showlegend=True)
     figure.update_xaxes(title="members", dtick=1)
     figure.update_yaxes(title="test accuracy", tickformat=".0%")
@@ -206,3 +218,60 @@ def _points(
         text=text,
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def uncertainty(rows: pd.DataFrame) -> go.Figure:
+    """Loss, calibration error, disagreement and Q against the first k members; `rows` of one study as
+    `analysis.uncertainty` gives them, of test images where these were measured, else of validation images."""
+    images = "test" if (rows["images"] == "test").any() else "validation"
+    panels = {
+        "loss": "loss, nats",
+        "ece": "calibration error",
+        "disagreement": "disagreement",
+        "q_statistic": "Q statistic",
+    }
+    figure = make_subplots(rows=2, cols=2, subplot_titles=list(panels.values()), vertical_spacing=0.16)
+    figure.update_layout(_LAYOUT | {"height": 560, "margin": {"l": 60, "r": 20, "t": 40, "b": 110}})
+    rows = rows[(rows["images"] == images) & rows["quantity"].isin(panels)]
+    for place, (ensemble, one) in enumerate(rows.groupby("ensemble", sort=False)):
+        for panel, quantity in enumerate(panels):
+            values = one[one["quantity"] == quantity]
+            figure.add_scatter(
+                x=values[r.MEMBERS],
+                y=values["value"],
+                error_y={"array": values["high"] - values["value"], "arrayminus": values["value"] - values["low"]},
+                mode="lines+markers",
+                name=escape(f"{ensemble}, {images} images", quote=False),
+                legendgroup=str(ensemble),
+                showlegend=panel == 0,
+                line={"color": PALETTE[place % len(PALETTE)], "width": 2},
+                hovertemplate="%{x} members: %{y:.4g}",
+                row=1 + panel // 2,
+                col=1 + panel % 2,
+            )
+    figure.update_xaxes(dtick=1)
+    figure.update_xaxes(title="members", row=2)
+    return figure
+
+
+def loss_curve(rows: pd.DataFrame) -> go.Figure:
+    """One reported run's training loss, epoch by epoch, in the note's unit; `rows` as `analysis.loss_curves` gives."""
+    first = rows.iloc[0]
+    figure = go.Figure(layout=_LAYOUT)
+    title = f"{first[r.ARM]}: training loss, reported as {first['run']}"
+    figure.update_layout(title=escape(title, quote=False), margin={"t": 50})
+    figure.add_scatter(
+        x=rows[r.EPOCH],
+        y=rows["ours"],
+        error_y={"array": rows["high"] - rows["ours"], "arrayminus": rows["ours"] - rows["low"], "thickness": 1},
+        mode="lines+markers",
+        name=f"ours (n = {rows['n'].max()})",
+        line={"color": OURS, "width": 2},
+        marker={"size": 5},
+    )
+    marker = {"color": NOTE, "symbol": "circle-open", "size": 7}
+    figure.add_scatter(x=rows[r.EPOCH], y=rows["reported"], mode="markers", name="note", marker=marker)
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(title=f"loss, {first['unit']} an image")
+    figure.update_traces(hovertemplate="epoch %{x}: %{y:.4g}")
+    return figure

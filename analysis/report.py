@@ -17,8 +17,19 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis import claims, cli, compare, figures, page, pareto, tables
-from analysis.ensemble_size import ensemble_sizes
+from analysis import (
+    adaboost_weights,
+    claims,
+    cli,
+    compare,
+    ensemble_size,
+    figures,
+    loss_curves,
+    page,
+    pareto,
+    tables,
+    uncertainty,
+)
 from analysis.importance import importance
 from analysis.load import Results, ResultsError, by_study
 from search import records as r
@@ -60,6 +71,7 @@ def _study(results: list[Results], verdicts: pd.DataFrame, numbers: Iterator[int
         ("Accuracy against size", _front(results, numbers)),
         ("Ours beside the note's figures", _comparison(results, numbers)),
         ("What each further member adds", _sizes(results, numbers)),
+        ("How far its probabilities can be trusted", _uncertainty(results, numbers)),
         ("Which hyperparameter mattered", _importance(results, numbers)),
         ("Every trial", [_table(_trials(results))]),
         ("How it was run", [_run(result) for result in results]),
@@ -139,15 +151,39 @@ def _comparison(results: Sequence[Results], numbers: Iterator[int]) -> list[str]
         return []
     curves = compare.curves(results)
     drawn = [_figure(figures.curves(one), numbers) for _, one in curves.groupby("run", sort=False)]
-    return [tables.html(compare.readable(figures_table)), _text(compare.note(compare.BAND)), *drawn]
+    told = [tables.html(compare.readable(figures_table)), _text(compare.note(compare.BAND)), *drawn]
+    return [*told, *_losses(results, numbers), *_weights(results)]
+
+
+def _losses(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
+    rows = loss_curves.loss_curves(results)
+    drawn = [_figure(figures.loss_curve(one), numbers) for _, one in rows.groupby("run", sort=False)]
+    return [*drawn, _table(rows, "The training losses"), _text(loss_curves.NOTE)] if drawn else []
+
+
+def _weights(results: Sequence[Results]) -> list[str]:
+    rows = adaboost_weights.adaboost_weights(results)
+    if rows.empty:
+        return []
+    return ["<h3>AdaBoost's weights of its members</h3>", _table(rows), _text(adaboost_weights.NOTE)]
 
 
 def _sizes(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
-    rows = ensemble_sizes(results)
+    rows = ensemble_size.ensemble_sizes(results)
     if rows.empty:
         return []
     shown = rows.rename(columns={end: f"{end}_{r.TEST_ACCURACY}" for end in ("low", "high")})
-    return [_figure(figures.ensemble_sizes(rows), numbers), _table(shown, "The table")]
+    told = [_figure(figures.ensemble_sizes(rows), numbers), _table(shown, "The table")]
+    return [*told, _text(ensemble_size.NOTE)] if rows[ensemble_size.INDEPENDENT].notna().any() else told
+
+
+def _uncertainty(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
+    rows = uncertainty.uncertainty(results)
+    if rows.empty:
+        return []
+    table = tables.html(uncertainty.readable(rows))
+    folded = f"<details><summary>The table</summary>{table}</details>"
+    return [_figure(figures.uncertainty(rows), numbers), folded, _text(uncertainty.NOTE)]
 
 
 def _importance(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:

@@ -108,7 +108,7 @@ class Reported:
 
     None is what the note does not say. `config` holds the hyperparameters the note names, as PyTorch
     names them. `curve` holds one mapping per printed epoch: epoch, train_loss_printed, train_accuracy,
-    val_accuracy, test_accuracy, lr, seconds.
+    val_accuracy, test_accuracy, lr, seconds. `alphas` are AdaBoost's weights of its members, round by round.
     """
 
     run: str
@@ -138,6 +138,7 @@ class Reported:
     device: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     curve: tuple[Mapping[str, float | int | None], ...] = ()
+    alphas: tuple[float, ...] = ()
 
 
 ClaimKind = Literal["difference", "ratio", "order", "within", "level", "no_worse", "contrast"]
@@ -488,7 +489,7 @@ class StudyRecord:
             if not isinstance(seeds, dict) or not all(isinstance(each, str) for each in seeds.values()):
                 raise RecordError(f"{where}: known must say where each seed of {arm!r:.40} is, got {seeds!r:.40}")
         try:
-            raw["reported"] = [Reported(**{**r, "curve": tuple(r.get("curve", ()))}) for r in raw.get("reported", [])]
+            raw["reported"] = [Reported(**_tuples(run)) for run in raw.get("reported", [])]
             for run in raw["reported"]:
                 if problem := _mistyped(run):
                     raise RecordError(f"reported run {run.run!r:.80} {problem}")
@@ -568,10 +569,11 @@ def _cell(text: str) -> Any:
 
 
 def read_reported(folder: Path) -> dict[str, Reported]:
-    """The reported runs in `folder` (runs.csv, curves.csv), by run name.
+    """The reported runs in `folder` (runs.csv, curves.csv, alphas.csv if there is one), by run name.
 
     Raises RecordError for a file that cannot be read, an unknown or missing column, a row of too many or too few
-    cells, a repeated run, and a curve of an unknown run or without its epochs.
+    cells, a repeated run, a curve of an unknown run or without its epochs, and weights of an unknown run or not of
+    its rounds 1, 2, ... in order.
     """
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in _rows(folder / "curves.csv", ("run", "epoch")):
@@ -580,8 +582,9 @@ def read_reported(folder: Path) -> dict[str, Reported]:
         if not isinstance(point["epoch"], int):
             raise RecordError(f"curves.csv: run {run!r} must have whole epochs, got {row['epoch']!r}")
         curves.setdefault(run, []).append(point)
+    alphas = _read_alphas(folder / "alphas.csv")
     fields_of_run = dataclasses.fields(Reported)
-    known = {f.name for f in fields_of_run} - {"config", "curve"}
+    known = {f.name for f in fields_of_run} - {"config", "curve", "alphas"}
     required = tuple(f.name for f in fields_of_run if f.default is f.default_factory is dataclasses.MISSING)
     # Text even where it looks like a number: "A", "4.1".
     text_columns = {"run", "note", "section", "arm", "dataset", "model", "strategy", "device"}
@@ -603,10 +606,25 @@ def read_reported(folder: Path) -> dict[str, Reported]:
         if run in runs:
             raise RecordError(f"runs.csv has run {run!r} twice")
         curve = tuple(sorted(curves.pop(run, []), key=lambda point: point["epoch"]))
-        runs[run] = Reported(**fields, config=config, curve=curve)
-    if curves:
-        raise RecordError(f"curves.csv has runs that runs.csv lacks: {', '.join(map(repr, sorted(curves)))}")
+        runs[run] = Reported(**fields, config=config, curve=curve, alphas=tuple(alphas.pop(run, ())))
+    for file, left in (("curves.csv", curves), ("alphas.csv", alphas)):
+        if left:
+            raise RecordError(f"{file} has runs that runs.csv lacks: {', '.join(map(repr, sorted(left)))}")
     return runs
+
+
+def _read_alphas(file: Path) -> dict[str, list[float]]:
+    """Each run's weights in order of rounds. Raises RecordError."""
+    alphas: dict[str, list[float]] = {}
+    for row in _rows(file, ("run", "round", "alpha")) if file.exists() else ():
+        of_run, alpha = alphas.setdefault(row["run"], []), _cell(row["alpha"])
+        if _cell(row["round"]) != len(of_run) + 1 or not isinstance(alpha, int | float):
+            raise RecordError(
+                f"{file.name}: run {row['run']!r} must have a number as alpha in round {len(of_run) + 1}, "
+                f"got {row['alpha']!r} in round {row['round']!r}"
+            )
+        of_run.append(alpha)
+    return alphas
 
 
 def _rows(file: Path, required: tuple[str, ...]) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from analysis.ensemble_size import ensemble_sizes
+from analysis.independent_voters import vote_accuracy
 from analysis.load import load
 
 
@@ -62,3 +63,27 @@ def test_no_ensembles(made_up, tmp_path):
     study = made_up()
     study.trial(val=[0.5], test=0.9)
     assert ensemble_sizes(load([study.write(tmp_path / "run")])).empty
+
+
+def test_independent_voters_and_the_members_correlation_stand_beside(made_up, tmp_path):
+    """Three members on ten classes, of which the first two are right on the same half of the images."""
+    study = made_up()
+    label = np.arange(1000) % 10
+    right = np.stack([np.arange(1000) < 500, np.arange(1000) < 500, np.arange(1000) % 2 == 0])
+    predicted = np.where(right, label, (label + 1) % 10)
+    rows = [
+        row | {"own_test_accuracy": own} for row, own in zip(prefixes(0.5, 0.5, 0.6), (0.5, 0.5, 0.62), strict=True)
+    ]
+    trial = study.trial(arm="bag", test=[0.6], members=rows)
+    study.labels(trial, label, predicted[0], predicted.T)
+    found = ensemble_sizes(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert [row["member_test_accuracy"] for row in found] == pytest.approx([0.5, 0.5, 0.54])
+    assert [row["independent_test_accuracy"] for row in found] == pytest.approx([0.5, 0.5, vote_accuracy(3, 0.54, 10)])
+    assert [row["correlation"] for row in found] == pytest.approx([math.nan, 1.0, 1 / 3], nan_ok=True)
+
+
+def test_what_was_not_kept_is_not_told(made_up, tmp_path):
+    study = made_up()
+    study.trial(arm="bag", test=[0.75], members=prefixes(0.5, 0.75))
+    frame = ensemble_sizes(load([study.write(tmp_path / "run")]))
+    assert frame[["member_test_accuracy", "independent_test_accuracy", "correlation"]].isna().all(axis=None)

@@ -243,9 +243,17 @@ a-1,1,0.25
 """
 
 
-def folder(path: Path, runs: str = RUNS, curves: str = CURVES) -> Path:
+ALPHAS = """run,round,alpha,correct_images
+a-2,1,0.053,14410
+a-2,2,0.052,13912
+"""
+
+
+def folder(path: Path, runs: str = RUNS, curves: str = CURVES, alphas: str | None = None) -> Path:
     (path / "runs.csv").write_text(runs)
     (path / "curves.csv").write_text(curves)
+    if alphas is not None:
+        (path / "alphas.csv").write_text(alphas)
     return path
 
 
@@ -263,12 +271,23 @@ def test_reported_runs_hold_their_cells_typed_and_their_curve_in_order(tmp_path:
     assert (runs["a-2"].config, runs["a-2"].curve) == ({}, ())
 
 
+def test_adaboosts_weights_are_read_in_order_of_rounds_and_survive_the_record(tmp_path: Path) -> None:
+    runs = read_reported(folder(tmp_path, alphas=ALPHAS))
+    assert (runs["a-1"].alphas, runs["a-2"].alphas) == ((), (0.053, 0.052))
+    held = dataclasses.replace(record(), reported=[runs["a-2"]])
+    assert StudyRecord.from_json(held.to_json()).reported == [runs["a-2"]]
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
         ({"runs": RUNS.replace("members", "size")}, "a column that no reported run has: 'size'"),
         ({"runs": RUNS.replace("a-2", "a-1")}, "has run 'a-1' twice"),
         ({"curves": CURVES + "a-9,1,0.1\n"}, "curves.csv has runs that runs.csv lacks: 'a-9'"),
+        ({"alphas": ALPHAS + "a-9,1,0.1,\n"}, "alphas.csv has runs that runs.csv lacks: 'a-9'"),
+        ({"alphas": ALPHAS + "a-2,4,0.1,\n"}, "must have a number as alpha in round 3, got '0.1' in round '4'"),
+        ({"alphas": ALPHAS + "a-2,3,much,\n"}, "must have a number as alpha in round 3, got 'much' in round '3'"),
+        ({"alphas": "run,alpha\na-2,0.1\n"}, "alphas.csv lacks the column round"),
         ({"runs": RUNS.replace("0.6,,", "0.6,,,extra")}, "run 'a-2' has too many or too few cells"),
         ({"runs": RUNS.replace("0.6,,", "0.6")}, "run 'a-2' has too many or too few cells"),
     ],

@@ -1,0 +1,89 @@
+"""What a vote would reach if its members erred independently, and how far real ones do not.
+
+The note's arithmetic (A, section 3): of 3, 5, 7 independent voters that are right with probability .7 on two classes,
+the majority is right with .784, .837, .874. For K classes the model is: every voter is right with the same
+probability, independently of the others, and if wrong its vote falls on any of the K - 1 other labels alike; the label
+with most votes wins, and of t labels with as many it is the right one in 1/t of cases (the smallest label wins a tie,
+and no label is smaller more often). Real members share what is hard, and confuse the same classes: the model is an
+upper end, farther away the more classes there are.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from analysis.load import Results
+from search import records as r
+
+
+def vote_accuracy(members: int, accuracy: float, classes: int) -> float:
+    """Return the probability that the vote of independent members is right, by the model above.
+
+    members >= 1, accuracy in [0, 1], classes >= 2.
+    """
+    total = 0.0
+    for right in range(1, members + 1):
+        given = math.comb(members, right) * accuracy**right * (1 - accuracy) ** (members - right)
+        total += given * _wins(right, members - right, classes - 1)
+    return min(1.0, total)
+
+
+def _wins(right: int, wrong: int, labels: int) -> float:
+    """Return the right label's chance with `right` votes, of `wrong` ones that fall alike on other `labels`."""
+    # Exponential generating functions: a label with i of the wrong votes is (x / labels)^i / i!, and the coefficient
+    # of x^wrong, times wrong!, is a probability.
+    fewer = np.array([labels**-i / math.factorial(i) for i in range(min(right, wrong + 1))])
+    as_many = labels**-right / math.factorial(right)
+    chance = 0.0
+    for ties in range(min(labels, wrong // right) + 1):
+        rest = wrong - ties * right
+        below = _power(fewer, labels - ties, rest)
+        if rest < len(below):
+            ways = math.comb(labels, ties) * as_many**ties * below[rest]
+            chance += ways * math.factorial(wrong) / (ties + 1)
+    return chance
+
+
+def _power(polynomial: np.ndarray, exponent: int, degree: int) -> np.ndarray:
+    """Return a polynomial's power, up to x^degree."""
+    result, square = np.ones(1), polynomial[: degree + 1]
+    while exponent:
+        if exponent & 1:
+            result = np.convolve(result, square)[: degree + 1]
+        square = np.convolve(square, square)[: degree + 1]
+        exponent >>= 1
+    return result
+
+
+def correlations(right: np.ndarray) -> list[float]:
+    """Return the members' mean correlation for the first 1, 2, ... n of them.
+
+    right: bool [n, images]. The correlation is Pearson's, of two members being right on an image: 0 for independent
+    ones, 1 for ones that are right on the same images. Pairs without one (a member that is always or never right) are
+    left out; NaN without a pair.
+    """
+    means, found = [], []
+    for size in range(len(right)):
+        for other in range(size):
+            if right[size].std() and right[other].std():
+                found.append(np.corrcoef(right[size], right[other])[0, 1])
+        means.append(float(np.mean(found)) if found else math.nan)
+    return means
+
+
+def of_trial(result: Results, trial_id: int) -> tuple[list[float], int]:
+    """Return the members' correlations on the test images, and the number of classes among these.
+
+    An empty list where the members' labels were not kept, 0 classes where none were. Raises ResultsError.
+    """
+    kept = result.predictions(trial_id)
+    if kept.empty:
+        return [], 0
+    labels = kept[r.LABEL].to_numpy()
+    classes = int(labels.max()) + 1
+    if r.MEMBER_PREDICTED not in kept or kept[r.MEMBER_PREDICTED].isna().any():
+        return [], classes
+    predicted = np.stack(kept[r.MEMBER_PREDICTED].to_list()).T
+    return correlations(predicted == labels), classes
