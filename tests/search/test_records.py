@@ -271,10 +271,12 @@ def test_reported_runs_hold_their_cells_typed_and_their_curve_in_order(tmp_path:
     assert (runs["a-2"].config, runs["a-2"].curve) == ({}, ())
 
 
-def test_adaboosts_weights_are_read_in_order_of_rounds_and_survive_the_record(tmp_path: Path) -> None:
+def test_adaboosts_weights_are_read_in_order_of_rounds_and_survive_the_record(
+    tmp_path: Path, record: StudyRecord
+) -> None:
     runs = read_reported(folder(tmp_path, alphas=ALPHAS))
     assert (runs["a-1"].alphas, runs["a-2"].alphas) == ((), (0.053, 0.052))
-    held = dataclasses.replace(record(), reported=[runs["a-2"]])
+    held = dataclasses.replace(record, reported=[runs["a-2"]])
     assert StudyRecord.from_json(held.to_json()).reported == [runs["a-2"]]
 
 
