@@ -151,7 +151,8 @@ def _of_ensembles(images: MeasuredOn, short: str) -> tuple[Column, ...]:
             f"{short}_q_statistic",
             own,
             "float64",
-            f"Yule's Q of two members being right on the same {of} images, mean over the pairs; null for one member.",
+            f"Yule's Q of two members being right on the same {of} images, mean over the pairs that have one; null "
+            "without any (one member, or members that make no error).",
             "",
             images,
             None,
@@ -244,7 +245,8 @@ COLUMNS: tuple[Column, ...] = (
     _losses("train_loss", "Mean training loss of the epoch, over the members.", "training", *_OWN),
     _fractions(
         "train_accuracy",
-        "Training accuracy as `train_measure` says: the epoch's own (running), or the vote's after it.",
+        "Training accuracy as `train_measure` says: the epoch's own (running), or the vote's after it; null after "
+        "epochs at which the vote's was not measured.",
         "training",
         *_OWN,
     ),

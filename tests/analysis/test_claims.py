@@ -232,6 +232,12 @@ def test_a_claim_whose_difference_was_set_away_is_not_tested(study, told, now, w
         assert row["clean_why"] == clean_why
 
 
+def test_how_often_training_accuracy_is_measured_is_no_difference(study):
+    declared = {"a": {"lr": 0.1, "train_measure_every": 5}, "b": {"lr": 0.2, "train_measure_every": 1}}
+    told = {"declared": declared, "arms": {arm: {"train_measure_every": 2} for arm in declared}}
+    assert study(record=told, arms=("a", "b"))["verdict"] == "reproduced"
+
+
 def test_the_test_images_can_keep_a_claim_undecided(made_up, claim, tmp_path):
     # A point apart and hardly a spread over seeds; but the arms differ on half of only 2,000 images.
     rng = np.random.default_rng(0)
