@@ -1,6 +1,7 @@
 """Note A's spaces: the note's runs as they were, each claim declared once, clean arms that change one thing."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from ray import tune
 
 from search.records import read_reported
 from search.study import StudyError, load
+from spaces.notes import NOTE_A_LOSS_UNIT
 
 SPACES = Path(__file__).parents[2] / "spaces"
 QUESTIONS = {
@@ -81,6 +83,8 @@ LEVELS = {
     "bagging-has-a-positive-gap",
     "bagging-without-crop-has-a-positive-gap",
     "the-gap-of-0-is-that-of-augmented-test-images",
+    "4.1-was-trained-on-its-loss-in-nats",
+    "4.1-was-trained-on-its-loss-in-bits",
 }
 COMPARISONS = [parameters for parameters in CLAIMS if parameters.id not in LEVELS]
 
@@ -161,6 +165,7 @@ ELSEWHERE = {
     "cached-augmentation-is-faster": "seconds of a single model's epoch, section 1",
     "cifar10-has-the-smaller-gap": "gaps in whole points, section 4.8",
     "the-gap-of-0-is-that-of-augmented-test-images": "the gap of 4.8",
+    **dict.fromkeys((f"4.1-was-trained-on-its-loss-in-{unit}" for unit in ("nats", "bits")), "the loss of epoch 7"),
 }
 
 
@@ -219,9 +224,24 @@ def test_a_single_model_is_the_first_member_of_a_declared_ensemble():
     for study, single, ensemble in (
         ("alexnet_bagging", "4.1-single-bn", "4.6-bagging-p.5"),
         ("alexnet_augmentation", "4.3-single-cached", "4.3-bagging-cached"),
-        ("alexnet_augmentation", "clean-single-real-time", "clean-bagging-real-time"),
     ):
         assert differences(STUDIES[study], (single, ensemble)) <= {"members", "train_measure", "train_measure_every"}
+
+
+def test_the_unit_of_the_loss_is_the_same_for_all_runs_and_both_are_tried_on_one():
+    study = STUDIES["alexnet_batch_norm"]
+    (run,) = (run for run in study.reported if run.run == "a-4.1-single-bn")
+    arms = {unit: f"clean-loss-in-{unit}" for unit in ("nats", "bits")}
+    assert {settings(s, r.arm)["loss_unit"] for s in STUDIES.values() for r in s.reported} == {NOTE_A_LOSS_UNIT}
+    for unit, arm in arms.items():
+        assert settings(study, arm)["loss_unit"] == unit
+        assert differences(study, (run.arm, arm)) == (set() if unit == NOTE_A_LOSS_UNIT else {"loss_unit"})
+    (point,) = (point for point in run.curve if point["epoch"] == 7)
+    printed = point["train_loss_printed"] * math.log(2)
+    for claim in study.claims:
+        if "was-trained-on" in claim.name:
+            assert claim.effect == pytest.approx(printed, abs=0.0005)
+            assert (claim.low, claim.high) == pytest.approx((printed - 0.05, printed + 0.05), abs=0.0005)
 
 
 def test_half_the_ratio_gives_ten_classes_the_widths_of_a_hundred():
