@@ -137,8 +137,8 @@ class _Weighing:
         twos = [arm for arm in self.own if measure.hard_votes_of_two(self.results, self.own[arm], self.claim.quantity)]
         if twos:
             return (
-                f"a hard vote of two members is the smaller of two labels, no ensemble: {', '.join(twos)} (run three, or "
-                f"compare member_test_accuracy)"
+                f"a hard vote of two members is the smaller of two labels, no ensemble: {', '.join(twos)} (run three, "
+                f"or compare member_test_accuracy)"
             )
         return ""
 

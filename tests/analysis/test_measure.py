@@ -17,8 +17,15 @@ def results(made_up, tmp_path):
             train_accuracy=[0.4, 0.5, 0.6],
             train_loss=[2.0, 1.5, 1.0],
             parameters=30,
+            member_test_accuracy=[0.2, 0.25, 0.3],
             members=[
-                {"members": k, "val_accuracy": 0.1 * k, "test_accuracy": 0.1 * k, "parameters": 10 * k}
+                {
+                    "members": k,
+                    "val_accuracy": 0.1 * k,
+                    "test_accuracy": 0.1 * k,
+                    "own_test_accuracy": 0.05 * k,
+                    "parameters": 10 * k,
+                }
                 for k in (1, 2, 3)
             ],
         )
@@ -45,6 +52,18 @@ def results(made_up, tmp_path):
         ("bag:2", "test_accuracy", {0: 0.2, 1: 0.2}),
         ("bag:4", "test_accuracy", {}),
         ("nothing", "test_accuracy", {}),
+        ("bag@2", "test_accuracy", {0: 0.3, 1: 0.3}),
+        ("bag@2", "gap", {0: 0.2, 1: 0.2}),
+        ("bag:2@3", "test_accuracy", {0: 0.2, 1: 0.2}),
+        ("bag:2@1", "test_accuracy", {}),
+        ("bag@9", "train_loss", {}),
+        ("bag", "best_test_accuracy", {0: 0.35, 1: 0.36}),
+        # The members of one run are as many single models.
+        ("bag", "member_test_accuracy", {0: 0.3, 1: 0.3}),
+        ("bag", "member_test_accuracy@1", {0: 0.2, 1: 0.2}),
+        ("bag:2", "member_test_accuracy", {0: 0.075, 1: 0.075}),
+        ("bag:4", "member_test_accuracy", {}),
+        ("other", "member_test_accuracy", {0: 0.9}),
     ],
 )
 def test_values_seed_by_seed(results, arm, quantity, expected):
@@ -67,6 +86,9 @@ def test_a_repeated_seed_counts_once(results, made_up, tmp_path):
         ("bag", "test_accuracy@last", "got 'test_accuracy@last'"),
         ("bag:all", "test_accuracy", "got 'bag:all'"),
         ("bag:0", "test_accuracy", "got 'bag:0'"),
+        ("bag@0", "test_accuracy", "got 'bag@0'"),
+        ("bag@2@3", "test_accuracy", "got 'bag@2@3'"),
+        ("bag@2", "test_accuracy@2", "an epoch with its arms or its quantity, got 'bag@2' and 'test_accuracy@2'"),
         ("bag:2", "train_loss", "does not tell train_loss"),
     ],
 )
@@ -108,3 +130,9 @@ def test_votes_that_are_no_majority_are_not_redone(made_up, tmp_path):
 def test_without_all_predictions_there_is_nothing_over_images(results):
     assert measure.right(results, "bag") is None
     assert measure.right(results, "nothing") is None
+
+
+def test_what_is_better():
+    more = [name for name in measure.QUANTITIES if measure.more_is_better(name)]
+    assert {"test_accuracy", "val_accuracy", "images_per_second"} <= set(more)
+    assert not {"gap", "train_loss", "test_loss", "parameters", "seconds_per_epoch"} & set(more)
