@@ -109,7 +109,7 @@ class SmallAlexNetSettings(Settings):
     """Hyperparameters of note E; the defaults are its best run (4.1), as the text has it.
 
     The note links to its code, github.com/diudiuzhi/TensorAlexnet, which says what the text does not. `AS_CODED` is
-    what its commits have from the augmentation (experiment 2) on; `CODED_STEPS` is the part of it that a network
+    what its commits have from experiment 4 on, but for their rate of .001; `CODED_STEPS` is the part of it that a network
     with the usual pools can be trained by.
 
     decay           "exponential" multiplies the rate by `step_factor` over `step_epochs` epochs, smoothly. The
@@ -124,7 +124,8 @@ class SmallAlexNetSettings(Settings):
     linear_weight_decay  weight decay of the linears' weights alone: .004 in the code of experiments 2 to 6
     batch_norm      the code evaluates with scales and shifts of its own, which nothing trains; it drops nothing
                     out there, has no weight decay, and its rate decays by .9997 in place of .9995
-    input_scale     the value of a white pixel: 1, or 255 as in the code
+    input_scale     the value of a white pixel: 1, or 255 as in the code from experiment 4 on; before, it standardises
+                    each image, where the text subtracts the mean
     pool_stride     2 is the usual; the code has 1, with 16 times the arithmetic
     random_crop     24 x 24 in training, the middle 24 x 24 in evaluation, where the code crops at random too
     brightness      an image gets a number uniform in +- this
@@ -163,7 +164,7 @@ class SmallAlexNetSettings(Settings):
 
 # The linked code's optimizer and weight decay.
 CODED_STEPS: dict[str, Any] = {"momentum": 0.9, "linear_weight_decay": 0.004}
-# All that its commits have from the augmentation on; that it never shuffles its images is left out. With pools of
+# What its commits have from experiment 4 on; that it never shuffles its images is left out. With pools of
 # stride 2 a network that starts so is at chance after 600 steps, whatever the rate (.01, .001) and the pixels.
 AS_CODED: dict[str, Any] = {**CODED_STEPS, "initialization": "normal", "input_scale": 255, "pool_stride": 1}
 
