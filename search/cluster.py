@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -17,9 +18,12 @@ from ray._private import ray_constants, services
 from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoReply, GetAllNodeInfoRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from search import siblings
 from search.doors import LOOPBACK, DoorError, is_loopback, keep_token_private, private_folder, require_token_mode
+from search.resources import cpu_count, object_store_bytes
 
 START_ATTEMPTS = 3  # on a busy machine one of Ray's processes may miss a deadline that cannot be set
 ANSWER_SECONDS = 5.0  # in which a cluster must answer; Ray would try for minutes
@@ -55,20 +59,31 @@ class ClusterError(RuntimeError):
 
 
 def connect(
-    address: str | None, folder: Path | None = None, *, listen: str = LOOPBACK, verbose: bool = False
+    address: str | None,
+    folder: Path | None = None,
+    *,
+    named: str | None = None,
+    listen: str = LOOPBACK,
+    verbose: bool = False,
+    data_bytes: int = 0,
 ) -> Cluster:
     """Start Ray on this machine (address None), everything on the interface `listen`; or join `address`.
 
     `address` is host:port, or "auto" for the cluster that `ray start` started on this machine. `folder`, which
     every node of a joined cluster must see at the same path, will hold the results. Both a joined cluster and
-    one that listens beyond the loopback interface must ask for a token.
+    one that listens beyond the loopback interface must ask for a token. `named` is how the user gave the address, if
+    not as --address. `data_bytes` are the data's, for which a Ray started here has room in its object store.
 
     Raises ClusterError if Ray does not start, nothing answers there, or the cluster is not as required.
     """
     level = logging.INFO if verbose else logging.ERROR
     quiet = {"logging_level": level, "log_to_driver": verbose, "configure_logging": True}
     try:
-        context = _start(listen, quiet) if address is None else _join(address, quiet)
+        context = (
+            _start(listen, data_bytes, quiet)
+            if address is None
+            else _join(address, named or f"--address {address}", quiet)
+        )
     except DoorError as error:
         raise ClusterError(str(error)) from None
     cluster = Cluster(nodes(), context.dashboard_url, context.address_info["gcs_address"])
@@ -91,7 +106,7 @@ def nodes() -> tuple[Node, ...]:
     return tuple(Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive)
 
 
-def _start(listen: str, quiet: dict[str, Any]) -> Any:
+def _start(listen: str, data_bytes: int, quiet: dict[str, Any]) -> Any:
     if not is_loopback(listen):
         require_token_mode(f"--listen {listen}")
     _require_address_here(listen)
@@ -104,6 +119,7 @@ def _start(listen: str, quiet: dict[str, Any]) -> Any:
     attempts = START_ATTEMPTS
     while True:
         attempts -= 1
+        hangup = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             # address="local" keeps a Ray that happens to run here, or RAY_ADDRESS, out of it.
             return ray.init(
@@ -111,6 +127,9 @@ def _start(listen: str, quiet: dict[str, Any]) -> Any:
                 include_dashboard=True,
                 dashboard_host=LOOPBACK,
                 _node_ip_address=listen,
+                num_cpus=cpu_count(),
+                object_store_memory=object_store_bytes(data_bytes),
+                job_config=_job(),
                 _temp_dir=str(folder),
                 **quiet,
             )
@@ -118,6 +137,9 @@ def _start(listen: str, quiet: dict[str, Any]) -> Any:
             ray.shutdown()
             if not attempts:
                 raise ClusterError(f"Ray did not start on this machine: {error}") from error
+        finally:
+            # Ray's processes keep it blocked: a terminal that goes away ends this one in order, and not its Ray first.
+            signal.pthread_sigmask(signal.SIG_SETMASK, hangup)
 
 
 def _require_address_here(listen: str) -> None:
@@ -138,38 +160,46 @@ def _bind_beyond_loopback(allowed: bool) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = allowed
 
 
-def _join(address: str, quiet: dict[str, Any]) -> Any:
+def _job() -> JobConfig:
+    """What workers may import beside the project: the files of the space's folder, as this process may."""
+    return JobConfig(_py_driver_sys_path=list(siblings.kept()))
+
+
+def _join(address: str, named: str, quiet: dict[str, Any]) -> Any:
     if "://" in address:
         raise ClusterError(
-            f"--address {address}: host:port or auto is required; Ray's client protocol is not supported: "
+            f"{named}: host:port or auto is required; Ray's client protocol is not supported: "
             "run the command on a node of the cluster"
         )
-    require_token_mode(f"--address {address}")
+    require_token_mode(named)
     found = address
     if address == "auto":
         # What a job is told, or `ray start` noted: Ray's own search would also find another study's private Ray.
-        found = os.environ.get("RAY_ADDRESS") or services.find_bootstrap_address(None)
+        found = os.environ.get("RAY_ADDRESS", "").removeprefix("auto") or services.find_bootstrap_address(None)
         if not found:
-            raise ClusterError("--address auto: no Ray cluster was started on this machine (`ray start --head`)")
+            raise ClusterError(f"{named}: no Ray cluster was started on this machine (`ray start --head`)")
     try:
         there = _ask(found)
     except ClusterError as error:
-        raise ClusterError(f"--address {address}: {error}") from None
+        raise ClusterError(f"{named}: {error}") from None
     here = services.find_node_ids()
     hosts = [node.node_manager_address for node in there.node_info_list if node.node_id.hex() in here]
     if not hosts:
         raise ClusterError(
-            f"--address {address}: this machine is not a node of that cluster: run the command on one that is, "
+            f"{named}: this machine is not a node of that cluster: run the command on one that is, "
             "or join it first (`ray start --address=...`)"
         )
     _bind_beyond_loopback(not is_loopback(hosts[0]))
     try:
         return ray.init(
-            address=found, runtime_env={"py_modules": [str(ROOT / package) for package in PACKAGES]}, **quiet
+            address=found,
+            runtime_env={"py_modules": [str(ROOT / package) for package in PACKAGES]},
+            job_config=_job(),
+            **quiet,
         )
     except Exception as error:
         ray.shutdown()
-        raise ClusterError(f"--address {address}: the cluster cannot be joined: {error}") from error
+        raise ClusterError(f"{named}: the cluster cannot be joined: {error}") from error
 
 
 def _ask(address: str) -> GetAllNodeInfoReply:

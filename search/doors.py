@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
+import sys
 import tempfile
 from ipaddress import ip_address
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 AUTH_MODE = "RAY_AUTH_MODE"
+LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107  # bytes of a UNIX socket's path
+IN_SESSION = len("/session_2026-11-25_12-00-00_000000_4194304/sockets/plasma_store")  # how Ray names it
+LEAST_SPACE = 16 << 20  # bytes that Ray's logs and sockets take before a trial has begun
 
 
 class DoorError(RuntimeError):
@@ -32,31 +37,75 @@ def require_token_mode(for_what: str) -> None:
 
 
 def keep_token_private() -> None:
-    """Create Ray's token where there is none, and keep the user's file of it to the user.
+    """Create Ray's token if there is none, and keep the user's file of it to the user.
 
-    Ray writes the file as the umask has it, which usually lets every user of the machine read it.
-    Raises OSError.
+    Ray writes the file as the umask has it, which usually lets every user of the machine read it. A home folder that
+    cannot be written gets none: the token then lies beside Ray's sessions, and RAY_AUTH_TOKEN_PATH names it.
+    Raises OSError, DoorError.
     """
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
-    if not named and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+    if named := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        path = Path(named)
+    else:
+        path = Path(os.path.expanduser("~")) / ".ray" / "auth_token"
+        try:
+            _make_token(path)
+        except OSError:
+            path = private_folder().parent / "auth_token"
+            _make_token(path)
+            os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
     info = path.stat()
     if info.st_uid == os.getuid() and stat.S_IMODE(info.st_mode) & 0o077:
         path.chmod(0o600)
 
 
-def private_folder() -> Path:
-    """A folder for Ray's sessions that no other user of this machine can look into.
+def _make_token(path: Path) -> None:
+    """Write a token to `path` unless one is there: whole, since another start may read it at once."""
+    if path.exists() and path.stat().st_size:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".auth_token-")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+        if path.exists() and not path.stat().st_size:  # begun by a start that was killed
+            os.replace(name, path)
+        else:
+            with contextlib.suppress(FileExistsError):  # another start was first, and its token counts
+                os.link(name, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
 
-    Ray's own /tmp/ray is writable by all, with the sockets and the code of every session in it. Raises DoorError
-    where somebody else holds the name.
+
+def private_folder() -> Path:
+    """Return a folder for Ray's sessions that no other user of this machine can look into.
+
+    Ray's own /tmp/ray is writable by all, with the sockets and the code of every session in it. The folder lies in
+    the one for temporary files; under /tmp or /var/tmp if that path is too long for a socket in it. Raises DoorError
+    if somebody else holds the name, or no folder will do; OSError if no folder can be written.
     """
-    folder = Path(tempfile.gettempdir()) / f"ray-{os.getuid()}"
+    given = Path(tempfile.gettempdir())
+    name = f"ray-{os.getuid()}"
+    fitting = [
+        place
+        for place in (given, Path("/tmp"), Path("/var/tmp"))
+        if len(os.fsencode(place / name / "ray")) <= LONGEST_SOCKET - IN_SESSION and os.access(place, os.W_OK | os.X_OK)
+    ]
+    if not fitting:
+        longest = LONGEST_SOCKET - IN_SESSION - len(f"/{name}/ray")
+        raise DoorError(
+            f"TMPDIR must be a folder that can be written, with a path of at most {longest} bytes since Ray's sockets "
+            f"lie in it, got {given}: set TMPDIR to a shorter one"
+        )
+    space = os.statvfs(fitting[0])
+    if space.f_blocks and space.f_bavail * space.f_frsize < LEAST_SPACE:
+        raise DoorError(
+            f"TMPDIR must have {LEAST_SPACE >> 20} MiB free for Ray's session, got {fitting[0]} with "
+            f"{space.f_bavail * space.f_frsize >> 20}: set TMPDIR to a folder on another disk"
+        )
+    folder = fitting[0] / name
     folder.mkdir(mode=0o700, exist_ok=True)
     require_own(folder)
     folder.chmod(0o700)

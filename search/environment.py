@@ -1,9 +1,18 @@
-"""Ray's settings that only count before ray is imported: import this module first."""
+"""What only counts before anything else is imported: open standard streams, and Ray's settings."""
 
 from __future__ import annotations
 
 import os
+import sys
 
+# A process may be started with its standard streams closed. Their numbers would go to the next files that are opened,
+# and what is printed here or in a child process would end up in those.
+for _number, _name, _mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    try:
+        os.fstat(_number)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
+        setattr(sys, _name, open(_number, _mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
 # A driver started by `uv run` would start every worker through uv, in a copy of the project with a new
 # environment: minutes before the first task.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

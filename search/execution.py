@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from typing import Any
 
 import torch
 
 from search.cluster import Cluster, ClusterError
-from search.options import UsageError
+from search.options import UsageError, told_address
 from search.packing import AUTO
 from search.paths import check as check_path
 from search.paths import choose as choose_path
+from search.resources import cpu_count
 from search.study import Study
 from search.tuner import Resources
 from trainables.data import ImageData
@@ -35,7 +35,7 @@ def with_path(
     """
     elsewhere = options.address is not None  # nothing measured here holds there
     if elsewhere and options.path == AUTO:
-        raise UsageError(f"--path auto measures this machine, got --address {options.address}")
+        raise UsageError(f"--path auto measures this machine, got {told_address(options)}")
     if any("path" in config for config in (study.param_space, *study.arms.values())):
         own = study.param_space.get("path")
         if not resumed and options.path not in (None, own):
@@ -65,7 +65,7 @@ def choose_resources(options: argparse.Namespace) -> Resources:
         # Until it is measured.
         return Resources(1.0 if options.cpus_per_trial == AUTO else options.cpus_per_trial, float(gpus == AUTO))
     if options.address is None:
-        there, cpus = torch.cuda.device_count(), os.cpu_count() or 1
+        there, cpus = torch.cuda.device_count(), cpu_count()
         if gpus is None:
             gpus = 1.0 if there else 0.0
         if gpus > there:
@@ -80,7 +80,7 @@ def check_auto(options: argparse.Namespace) -> None:
     there = torch.cuda.device_count()
     option = "--gpus-per-trial auto" if options.gpus_per_trial == AUTO else "--cpus-per-trial auto"
     if options.address is not None:
-        raise UsageError(f"{option} measures this machine, got --address {options.address}")
+        raise UsageError(f"{option} measures this machine, got {told_address(options)}")
     if options.gpus_per_trial == AUTO and not there:
         raise UsageError(f"{option} needs a GPU that PyTorch sees, this machine has none")
     if options.cpus_per_trial == AUTO and there:

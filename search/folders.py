@@ -7,53 +7,62 @@ import os
 from pathlib import Path
 
 from search.options import UsageError
-from search.records import STUDY_FILE, StudyRecord
-
-RUN_NAME = "%Y%m%d-%H%M%S"
+from search.records import RUN_NAME, STUDY_FILE, StudyRecord, run_order
 
 
 def check_writable(folder: Path) -> None:
+    """Raise UsageError unless `folder` can be written, or made."""
     existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    try:
+        while not existing.exists():
+            existing = existing.parent
+    except OSError as error:
+        raise not_writable(folder, error) from None
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UsageError(f"--results must be a folder that can be written, got {folder}")
 
 
+def not_writable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(f"--results must be a folder that can be written, got {folder}: {error.strerror}")
+
+
 def new_folder(results: Path, study: str, smoke: bool) -> Path:
-    """A folder named by the time, and after every run there is: the newest has the last name, also where the
-    clock was set back. Raises UsageError."""
-    runs = [stamp for folder in (results / study).glob("*/") if (stamp := _stamp(folder.name))]
-    second = datetime.timedelta(seconds=1)
-    when = max([datetime.datetime.now(), *(run + second for run in runs)])
+    """Make a folder named by the time, and after every run there is: see `search.records.run_order`.
+
+    Raises UsageError.
+    """
     while True:
-        folder = results / study / (when.strftime(RUN_NAME) + ("-smoke" if smoke else ""))
+        folder = results / study / (_next_name(results / study) + ("-smoke" if smoke else ""))
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            when += second
+            if not folder.exists():  # something else than a folder bears the name of one above
+                raise UsageError(f"--results must be a folder that can be written, got {results}") from None
             continue
         except OSError as error:
-            raise UsageError(
-                f"--results must be a folder that can be written, got {results}: {error.strerror}"
-            ) from None
+            raise not_writable(results, error) from None
         return folder
 
 
-def _stamp(name: str) -> datetime.datetime | None:
+def _next_name(study: Path) -> str:
+    now = datetime.datetime.now().strftime(RUN_NAME)
+    last = max((order for folder in study.glob("*") if (order := run_order(folder.name))[0]), default=("", 0, ""))
+    if now > last[0]:
+        return now
     try:
-        return datetime.datetime.strptime("-".join(name.split("-")[:2]), RUN_NAME)
-    except ValueError:
-        return None
+        return (datetime.datetime.strptime(last[0], RUN_NAME) + datetime.timedelta(seconds=1)).strftime(RUN_NAME)
+    except OverflowError:  # the last second that there is has been taken
+        return f"{last[0]}-{last[1] + 1}"
 
 
 def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -> tuple[Path, StudyRecord]:
     """The newest run of the study, of those that have trials to go unless `finished`. Raises UsageError."""
-    for folder in sorted((results / study).glob("*/"), reverse=True):
+    found = []
+    for folder in (results / study).glob("*/"):
         path = folder / STUDY_FILE
-        if not path.is_file():
-            continue
-        record = StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
+        if path.is_file():
+            found.append((folder, StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))))
+    for folder, record in sorted(found, key=lambda run: run_order(run[0].name, run[1].run), reverse=True):
         if (finished or not record.finished) and (record.smoke or not smoke_only):
             return folder, record
     if finished:

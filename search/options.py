@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import re
 import urllib.request
 from pathlib import Path
 from typing import NoReturn
 
 from search.packing import AUTO
-from search.records import STUDY_FILE, StudyRecord
+from search.records import STUDY_FILE, StudyRecord, writable_text
 from search.study import SCHEDULERS, SEARCHERS
 from trainables.paths import PATHS, PLAIN
 
@@ -25,6 +27,20 @@ class UsageError(ValueError):
     """What was asked for is wrong; the message is one line."""
 
 
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the command line's options, and RAY_ADDRESS in the place of --address. Raises UsageError."""
+    options = parser().parse_args(arguments)
+    environment = os.environ.get("RAY_ADDRESS", "")
+    if options.address is None and environment not in ("", "local"):  # "local" is Ray's own word for a start here
+        options.address, options.address_from = environment, "RAY_ADDRESS="
+    return options
+
+
+def told_address(options: argparse.Namespace) -> str:
+    """Return the cluster's address as the user gave it: an option, or a variable of the environment."""
+    return f"{options.address_from}{options.address}"
+
+
 class _Parser(argparse.ArgumentParser):
     """One line where argparse would print its whole usage before the error."""
 
@@ -34,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m search.run", description="Search, plan or resume one study.", allow_abbrev=False)
-    parser.add_argument("space", type=Path, help="a space file, e.g. spaces/alexnet_bagging.py")
+    parser.add_argument("space", type=_path, help="a space file, e.g. spaces/alexnet_bagging.py")
     parser.add_argument("--smoke", action="store_true", help="the same study, tiny, on scikit-learn's digits")
     parser.add_argument("--plan", action="store_true", help="measure a few steps, print the cost, start nothing")
     parser.add_argument("--replay", action="store_true", help="run the study's arms as the note ran them")
@@ -57,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--path", choices=(AUTO, *PATHS), help="how a step is executed (default: of a search auto, of a replay plain)"
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="Parquet files or torchvision's archives")
-    parser.add_argument("--weights", type=Path, metavar="DIR", help="pretrained weights under torchvision's names")
+    parser.add_argument("--data", type=_path, metavar="DIR", help="Parquet files or torchvision's archives")
+    parser.add_argument("--weights", type=_path, metavar="DIR", help="pretrained weights under torchvision's names")
     parser.add_argument("--results", type=_folder, default=Path("results"), metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the newest unfinished run")
     parser.add_argument(
@@ -66,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cpus-per-trial", type=_cpus, default=1.0, metavar="C", help="auto: measured")
     parser.add_argument("--gpus-per-trial", type=_gpus, metavar="G", help="a fraction shares a device; auto: measured")
+    parser.set_defaults(address_from="--address ")
     parser.add_argument("--address", metavar="HOST:PORT", help="join this Ray cluster (or auto: this machine's)")
     parser.add_argument("--listen", metavar="IP", help="let other machines join the Ray started here, at this address")
     parser.add_argument("--yes", action="store_true", help="start even if it is estimated to take over a day")
@@ -106,9 +123,22 @@ def _gpus(text: str) -> float | str:
     return value
 
 
+def _path(text: str) -> Path:
+    """The path that `text` means: a shell leaves the ~ of --data=~/x as it is."""
+    if not writable_text(text):
+        raise argparse.ArgumentTypeError(f"must be a path without control characters and surrogates, got {text!r}")
+    path = Path(os.path.expanduser(text))  # leaves the name of an unknown user as it is
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(f"must be a path that a file can have, got {text!r}") from None
+    return path
+
+
 def _folder(text: str) -> Path:
     if "://" not in text:
-        return Path(text)
+        return _path(text)
     if not text.startswith("file:///"):
         raise argparse.ArgumentTypeError(
             f"must be a folder that every machine can write, as a path or file:///path, got {text!r}: "
@@ -134,7 +164,7 @@ def check_combination(options: argparse.Namespace) -> None:
     if options.resume and options.extend:
         raise UsageError("--resume and --extend exclude each other, got both: --extend also finishes the unfinished")
     if options.address and options.listen:
-        raise UsageError(f"--listen is of the Ray started here, got --address {options.address} too")
+        raise UsageError(f"--listen is of the Ray started here, got {told_address(options)} too")
     if options.resume or options.extend:
         return
     if options.repeats != default("repeats") and not options.replay:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from search.resources import cpu_count, memory_limit
 from search.study import Study, StudyError
 from trainables.allocator import keep_pages
 from trainables.base import build
@@ -98,7 +99,7 @@ def choose(
     `folder` is where `data` came from; `configs` are the trials to run where they are known; `cpus_per_trial`
     counts where there is a GPU.
     """
-    cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    cpus, gpus = cpu_count(), torch.cuda.device_count()
     config = largest(study, data, configs)
     memory = device_memory()
     measured: list[Measured] = []
@@ -130,7 +131,7 @@ def device_memory() -> int:
     """Bytes of the first GPU, or of the machine where there is none."""
     if torch.cuda.is_available():
         return int(torch.cuda.get_device_properties(0).total_memory)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return memory_limit()
 
 
 def largest(study: Study, data: ImageData, configs: Sequence[dict[str, Any]] | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch
 from search import columns
 from search.options import STORED
 from search.records import StudyRecord
+from search.resources import cpu_count
 from search.results import protocol_of, schema_of
 from search.searchers import Proposals
 from search.study import Study
@@ -52,11 +53,11 @@ def new_record(
         space={name: _domain(domain) for name, domain in study.searched().items()},
         fixed=study.fixed(),
         arms={arm: dict(config) for arm, config in study.arms.items()},
-        command="python -m search.run " + shlex.join(sys.argv[1:]),
+        command="python -m search.run " + shlex.join(sys.argv[1:]).encode(errors="backslashreplace").decode(),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        commit=_commit(),
-        machine={"name": machine_name(), "cpus": os.cpu_count(), "gpus": torch.cuda.device_count()},
+        commit=commit_of(Path(__file__)),
+        machine={"name": machine_name(), "cpus": cpu_count(), "gpus": torch.cuda.device_count()},
         smoke=options.smoke,
         options={name: _json(getattr(options, name)) for name in STORED},
         reported=list(study.reported),
@@ -86,11 +87,18 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _commit() -> str | None:
-    git = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return git.stdout.strip() or None if git.returncode == 0 else None
+def commit_of(file: Path) -> str | None:
+    """Return the commit of the clone that holds `file`; None without git, or if no repository tracks the file."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # of a hook
+    commands = (["git", "ls-files", "--error-unmatch", file.name], ["git", "rev-parse", "HEAD"])
+    try:
+        asked = [
+            subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, check=False)
+            for command in commands
+        ]
+    except OSError:
+        return None
+    return None if any(git.returncode for git in asked) else asked[-1].stdout.strip() or None
 
 
 def machine_name() -> str:
@@ -101,4 +109,4 @@ def machine_name() -> str:
     if info.exists():
         names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
         model = names[0] if names else model
-    return f"{os.cpu_count()} cores, {model}"
+    return f"{cpu_count()} cores, {model}"

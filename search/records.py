@@ -17,6 +17,7 @@ from __future__ import annotations
 import collections.abc
 import csv
 import dataclasses
+import datetime
 import hashlib
 import itertools
 import json
@@ -94,6 +95,7 @@ MEASURING = frozenset(
 YOUNGER: Mapping[str, Any] = {"loss_unit": "nats", "linear_weight_decay": 0.0, "input_scale": 1}
 
 STUDY_FILE = "study.json"
+RUN_NAME = "%Y%m%d-%H%M%S"  # of a run's folder, for strftime
 # What study.json and the tables beside it look like; search/README.md has the history. The one before is read, too.
 FORMAT = 2
 
@@ -656,3 +658,20 @@ def plain(value: Any) -> Any:
 def writable_text(text: str) -> bool:
     """Return whether text can stand in a file's name, a table and a line: no control character, no lone surrogate."""
     return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
+def run_order(*names: str) -> tuple[str, int, str]:
+    """Return what sorts the runs of a study: the newest is the greatest.
+
+    `names` are the run's folder and, should that have been renamed, the run as study.json names it. A run's name is
+    the second it began in, at least one after the name before it: so names grow though the clock was set back. In
+    the last second there is a count follows.
+    """
+    for name in names:
+        match = re.fullmatch(r"(\d{8}-\d{6})(?:-(\d{1,9}))?(?:-smoke)?", name, re.ASCII)
+        try:
+            if match and datetime.datetime.strptime(match[1], RUN_NAME):
+                return match[1], int(match[2] or 1), name
+        except ValueError:
+            continue  # digits that are no date
+    return "", 0, names[0]

@@ -12,13 +12,14 @@ from search import environment  # isort: skip  # noqa: F401  (before anything im
 import argparse
 import contextlib
 import dataclasses
-import io
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ from search.doors import LOOPBACK, DoorError, is_loopback, require_own
 from search.economy import Economy, economise
 from search.execution import choose_resources, share_of, with_path
 from search.failures import Halted, NodeLost
-from search.folders import check_writable, new_folder, newest_run
+from search.folders import check_writable, new_folder, newest_run, not_writable
 from search.journal import Journal, JournalError
-from search.options import UsageError, check_combination, parser, restore_options
+from search.options import UsageError, check_combination, parse, restore_options, told_address
+from search.output import guard
 from search.packing import AUTO
 from search.packing import choose as choose_packing
 from search.plan import A_DAY, check_fits, how_to_shrink, make_plan, replay_table
@@ -47,7 +49,9 @@ from search.records import (
     STOPPED,
     RecordError,
     StudyRecord,
+    writable_text,
 )
+from search.resources import cpu_count
 from search.results import write_record
 from search.searchers import Listed, Proposals, make_proposals
 from search.study import Study, StudyError, load
@@ -56,15 +60,14 @@ from search.watch import Watch
 from trainables.data import DataError
 from trainables.data import load as load_data
 
+MESSAGE = 2000  # characters of an error's line
+
 
 def main(arguments: list[str] | None = None) -> int:
     try:
-        options = parser().parse_args(arguments)
-        if os.environ.get("RAY_ADDRESS") and options.address is None:
-            options.address = os.environ["RAY_ADDRESS"]
-        return run(options)
+        return run(parse(arguments))
     except (UsageError, StudyError, RecordError, DataError, JournalError, ClusterError, DoorError) as error:
-        print(f"search.run: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"search.run: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # A study under way takes the first one itself, saves what is known and says how to go on.
@@ -73,10 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each event as it comes
-    # SIGTERM is what a scheduler or a shutdown sends: as orderly an end as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_in_order()
     space = load(options.space)
     check_combination(options)
     resumed: tuple[Path, StudyRecord] | None = None
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
         packing = choose_packing(study, data, options.data, configs, resources.cpus_per_trial)
         resources = Resources(packing.cpus_per_trial, packing.gpus_per_trial)
     if options.plan or not (options.smoke or options.yes or resumed or options.address):
-        slots = resources.slots(os.cpu_count() or 1, torch.cuda.device_count())
+        slots = resources.slots(cpu_count(), torch.cuda.device_count())
         declared = study.replay_configs(options.repeats, options.seed, options.arm) if options.replay else []
         plan = make_plan(
             study, data, resources, slots, [c for c, _ in declared] if options.plan and declared else configs
@@ -124,24 +124,22 @@ def run(options: argparse.Namespace) -> int:
         watch.expect(plan.epoch_seconds)
         print(f"estimated {span(plan.stopped_wall_seconds)}, without early stopping {span(plan.wall_seconds)}")
     folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
-    journal = Journal(folder)
-    try:
-        cluster = connect(options.address, folder.resolve(), listen=options.listen or LOOPBACK, verbose=options.verbose)
+    with begun(folder, new=not resumed) as journal:
+        cluster = connect(
+            options.address,
+            folder.resolve(),
+            named=told_address(options),
+            listen=options.listen or LOOPBACK,
+            verbose=options.verbose,
+            data_bytes=data.train_images.nbytes + data.test_images.nbytes,
+        )
         resources = share_of(cluster, resources, options)
-    except ClusterError:
-        disconnect()
-        journal.close()
-        if not resumed:
-            # A run that never started is no run to resume.
-            journal.path.unlink()
-            folder.rmdir()
-        raise
-    record = resumed[1] if resumed else new_record(study, options, data, folder, proposals, space)
-    record.answered_by, record.known = dict(economy.answered_by), {arm: dict(s) for arm, s in economy.known.items()}
-    if options.extend:
-        record.finished, record.samples = False, proposals.total
-        record.options |= {name: getattr(options, name) for name in ("samples", "repeats")}
-    write_record(folder, record)
+        record = resumed[1] if resumed else new_record(study, options, data, folder, proposals, space)
+        record.answered_by, record.known = dict(economy.answered_by), {arm: dict(s) for arm, s in economy.known.items()}
+        if options.extend:
+            record.finished, record.samples = False, proposals.total
+            record.options |= {name: getattr(options, name) for name in ("samples", "repeats")}
+        write_record(folder, record)
     started = time.monotonic()
     before = record.wall_seconds
     halted: Halted | None = None
@@ -180,6 +178,43 @@ def run(options: argparse.Namespace) -> int:
     record.finished = not outcome.interrupted
     write_record(folder, record)
     return summarize(study, options, folder, outcome)
+
+
+def end_in_order() -> None:
+    """Take what a scheduler, a shutdown or a lost terminal sends for Ctrl-C, which ends a run in order."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` has a run go on without its terminal
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def one_line(error: Exception) -> str:
+    """An error's message as one line of at most MESSAGE characters, cut in its middle."""
+    text = " ".join("".join(c if writable_text(c) or c.isspace() else repr(c)[1:-1] for c in str(error)).split())
+    half = MESSAGE // 2
+    return text if len(text) <= MESSAGE else f"{text[:half]} [...] {text[-half:]}"
+
+
+@contextlib.contextmanager
+def begun(folder: Path, *, new: bool) -> Iterator[Journal]:
+    """Hold the journal of a run that is about to start. A run that never starts is none to resume: no folder is left.
+
+    Raises UsageError if the folder cannot be written.
+    """
+    journal = None
+    try:
+        journal = Journal(folder)
+        yield journal
+    except BaseException as error:
+        disconnect()
+        if journal:
+            journal.close()
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()  # unless there are other runs of the study
+        if isinstance(error, OSError):
+            raise not_writable(folder, error) from None
+        raise
 
 
 def adapt(study: Study, options: argparse.Namespace) -> Study:
@@ -268,9 +303,7 @@ def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: 
             print(f"  {study.metric} {log.last[study.metric]:.2%}")
         else:
             print(f"  {study.metric} {log.last[study.metric]:.1%}, test accuracy {log.last['test_accuracy']:.1%}\n")
-            sys.stdout.flush()
-            pareto = [sys.executable, "-m", "analysis.pareto", str(folder)]
-            subprocess.run(pareto, check=True, cwd=Path(__file__).parent.parent)
+            show_pareto(folder)
     print(f"\nresults    {folder}")
     if outcome.interrupted:
         print(how_to_go_on(options))
@@ -285,5 +318,27 @@ def summarize(study: Study, options: argparse.Namespace, folder: Path, outcome: 
     return 1 if counts[FAILED] else 0
 
 
+def show_pareto(folder: Path) -> None:
+    """Print the run's Pareto table. It is an afterthought: a finished search does not fail with it."""
+    command = ["-m", "analysis.pareto", str(folder.resolve())]
+    try:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=Path(__file__).parent.parent,  # from where `analysis` is found
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+    except OSError as error:
+        print(f"no Pareto table: {error}")
+        return
+    print(done.stdout, end="")
+    if done.returncode:
+        reason = one_line(RuntimeError((done.stderr.splitlines() or ["its process ended without a word"])[-1]))
+        print(f"no Pareto table: {reason}")
+
+
 if __name__ == "__main__":
+    guard()
     sys.exit(main())

@@ -31,6 +31,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from search.cluster import connect, disconnect
 from search.journal import Journal
+from search.resources import cpu_count
 from search.searchers import Listed, OptunaProposals
 from search.study import Study
 from search.tuner import Resources, run_study
@@ -39,7 +40,7 @@ from trainables.data import ImageData
 from trainables.settings import Settings, number
 
 EPOCHS = 3
-SLOTS = os.cpu_count() or 1
+SLOTS = cpu_count()
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

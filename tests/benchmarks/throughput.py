@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from search.resources import cpu_count
 from tests.benchmarks import plain
 from tests.benchmarks.plain import Rate
 from tests.benchmarks.report import cell, head, row, spread
@@ -85,7 +86,7 @@ class SideBySide:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.processes = [
             subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for _ in range((os.cpu_count() or 1) if device == "cpu" else 1)
+            for _ in range(cpu_count() if device == "cpu" else 1)
         ]
 
     def measure(self, family: str, batch_size: int, path: str) -> Rate:
@@ -112,7 +113,7 @@ def measure(repeats: int, device: str) -> dict[str, Any]:
         for batch_size in BATCH_SIZES:
             rounds = [
                 (
-                    plain.rate(name, data.train_images, data.train_labels, batch_size, os.cpu_count() or 1, device),
+                    plain.rate(name, data.train_images, data.train_labels, batch_size, cpu_count(), device),
                     {path: workers.measure(name, batch_size, path) for path in PATHS},
                 )
                 for _ in range(repeats)

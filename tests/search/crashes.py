@@ -30,6 +30,7 @@ import torch
 
 from search.journal import JOURNAL_FILE, TrialLog, apply_event, parse
 from search.records import STUDY_FILE, TABLES, StudyRecord
+from search.resources import cpu_count
 
 ROOT = Path(__file__).parents[2]
 SPACE = "tests/search/crash_space.py"
@@ -65,7 +66,7 @@ class Run:
 
     def start(self) -> None:
         how = ["--resume"] if self.folder else [*STUDY, "--seed", str(self.seed)]
-        where = ["--results", str(self.results), "--cpus-per-trial", str(os.cpu_count())]  # one trial at a time
+        where = ["--results", str(self.results), "--cpus-per-trial", str(cpu_count())]  # one trial at a time
         self.process = subprocess.Popen(
             [sys.executable, "-m", "search.run", SPACE, *how, *where],
             cwd=ROOT,

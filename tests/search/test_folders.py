@@ -1,18 +1,75 @@
+"""A study's runs in order: the newest is the same for all who ask, whatever the clock did and folders are called."""
+
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from search.folders import new_folder
+import pytest
+
+from analysis import load as analysis
+from search import folders
+from search.folders import check_writable, new_folder, newest_run
+from search.options import UsageError
+from search.records import StudyRecord, run_order
+from search.results import write_record
+
+
+def record(run: str, started: str) -> StudyRecord:
+    fields = {field.name: field for field in dataclasses.fields(StudyRecord)}
+    kinds = {"str": "", "int": 0, "bool": False}
+    plain = {name: kinds.get(str(field.type).partition("[")[0], {}) for name, field in fields.items()}
+    required = {name: plain[name] for name, field in fields.items() if field.default is field.default_factory}
+    return StudyRecord(**{**required, "study": "toy", "run": run, "started": started})
 
 
 def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    folders = {new_folder(tmp_path, "toy", smoke=True) for _ in range(5)}
-    assert len(folders) == 5
-    assert all(folder.parent == tmp_path / "toy" and "-smoke" in folder.name for folder in folders)
+    made = {new_folder(tmp_path, "toy", smoke=True) for _ in range(5)}
+    assert len(made) == 5
+    assert all(folder.parent == tmp_path / "toy" and "-smoke" in folder.name for folder in made)
 
 
 def test_the_newest_run_has_the_last_name_though_the_clock_was_set_back(tmp_path: Path) -> None:
     (tmp_path / "toy" / "29990101-000000-smoke").mkdir(parents=True)
     (tmp_path / "toy" / "notes").mkdir()
-    folders = [new_folder(tmp_path, "toy", smoke=smoke) for smoke in (True, False)]
-    assert [folder.name for folder in folders] == ["29990101-000001-smoke", "29990101-000002"]
+    made = [new_folder(tmp_path, "toy", smoke=smoke) for smoke in (True, False)]
+    assert [folder.name for folder in made] == ["29990101-000001-smoke", "29990101-000002"]
+
+
+@pytest.mark.parametrize("absurd", ["99991231-235959", "99991231-235959-smoke"])
+def test_after_the_last_second_there_is_runs_are_counted(tmp_path: Path, absurd: str) -> None:
+    (tmp_path / "toy" / absurd).mkdir(parents=True)
+    names = [new_folder(tmp_path, "toy", smoke=smoke).name for smoke in (True, False, *[True] * 10)]
+    assert names[:3] == ["99991231-235959-2-smoke", "99991231-235959-3", "99991231-235959-4-smoke"]
+    assert sorted(names, key=run_order) == names
+
+
+@pytest.mark.parametrize(
+    "name", ["99999999-999999", "00000000-000000", "20260230-000000", "٢٠٢٦٠١٠١-٠٠٠٠٠٠", "-", "x" * 200, "20260101-1"]
+)
+def test_a_folder_that_is_called_something_else_is_no_run_in_time(tmp_path: Path, name: str) -> None:
+    (tmp_path / "toy" / name).mkdir(parents=True)
+    assert run_order(name)[0] == ""
+    assert new_folder(tmp_path, "toy", smoke=False).name < "2900"
+
+
+def test_resume_and_analysis_take_the_same_run_for_the_newest(tmp_path: Path) -> None:
+    """Names in the order in which the runs began; what the clock said to each is another story."""
+    began = ["20260301-000000", "20260301-000001-smoke", "20270101-000000", "99991231-235959", "99991231-235959-2"]
+    for number, name in enumerate(began):
+        folder = tmp_path / "toy" / name
+        folder.mkdir(parents=True)
+        write_record(folder, record(name, f"20{50 - number}-01-01T00:00:00+00:00"))
+        assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0] == folder
+        assert analysis._run_folder(tmp_path / "toy") == folder
+    # Renamed: its record still says when it began.
+    last = (tmp_path / "toy" / began[-1]).rename(tmp_path / "toy" / "best")
+    assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0] == last
+    assert analysis._run_folder(tmp_path / "toy") == last
+
+
+def test_results_that_no_file_system_can_hold_are_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path / ("a" * 5000), tmp_path / "/".join(["ab"] * 2500), Path("/dev/null/x")):
+        with pytest.raises(UsageError, match="--results must be a folder that can be written, got"):
+            check_writable(folder)
+    assert folders.not_writable(tmp_path, OSError(28, "No space left on device")).args[0].endswith("left on device")

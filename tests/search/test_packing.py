@@ -71,7 +71,7 @@ def choices(monkeypatch, rates, memory=2**40) -> tuple[Packing, list[str]]:
 
     monkeypatch.setattr(packing, "measure", measured)
     monkeypatch.setattr(packing, "device_memory", lambda: memory)
-    monkeypatch.setattr(packing.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(packing, "cpu_count", lambda: 8)
     said: list[str] = []
     chosen = packing.choose(study(), load("digits"), None, None, 1.0, said.append)
     return chosen, said

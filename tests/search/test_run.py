@@ -18,9 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from search import run as run_module
 from search.journal import Journal
-from search.options import STORED, parser
+from search.options import STORED, parse, parser
+from search.provenance import commit_of
 from search.records import StudyRecord
+from search.resources import cpu_count
 from search.results import write_record
 from search.run import main
 from search.study import load
@@ -99,7 +102,7 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--smoke", "--searcher", "nsga2"], ["nsga2", "several objectives", "val_accuracy"]),
         (["--smoke", *(f"--set={name}" for name in ("quality=1", "members=1", "switch=none"))], ["nothing to search"]),
         (["--smoke", "--replay"], ["toy has no arms to replay"]),
-        (["--smoke", "--cpus-per-trial", "4096"], ["--cpus-per-trial asks for 4096", f"has {os.cpu_count()}"]),
+        (["--smoke", "--cpus-per-trial", "4096"], ["--cpus-per-trial asks for 4096", f"has {cpu_count()}"]),
         (["--smoke", "--gpus-per-trial", "4096"], ["--gpus-per-trial asks for 4096", "this machine has"]),
         (["--smoke", "--resume"], ["--resume", "no unfinished run of toy", "results/toy"]),
         (["--smoke", "--extend", "3"], ["--extend", "no run of toy", "results/toy"]),
@@ -130,6 +133,120 @@ def test_results_must_be_a_folder_that_can_be_written(
     assert main([str(toy_space), "--smoke", "--results", results]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("search.run: --results must be a folder that can be written, got " + results)
+
+
+@pytest.mark.parametrize("option", ["--results", "--data", "--weights", "--known"])
+def test_a_tilde_is_the_home_folder_also_behind_an_equals_sign(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = parser().parse_args(["~/x.py", f"{option}=~/x y"])
+    given = getattr(options, option[2:])
+    assert str(given[0] if isinstance(given, list) else given) == f"{tmp_path}/x y"
+    assert options.space == tmp_path / "x.py"
+    assert parser().parse_args(["x.py", "--data=~nobody-of-this-name/x"]).data == Path("~nobody-of-this-name/x")
+
+
+@pytest.mark.parametrize("option", ["--results", "--data", "--weights"])
+@pytest.mark.parametrize("value", ["a" * 5000, "/".join(["ab"] * 2500), "a\0b", "\udc80", "a\x1b[31mb", "two\nlines"])
+def test_a_path_that_cannot_be_is_refused(refused: Refused, toy_space: Path, option: str, value: str) -> None:
+    line = refused("--smoke", option, value) if option != "--data" else refused("--yes", option, value)
+    assert len(line) < 2100
+    assert line.isprintable()
+
+
+def test_a_space_of_an_impossible_name_is_refused(refused: Refused) -> None:
+    for name in ("a" * 5000, "a\0b", "\udc80"):
+        line = refused("--smoke", space=Path(f"/tmp/{name}.py"))
+        assert "space" in line
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["no Ray cluster answers there"]),
+        (["--listen", "127.0.0.1"], ["--listen"]),
+        (["--path", "auto"], ["--path auto"]),
+        (["--cpus-per-trial", "auto"], ["--cpus-per-trial auto"]),
+    ],
+)
+def test_an_address_of_the_environment_is_told_as_such(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: list[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    line = refused("--smoke", *arguments)
+    assert lacks(line, ["RAY_ADDRESS=127.0.0.1:9", *words]) == [], line
+    assert "--address" not in line
+    line = refused("--smoke", "--address", "127.0.0.1:7", *arguments)
+    assert lacks(line, ["--address 127.0.0.1:7", *words]) == [], line
+    assert "RAY_ADDRESS" not in line
+
+
+def test_rays_own_words_for_an_address_keep_their_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, address in (("local", None), ("", None), ("auto", "auto")):
+        monkeypatch.setenv("RAY_ADDRESS", value)
+        assert parse(["x.py"]).address == address
+
+
+@pytest.fixture
+def read_only(begun: Path) -> Iterator[Path]:
+    """An unfinished run on a file system that cannot be written."""
+    command = ["mount", "--bind", "-o", "ro", str(begun), str(begun)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+    yield begun
+    subprocess.run(["umount", "--lazy", str(begun)], check=True)
+
+
+def test_results_that_can_only_be_read_are_not_resumed(refused: Refused, read_only: Path) -> None:
+    line = refused("--resume")
+    assert line == f"--results must be a folder that can be written, got {read_only}: Read-only file system"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError(), OSError(28, "No space left on device")])
+def test_a_run_that_never_started_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy_space: Path, error: BaseException
+) -> None:
+    """Whatever comes between: Ctrl-C while Ray starts, a fault, a full disk."""
+
+    def raises(*arguments: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr("search.run.connect", lambda *_, **__: None)
+    monkeypatch.setattr("search.run.share_of", raises)
+    command = [str(toy_space), "--smoke", "--results", str(tmp_path / "results")]
+    if isinstance(error, ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):
+            main(command)
+    else:
+        assert main(command) == (2 if isinstance(error, OSError) else 130)
+    assert not list(tmp_path.rglob("*/toy*"))
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    here = Path(run_module.__file__)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))  # as a hook of another repository sets it
+    ask = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    head = subprocess.run(ask, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+    assert commit_of(here) == (head.stdout.strip() or None)
+    (tmp_path / "copy.py").touch()
+    assert commit_of(tmp_path / "copy.py") is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit_of(here) is None
+    (tmp_path / "git").write_text("not a program")
+    (tmp_path / "git").chmod(0o755)
+    assert commit_of(here) is None
+
+
+def test_a_copy_inside_another_repository_has_no_commit(tmp_path: Path) -> None:
+    """As `pip install` puts one into an environment in somebody's clone."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    (tmp_path / "provenance.py").touch()
+    assert commit_of(tmp_path / "provenance.py") is None
 
 
 def test_a_process_exits_with_status_2_and_one_line(tmp_path: Path) -> None:
