@@ -142,7 +142,7 @@ def _run_folder(path: Path) -> Path:
     runs = [file.parent for file in path.glob(f"*/{r.STUDY_FILE}")]
     if not runs:
         raise ResultsError(f"{path} is not a results folder: no {r.STUDY_FILE} in it or its runs")
-    return max(runs, key=lambda run: r.run_order(run.name, _record(run).run))
+    return max(runs, key=lambda run: r.run_order(run.name, _record(run)))
 
 
 def _read(folder: Path) -> Results:

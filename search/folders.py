@@ -62,7 +62,7 @@ def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -
         path = folder / STUDY_FILE
         if path.is_file():
             found.append((folder, StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))))
-    for folder, record in sorted(found, key=lambda run: run_order(run[0].name, run[1].run), reverse=True):
+    for folder, record in sorted(found, key=lambda run: run_order(run[0].name, run[1]), reverse=True):
         if (finished or not record.finished) and (record.smoke or not smoke_only):
             return folder, record
     if finished:

@@ -660,18 +660,17 @@ def writable_text(text: str) -> bool:
     return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
 
 
-def run_order(*names: str) -> tuple[str, int, str]:
-    """Return what sorts the runs of a study: the newest is the greatest.
+def run_order(folder: str, record: StudyRecord | None = None) -> tuple[str, int, str]:
+    """Return what sorts the runs of a study by the name of their folder: the newest is the greatest.
 
-    `names` are the run's folder and, should that have been renamed, the run as study.json names it. A run's name is
-    the second it began in, at least one after the name before it: so names grow though the clock was set back. In
-    the last second there is a count follows.
+    A run's name is the second it began in, at least one after the name before it: so names grow though the clock was
+    set back. In the last second there is a count follows. A folder that was renamed goes by its record.
     """
-    for name in names:
+    for name in (folder, record.run if record else ""):
         match = re.fullmatch(r"(\d{8}-\d{6})(?:-(\d{1,9}))?(?:-smoke)?", name, re.ASCII)
         try:
             if match and datetime.datetime.strptime(match[1], RUN_NAME):
                 return match[1], int(match[2] or 1), name
         except ValueError:
             continue  # digits that are no date
-    return "", 0, names[0]
+    return "", 0, record.started if record else folder
