@@ -45,9 +45,10 @@ def ensemble_sizes(results: Sequence[Results]) -> pd.DataFrame:
     arms = dict.fromkeys(arm for result in results for arm in result.finished()[r.ARM].dropna())
     for arm in arms:
         trials = measure.trials(results, arm)
-        prefixes = pd.concat([_prefixes(results[t["result"]], t) for _, t in trials.iterrows()])
-        if prefixes.empty or prefixes[r.MEMBERS].max() == 1:
+        found = [(results[t["result"]], t, _prefixes(results[t["result"]], t)) for _, t in trials.iterrows()]
+        if max((rows[r.MEMBERS].max() for *_, rows in found if len(rows)), default=1) == 1:
             continue
+        prefixes = pd.concat([_beside(*one) for one in found])
         seeds = prefixes.groupby([r.MEMBERS, r.SEED]).mean()
         for size in seeds.index.unique(r.MEMBERS):
             of_size = seeds.xs(size, level=r.MEMBERS)
@@ -62,7 +63,7 @@ def ensemble_sizes(results: Sequence[Results]) -> pd.DataFrame:
         if best is None:
             continue
         name = measure.names(pd.DataFrame([best]).assign(result=place), results)
-        for _, prefix in _prefixes(result, best).iterrows():
+        for _, prefix in _beside(result, best, _prefixes(result, best)).iterrows():
             interval, over = _over_images(result, best, prefix[r.TEST_ACCURACY])
             rows.append(_row(f"trial {name}", int(prefix[r.MEMBERS]), interval, over, prefix, name))
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -72,19 +73,22 @@ def _prefixes(result: Results, trial: pd.Series) -> pd.DataFrame:
     rows = result.members
     rows = rows[(rows[r.TRIAL_ID] == trial[r.TRIAL_ID]) & (rows[r.EPOCH] == trial[r.EPOCHS])]
     rows = rows[rows[r.TEST_ACCURACY].notna()].sort_values(r.MEMBERS)
-    alone = rows[r.OWN_TEST_ACCURACY].expanding().mean().where(rows[r.OWN_TEST_ACCURACY].notna())
-    independent, correlation = [math.nan] * len(rows), [math.nan] * len(rows)
-    if len(rows) > 1:
-        correlations, classes = independent_voters.of_trial(result, int(trial[r.TRIAL_ID]))
-        if len(correlations) == len(rows):
-            correlation = correlations
-        if classes > 1:
-            independent = [
-                math.nan if math.isnan(accuracy) else independent_voters.vote_accuracy(size, accuracy, classes)
-                for size, accuracy in zip(rows[r.MEMBERS], alone, strict=True)
-            ]
-    added = {MEMBER: alone, INDEPENDENT: independent, CORRELATION: correlation, r.SEED: trial[r.SEED]}
-    return rows[[r.MEMBERS, r.TEST_ACCURACY]].assign(**added)
+    return rows[[r.MEMBERS, r.TEST_ACCURACY, r.OWN_TEST_ACCURACY]].assign(**{r.SEED: trial[r.SEED]})
+
+
+def _beside(result: Results, trial: pd.Series, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a trial's prefixes with what independent members would reach and the members' correlation, where known."""
+    own = rows[r.OWN_TEST_ACCURACY]
+    alone = own.expanding().mean().where(own.notna())
+    correlations, classes = independent_voters.of_trial(result, int(trial[r.TRIAL_ID]))
+    independent = [
+        math.nan if math.isnan(accuracy) or classes < 2 else independent_voters.vote_accuracy(size, accuracy, classes)
+        for size, accuracy in zip(rows[r.MEMBERS], alone, strict=True)
+    ]
+    known = len(correlations) == len(rows)
+    return rows.drop(columns=r.OWN_TEST_ACCURACY).assign(
+        **{MEMBER: alone, INDEPENDENT: independent, CORRELATION: correlations if known else math.nan}
+    )
 
 
 def _best_searched_ensemble(result: Results) -> pd.Series | None:

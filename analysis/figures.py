@@ -271,7 +271,7 @@ def loss_curve(rows: pd.DataFrame) -> go.Figure:
     )
     marker = {"color": NOTE, "symbol": "circle-open", "size": 7}
     figure.add_scatter(x=rows[r.EPOCH], y=rows["reported"], mode="markers", name="note", marker=marker)
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title="epoch", dtick=1 if rows[r.EPOCH].max() <= 20 else None)
     figure.update_yaxes(title=f"loss, {first['unit']} an image")
     figure.update_traces(hovertemplate="epoch %{x}: %{y:.4g}")
     return figure

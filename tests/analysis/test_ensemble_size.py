@@ -87,3 +87,16 @@ def test_what_was_not_kept_is_not_told(made_up, tmp_path):
     study.trial(arm="bag", test=[0.75], members=prefixes(0.5, 0.75))
     frame = ensemble_sizes(load([study.write(tmp_path / "run")]))
     assert frame[["member_test_accuracy", "independent_test_accuracy", "correlation"]].isna().all(axis=None)
+
+
+def test_at_one_member_independent_voters_are_the_member_also_if_a_trial_ended_with_it(made_up, tmp_path):
+    """AdaBoost ends with a member that is no better than chance: seeds then differ in size."""
+    study = made_up()
+    label = np.arange(100) % 10
+    for seed, accuracies in enumerate(((0.5, 0.6), (0.4,))):
+        rows = [row | {"own_test_accuracy": row["test_accuracy"]} for row in prefixes(*accuracies)]
+        trial = study.trial(arm="boost", seed=seed, test=[accuracies[-1]], members=rows)
+        study.labels(trial, label, label, np.tile(label[:, None], len(accuracies)))
+    one, two = ensemble_sizes(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert one["test_accuracy"] == one["independent_test_accuracy"] == one["member_test_accuracy"] == 0.45
+    assert (two["test_accuracy"], two["member_test_accuracy"]) == (0.6, pytest.approx(0.55))
