@@ -109,8 +109,8 @@ class SmallAlexNetSettings(Settings):
     """Hyperparameters of note E; the defaults are its best run (4.1), as the text has it.
 
     The note links to its code, github.com/diudiuzhi/TensorAlexnet, which says what the text does not. `AS_CODED` is
-    what its commits have from experiment 4 on, but for their rate of .001; `CODED_STEPS` is the part of it that a network
-    with the usual pools can be trained by.
+    what its commits have from experiment 4 on, but for their rate of .001; `CODED_STEPS` is the part of it by which a
+    network with the usual pools can be trained.
 
     decay           "exponential" multiplies the rate by `step_factor` over `step_epochs` epochs, smoothly. The
                     code has .9995 every 10 steps: a tenth in 65 epochs, perhaps also what the text calls .001 to
