@@ -51,15 +51,31 @@ def claims(results: Sequence[Results]) -> pd.DataFrame:
     claims of the newest. Raises ResultsError where they differ in data set or the trials of one arm
     in protocol, and for a claim that no results folder can answer.
     """
-    rows = []
     families = Families(results)
-    for study, pooled in by_study(results).items():
-        newest = sorted(pooled, key=lambda result: result.record.started)
-        declared = {claim.name: claim for result in newest for claim in result.record.claims}
-        rows += [{"study": study} | _row(claim, study, results, families) for claim in declared.values()]
+    rows = [{"study": study} | _row(claim, study, results, families) for study, claim in declared(results)]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     p = frame["clean_p"].where(frame["verdict"] == CONFOUNDED, frame["p"])
     return frame.assign(q=s.false_discovery(p.astype("float64")), rules=s.RULES)
+
+
+def declared(results: Sequence[Results]) -> list[tuple[str, r.Claim]]:
+    """Return each study's claims as its newest run has them, with the study's name.
+
+    Raises ResultsError if runs of one study differ in data set.
+    """
+    found = []
+    for study, pooled in by_study(results).items():
+        newest = sorted(pooled, key=lambda result: result.record.started)
+        named = {claim.name: claim for result in newest for claim in result.record.claims}
+        found += [(study, claim) for claim in named.values()]
+    return found
+
+
+def counted(claim: r.Claim, study: str, results: Sequence[Results]) -> r.Claim:
+    """Return the claim whose verdict counts: on its clean arms, if something else still differs between its own."""
+    if not _confounders(claim, study, results):
+        return claim
+    return dataclasses.replace(claim, arms=claim.clean_arms, confounded_by=(), clean_arms=(), effect=None, printed=())
 
 
 def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list[str]:

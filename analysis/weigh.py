@@ -74,9 +74,68 @@ def weigh(
     return _Weighing(results, claim, study, arms, families or Families(results)).weighed()
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What further seeds can be expected to do for a claim that is open.
+
+    effect, deviation  the hardest comparison's mean over `n` seeds, and of one seed, on `df` degrees of freedom
+    images             half its interval over test images
+    region, alpha      where it must lie, and the level of its look
+    """
+
+    effect: float
+    deviation: float
+    df: float
+    n: int
+    images: float
+    region: tuple[float, float]
+    alpha: float
+
+    def chance(self, seeds: int) -> float:
+        """Return the probability that a look at `seeds` seeds decides, given what is seen so far and nothing else.
+
+        The mean then is normal around today's with the variance of the seeds still to come, over the effects that
+        today's seeds leave possible.
+        """
+        if seeds <= self.n or not math.isfinite(self.deviation):
+            return 0.0
+        error = self.deviation / math.sqrt(seeds)
+        half = math.hypot(s.critical(max(self.df, seeds - 1), self.alpha) * error, self.images)
+        moves = self.deviation * math.sqrt(1 / self.n - 1 / seeds)
+        least, most = self.region
+        inside = _between(least + half, most - half, self.effect, moves)
+        outside = _between(-math.inf, least - half, self.effect, moves) + _between(
+            most + half, math.inf, self.effect, moves
+        )
+        return inside + outside
+
+
+def _between(low: float, high: float, mean: float, deviation: float) -> float:
+    """The probability that a normal variable lies between two values."""
+    if not low < high:
+        return 0.0
+    if not deviation > 0:
+        return float(low < mean < high)
+    return 0.5 * (
+        math.erf((high - mean) / deviation / math.sqrt(2)) - math.erf((low - mean) / deviation / math.sqrt(2))
+    )
+
+
+def outlook(
+    results: Sequence[Results], claim: r.Claim, study: str, arms: Sequence[str], families: Families
+) -> Outlook | None:
+    """Return what further seeds promise for `claim` on `arms`; None if its runs do not say or cannot test it."""
+    return _Weighing(results, claim, study, arms, families).outlook()
+
+
 class _Weighing:
     def __init__(
-        self, results: Sequence[Results], claim: r.Claim, study: str, arms: Sequence[str], families: Families
+        self,
+        results: Sequence[Results],
+        claim: r.Claim,
+        study: str,
+        arms: Sequence[str],
+        families: Families,
     ) -> None:
         self.results, self.claim, self.arms, self.families = results, claim, tuple(arms), families
         self.own = {arm: arm if "/" in arm else f"{study}/{arm}" for arm in arms}
@@ -111,6 +170,20 @@ class _Weighing:
             weighed = dataclasses.replace(weighed, verdict=s.NOT_TESTED, p=math.nan, seeds_needed=None)
             why = [f"not testable at this size: no arm is above {s.NEAR_CHANCE:g} times the chance rate", *lost]
         return dataclasses.replace(weighed, why="; ".join(why), trials=trials, changed=changed, spread=spread)
+
+    def outlook(self) -> Outlook | None:
+        shared = sorted(set.intersection(*(set(series.index) for series in self.values.values())))
+        if len(shared) < 2 or self.exact or self._untestable(self._changes()) or self._no_ensembles():
+            return None
+        paired = {arm: series[shared].to_numpy() for arm, series in self.values.items()}
+        joints, _ = self._joints(paired, shared)
+        alpha = s.LOOK_ALPHA / len(joints)
+        hardest = max(joints, key=lambda joint: _width(joint.seeds.interval(s.PROMISE_LEVEL)))
+        error, df, images = _error(hardest, self.region, alpha)
+        if not math.isfinite(error) or self._near_chance(shared):
+            return None
+        effect = join(self.claim, self.region, [joint.interval(s.PROMISE_LEVEL) for joint in joints]).effect
+        return Outlook(effect, error * math.sqrt(len(shared)), df, len(shared), images, self.region, alpha)
 
     # What keeps a claim from being tested.
 

@@ -1,0 +1,309 @@
+"""Which arms with how many more seeds decide most claims an hour, and which claims are hopeless, with their price.
+
+For each open claim the chance that its next looks decide it follows from what its seeds have shown so far, the pooled
+spread and the test images; the price is the measured time of its arms' trials, one after the other. Step by step the
+seeds are taken that gain most decided claims an hour, counting every claim that shares their arms, until the hours are
+spent; no further for one claim than to a chance of 80 %, for what these seeds show is worth another question. Of a
+claim of which no seed was run nothing is known: its first look is taken to decide it with even odds.
+
+    action   run: worth its time; leave: the last look at 20 seeds would decide the claim in less than a fifth of cases
+    decides  claims that are expected to be decided by it
+
+The commands replay the arms with seeds that they lack, under the same changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from analysis import claims, cli, measure
+from analysis import statistics as s
+from analysis.family import Families
+from analysis.load import Results
+from analysis.tables import Table
+from analysis.weigh import Outlook, outlook, weigh
+from search import records as r
+
+HOPELESS = 0.2  # chance of the last look under which a claim is left
+UNKNOWN = 0.5  # chance of the first look of a claim that was never run
+LEAST = 0.02  # decided claims under which a step is not worth its command
+RUN, LEAVE = "run", "leave"
+COLUMNS = ["action", "study", "arms", "seed", "repeats", "hours", "decides", "claims", "command"]
+
+Seeds = Mapping[str, frozenset[int]]  # of each arm, "study/arm"
+
+
+@dataclass(frozen=True)
+class Open:
+    """A claim that more seeds may decide. `arms`: "study/arm" of the trainings that it needs; `seeds` they share."""
+
+    study: str
+    claim: r.Claim
+    arms: tuple[str, ...]
+    outlook: Outlook | None
+
+    def chance(self, seeds: int) -> float:
+        """The probability that it is decided by the last look at `seeds` seeds."""
+        look = s.look(seeds)
+        if self.outlook is None:
+            return UNKNOWN if look else 0.0
+        return max((self.outlook.chance(n) for n in s.LOOKS if n <= look), default=0.0)
+
+
+@dataclass
+class Plan:
+    """Seeds to run, by arm, and what was taken step by step."""
+
+    have: Seeds
+    seconds: Mapping[str, float]
+    then: dict[str, frozenset[int]] = field(default_factory=dict)
+    hours: float = 0.0
+
+    def seeds(self, arm: str) -> frozenset[int]:
+        return self.then.get(arm, self.have.get(arm, frozenset()))
+
+    def shared(self, one: Open) -> int:
+        return len(frozenset.intersection(*(self.seeds(arm) for arm in one.arms)))
+
+    def price(self, arms: Iterable[str], seeds: frozenset[int]) -> float:
+        """Hours of the trials that `arms` still lack of these seeds."""
+        return sum(len(seeds - self.seeds(arm)) * self.seconds[arm] for arm in arms) / 3600
+
+    def take(self, arms: Iterable[str], seeds: frozenset[int]) -> None:
+        for arm in arms:
+            self.hours += self.price([arm], seeds)
+            self.then[arm] = self.seeds(arm) | seeds
+
+
+def open_claims(results: Sequence[Results], families: Families) -> list[Open]:
+    """The claims that are undecided or were not run, of those that more seeds can test."""
+    found = []
+    for study, declared in claims.declared(results):
+        claim = claims.counted(declared, study, results)
+        arms = tuple(dict.fromkeys(_training(arm, study) for arm in claim.arms))
+        if any(_record(arm, results) is None for arm in arms):
+            continue  # of a study whose results were not given
+        verdict = weigh(results, claim, study, claim.arms, families)
+        # What was not tested for another reason, more seeds do not test either.
+        lacking = not frozenset.intersection(*(frozenset(measure.trials(results, arm)[r.SEED]) for arm in arms))
+        if verdict.verdict == s.UNDECIDED or (verdict.verdict == s.NOT_TESTED and lacking):
+            found.append(Open(study, claim, arms, outlook(results, claim, study, claim.arms, families)))
+    return found
+
+
+def _training(arm: str, study: str) -> str:
+    of = measure.split_arm(arm)
+    return f"{of.study or study}/{of.name}"
+
+
+def _record(arm: str, results: Sequence[Results]) -> Results | None:
+    """The newest run whose study has this arm, "study/arm"."""
+    of = measure.split_arm(arm)
+    runs = [x for x in results if x.record.study == of.study and of.name in x.record.arms and not x.recovery]
+    return max(runs, key=lambda x: x.record.started, default=None)
+
+
+def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]:
+    """Return a row a command, then a row a hopeless claim (`COLUMNS`), and how many claims the commands would decide.
+
+    Raises ResultsError.
+    """
+    families = Families(results)
+    waiting = open_claims(results, families)
+    arms = dict.fromkeys(arm for one in waiting for arm in one.arms)
+    have = {arm: frozenset(measure.trials(results, arm)[r.SEED].astype(int)) for arm in arms}
+    made = Plan(have, _seconds(results, list(arms)))
+    hopeless = [one for one in waiting if one.chance(s.LOOKS[-1]) < HOPELESS]
+    live = [one for one in waiting if one not in hopeless]
+    while (step := _best_step(made, live, hours)) is not None:
+        made.take(*step)
+    rows = [*_commands(results, made, live), *(_left(made, one) for one in hopeless)]
+    decided = sum(one.chance(made.shared(one)) - one.chance(len(_shared(have, one))) for one in live)
+    return pd.DataFrame(rows, columns=COLUMNS), decided
+
+
+def _seconds(results: Sequence[Results], arms: Sequence[str]) -> dict[str, float]:
+    """A trial's mean time, of an arm that was not run that of its study's others; NaN if none was."""
+    rows = {arm: measure.trials(results, arm) for arm in arms}
+    own = {arm: float(one[r.SECONDS].mean()) for arm, one in rows.items() if len(one)}
+    found = {}
+    for arm in arms:
+        study = measure.split_arm(arm).study
+        beside = [x.finished()[r.SECONDS].mean() for x in results if x.record.study == study and len(x.finished())]
+        found[arm] = own.get(arm, float(pd.Series(beside, dtype="float64").mean()))
+    return found
+
+
+def _best_step(made: Plan, live: Sequence[Open], hours: float) -> tuple[tuple[str, ...], frozenset[int]] | None:
+    """The arms and seeds with most decided claims an hour that fit the hours left; None if none is worth it."""
+    best, rate = None, 0.0
+    for one in live:
+        shared = made.shared(one)
+        if one.chance(shared) >= s.POWER:
+            continue  # enough until these seeds have been seen
+        for look in s.LOOKS:
+            if look <= shared:
+                continue
+            seeds = _target(made, one, look)
+            price = made.price(one.arms, seeds)
+            if not price <= hours - made.hours:
+                continue
+            gain = _gain(made, live, one.arms, seeds)
+            if gain >= LEAST and gain / max(price, 1e-9) > rate:
+                best, rate = (one.arms, seeds), gain / max(price, 1e-9)
+    return best
+
+
+def _target(made: Plan, one: Open, look: int) -> frozenset[int]:
+    """The seeds that all arms of a claim then share: those they share now, then the cheapest others, then new ones."""
+    sets = [made.seeds(arm) for arm in one.arms]
+    shared = frozenset.intersection(*sets)
+    some = sorted(frozenset.union(*sets) - shared, key=lambda seed: (made.price(one.arms, frozenset([seed])), seed))
+    first = min(frozenset.union(*sets), default=0)
+    new = [seed for seed in range(first, first + look + len(some) + len(shared)) if seed not in frozenset.union(*sets)]
+    return frozenset([*sorted(shared), *some, *new][:look]) | shared
+
+
+def _gain(made: Plan, live: Sequence[Open], arms: Iterable[str], seeds: frozenset[int]) -> float:
+    """How many more of the claims are expected to be decided once `arms` have these seeds."""
+    then = dataclasses.replace(made, then=made.then | {arm: made.seeds(arm) | seeds for arm in arms})
+    return sum(one.chance(then.shared(one)) - one.chance(made.shared(one)) for one in live)
+
+
+def _commands(results: Sequence[Results], made: Plan, live: Sequence[Open]) -> list[dict[str, Any]]:
+    """A row for each study and run of seeds that several of its arms lack."""
+    runs: dict[tuple[str, int, int], list[str]] = {}
+    for arm in made.then:
+        for first, count in _ranges(made.seeds(arm) - made.have.get(arm, frozenset())):
+            runs.setdefault((str(measure.split_arm(arm).study), first, count), []).append(arm)
+    rows = []
+    for (study, first, count), arms in sorted(runs.items()):
+        served = [one for one in live if set(one.arms) & set(arms)]
+        decides = sum(one.chance(made.shared(one)) - one.chance(len(_shared(made.have, one))) for one in served)
+        names = [measure.split_arm(arm).name for arm in arms]
+        result = _record(arms[0], results)
+        assert result is not None
+        rows.append(
+            {
+                "action": RUN,
+                "study": study,
+                "arms": ", ".join(names),
+                "seed": first,
+                "repeats": count,
+                "hours": sum(count * made.seconds[arm] for arm in arms) / 3600,
+                "decides": decides,
+                "claims": ", ".join(one.claim.name for one in served),
+                "command": command(result, names, first, count),
+            }
+        )
+    return sorted(rows, key=lambda row: -row["decides"] / max(row["hours"], 1e-9))
+
+
+def _shared(have: Seeds, one: Open) -> frozenset[int]:
+    return frozenset.intersection(*(have.get(arm, frozenset()) for arm in one.arms))
+
+
+def _ranges(seeds: frozenset[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive seeds: first and count."""
+    found: list[tuple[int, int]] = []
+    for seed in sorted(seeds):
+        if found and seed == sum(found[-1]):
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((seed, 1))
+    return found
+
+
+def command(result: Results, arms: Sequence[str], seed: int, repeats: int) -> str:
+    """The command that replays `arms` with `repeats` seeds from `seed` on as `result` was run."""
+    record, options = result.record, result.record.options
+    words = shlex.split(record.command)
+    space = next((word for word in words if word.endswith(".py")), f"spaces/{record.study}.py")
+    parts = ["python", "-m", "search.run", space, "--replay", "--seed", str(seed), "--repeats", str(repeats)]
+    for arm in arms:
+        parts += ["--arm", arm]
+    for one in options.get("set", ()):
+        parts += ["--set", one]
+    if result.engine != "plain":
+        parts += ["--path", result.engine]
+    for name in ("data", "weights"):
+        if options.get(name):
+            parts += [f"--{name}", str(options[name])]
+    if record.smoke:
+        parts.append("--smoke")
+    return shlex.join(parts)
+
+
+def _left(made: Plan, one: Open) -> dict[str, Any]:
+    last = s.LOOKS[-1]
+    return {
+        "action": LEAVE,
+        "study": one.study,
+        "arms": ", ".join(one.claim.arms),
+        "hours": made.price(one.arms, _target(made, one, last)),
+        "decides": one.chance(last),
+        "claims": one.claim.name,
+        "command": "",
+    }
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    def number(value: float, form: str) -> str:
+        return "" if pd.isna(value) else format(value, form)
+
+    rows = [
+        {
+            "action": row["action"],
+            "study": row["study"],
+            "claims": row["claims"],
+            "arms": row["arms"],
+            "seeds": f"{row['seed']:.0f} to {row['seed'] + row['repeats'] - 1:.0f}"
+            if row["action"] == RUN
+            else "to 20",
+            "hours": number(row["hours"], ".2f") or "unknown",
+            "decides": number(row["decides"], ".2f"),
+            "command": row["command"],
+        }
+        for row in frame.to_dict("records")
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["action", "claims"], dtype=str)
+
+
+def answer(results: list[Results], args: argparse.Namespace) -> Table:
+    frame, decided = plan(results, args.hours)
+    run, left = frame[frame["action"] == RUN], frame[frame["action"] == LEAVE]
+    title = (
+        f"What to run next in {args.hours:g} hours: {len(run)} commands of {run['hours'].sum():.2f} hours, expected "
+        f"to decide {decided:.1f} claims; {len(left)} hopeless claims"
+    )
+    notes = [
+        f"Rules {s.RULES}. Hours of trials one after the other, as measured; decides: claims expected to be decided, "
+        f"of a hopeless one the chance of the look at {s.LOOKS[-1]} seeds. Commands of one claim's arms decide it "
+        "together."
+    ]
+    return Table(frame, title, notes, read=readable)
+
+
+def _hours(text: str) -> float:
+    if not 0 < (value := float(text)) < math.inf:
+        raise ValueError
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = cli.parser("next", __doc__)
+    options.add_argument("--hours", type=_hours, required=True, metavar="H", help="of trials, one after the other")
+    return cli.table(options, answer, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
