@@ -144,9 +144,12 @@ class _FoldedConvolution(torch.autograd.Function):
         gradient = gradient.permute(0, 2, 3, 1)
         n, outputs, blocks, scale = len(gradient), gradient.shape[3], fold.blocks, fold.scale
         inputs = corner.shape[1]
-        phases = gradient.new_zeros(scale, n, blocks, blocks * scale, outputs)
+        phases = gradient.new_empty(scale, n, blocks, blocks * scale, outputs)
+        phases[:, :, :, fold.outputs :] = 0
         for phase in range(scale):
-            phases[phase, :, : fold.blocks_of(phase), : fold.outputs] = gradient[:, phase::scale]
+            used = fold.blocks_of(phase)
+            phases[phase, :, :used, : fold.outputs] = gradient[:, phase::scale]
+            phases[phase, :, used:] = 0
         phases = phases.view(scale, n * blocks * blocks, scale * outputs)
         kernels = torch.bmm(windows.transpose(1, 2), phases).to(fold.rows.dtype)
         kernels = kernels.view(scale, fold.high, fold.reach, inputs, scale, outputs)
@@ -161,8 +164,12 @@ class _FoldedConvolution(torch.autograd.Function):
                 kernel = (pixels.T @ edge).to(weight.dtype).view(fold.reach, inputs, scale, outputs)
                 taps -= torch.einsum("qcdo,dlq->ocl", kernel, fold.columns)[..., None]
             weight[:, :, :padding, :padding] += (gradient[:, 0, 0].T @ corner)[..., None, None]
-        bias = phases.sum((0, 1), dtype=weight.dtype).view(scale, outputs).sum(0)
-        return None, weight, bias, None
+        if gradient.dtype == weight.dtype:
+            bias = phases.sum((0, 1))
+        else:
+            # A sum over bfloat16 would first be made a copy in float32; a product adds in float32 as it goes.
+            bias = (phases.new_ones(1, n * blocks**2) @ phases).sum(0, dtype=weight.dtype)
+        return None, weight, bias.view(scale, outputs).sum(0), None
 
 
 def _windows(images: torch.Tensor, fold: _Fold) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
