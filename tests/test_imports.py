@@ -107,7 +107,8 @@ def test_search_knows_no_space_no_analysis_and_of_trainables_no_family(module: s
     if module in ("search.checkpoints", "search.recorder"):
         assert foreign(module) == {"trainables.checkpoint"}  # whether one is whole
         return
-    how = {"trainables.paths", "trainables.steps"}  # a step is executed: measured before a study
+    # How a step is executed: measured before a study.
+    how = {"trainables.paths", "trainables.steps", "trainables.allocator"}
     assert foreign(module) <= {"trainables.base", "trainables.data", "trainables.task"} | how
     if module == "search.options":
         assert foreign(module) == {"trainables.paths"}  # their names
