@@ -24,6 +24,7 @@ import pandas as pd
 
 from analysis import cli, measure
 from analysis import statistics as s
+from analysis.answers import with_answers
 from analysis.family import Families
 from analysis.load import Results, by_study
 from analysis.tables import Table
@@ -51,6 +52,7 @@ def claims(results: Sequence[Results]) -> pd.DataFrame:
     claims of the newest. Raises ResultsError where they differ in data set or the trials of one arm
     in protocol, and for a claim that no results folder can answer.
     """
+    results = with_answers(results)
     families = Families(results)
     rows = [{"study": study} | _row(claim, study, results, families) for study, claim in declared(results)]
     frame = pd.DataFrame(rows, columns=COLUMNS)

@@ -23,6 +23,7 @@ import pandas as pd
 
 from analysis import cli, figures, measure
 from analysis import statistics as s
+from analysis.answers import with_answers
 from analysis.load import Results, by_study
 from analysis.tables import Table, cell, heading
 from search import records as r
@@ -86,7 +87,7 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                     "leaves_at": outside[r.EPOCH].min() if len(outside) else None,
                     "selection_bias": bias,
                     "trials": measure.names(trials, pooled),
-                    "changed": pooled[trials["result"].iloc[0]].changed,
+                    "changed": pooled[trials["result"].iloc[0]].changed_of(run.arm),
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -129,7 +130,7 @@ def replayed_epochs(
 def _replayed(results: Sequence[Results]) -> list[tuple[str, list[Results], r.Reported]]:
     """Each reported run on the studied data set whose arm has a finished trial: study, its runs, the run."""
     found = []
-    for study, pooled in by_study(results).items():
+    for study, pooled in by_study(with_answers(results)).items():
         runs = {run.run: run for result in pooled for run in result.record.reported}
         dataset = pooled[0].record.dataset
         found += [

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis import measure
 from analysis import statistics as s
+from analysis.answers import Answer
 from analysis.load import Results
 from search import records as r
 
@@ -24,14 +25,16 @@ class Families:
         self._results = results
         self._pools: dict[Hashable, s.Pool | None] = {}
         self._arms: dict[Hashable, list[str]] = {}
-        seen: dict[Hashable, set[Hashable]] = {}
+        seen: dict[Hashable, list[object]] = {}
         for result in results:
+            if isinstance(result, Answer) and result.members_kept:
+                continue  # it shares its draws with the ensemble that it is the first members of
             for name, trials in measure.arms(result).items():
                 key = _key(result, trials[r.PROTOCOL].iloc[0])
-                training = trials[measure.TRAINING].iloc[0] or (result.record.study, name)
+                training = result.training_of(name) or (result.record.study, name)
                 # An arm that several runs or studies trained alike counts once.
-                if training not in seen.setdefault(key, set()):
-                    seen[key].add(training)
+                if training not in seen.setdefault(key, []):
+                    seen[key].append(training)
                     self._arms.setdefault(key, []).append(f"{result.record.study}/{name}")
 
     def pool(self, trials: pd.DataFrame, quantity: str) -> s.Pool | None:

@@ -5,9 +5,10 @@ The layout and the column names are the contract in `search.records`. Nothing is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 
 import pandas as pd
@@ -84,15 +85,56 @@ class Results:
             changes.add(f"path={self.engine}")
         return ", ".join(sorted(changes))
 
+    def changed_of(self, arm: str) -> str:
+        """What the command line changed of an arm: what `changed` says, less what the arm has been declared with."""
+        settings, declared = self.record.settings_of(arm), self.record.declared.get(arm, {})
+        if settings is None:
+            return self.changed
+        kept = [each for each in self.changed.split(", ") if _differs(each.partition("=")[0], settings, declared)]
+        return ", ".join(kept)
+
     @property
     def engine(self) -> str:
         """The path that the training steps took."""
         return str(self.record.options.get("path") or "plain")
 
+    def training_of(self, arm: str) -> r.Training | None:
+        """What an arm's trials trained; of an older record, which does not say, as its finished trials do, if any."""
+        record = self.record
+        if (said := record.training_of(arm)) is not None:
+            return said
+        trials = self.finished()
+        for _, trial in trials[trials[r.ARM] == arm].head(1).iterrows():
+            told = {name.removeprefix(r.CONFIG): trial[name] for name in trial.index if name.startswith(r.CONFIG)}
+            settings = {name: None if pd.isna(value) else value for name, value in told.items()}
+            if isinstance(members := settings.get(r.MEMBERS), Real):
+                settings |= {r.MEMBERS: int(float(members)), "path": self.engine}
+                return r.Training.of(record.trainable, record.dataset_fingerprint, settings)
+        return None
+
+    @property
+    def assigned(self) -> dict[str, object]:
+        """Each setting that `changed` names, with its value."""
+        names = [each.partition("=")[0] for each in self.changed.split(", ") if each]
+        values = {**self.record.fixed, "epochs": self.record.epochs, "path": self.engine}
+        return {name: values.get(name) for name in names}
+
+    def meets(self, arm: str, assigned: Mapping[str, object]) -> bool:
+        """Whether an arm is as `--set` of these would have left it; False if the record does not say how it is."""
+        settings = self.record.settings_of(arm)
+        return settings is not None and all(
+            settings.get(name) == value or (name == r.MEMBERS and settings.get(name) == 1)
+            for name, value in assigned.items()
+        )
+
     @property
     def recovery(self) -> bool:
         """The study fits a printed test curve; its trials stand in no table of accuracies."""
         return self.record.protocol == r.RECOVERY_PROTOCOL
+
+
+def _differs(name: str, settings: Mapping[str, object], declared: Mapping[str, object]) -> bool:
+    return name not in declared or settings[name] != declared[name]
 
 
 def load(paths: Iterable[str | Path]) -> list[Results]:

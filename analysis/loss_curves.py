@@ -37,7 +37,7 @@ def loss_curves(results: Sequence[Results]) -> pd.DataFrame:
         unit = run.loss_unit
         if unit not in NATS:
             continue
-        changed = pooled[measure.trials(pooled, run.arm)["result"].iloc[0]].changed
+        changed = pooled[measure.trials(pooled, run.arm)["result"].iloc[0]].changed_of(run.arm)
         # Two trials of one seed are the same draw.
         measured = ours.dropna(subset=[r.TRAIN_LOSS]).groupby([r.EPOCH, r.SEED])[r.TRAIN_LOSS].mean() / NATS[unit]
         for printed in run.curve:

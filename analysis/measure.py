@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,54 +88,25 @@ def trials(results: Sequence[Results], arm: str) -> pd.DataFrame:
         trials.assign(result=place) for place in places if (trials := arms(results[place]).get(of.name)) is not None
     ]
     if not rows:
-        return pd.DataFrame(columns=[r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, "result", TRAINING])
-    if len(protocols := pd.concat([one[r.PROTOCOL] for one in rows]).unique()) > 1:
+        return pd.DataFrame(columns=[r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, "result"])
+    found = pd.concat(rows, ignore_index=True)
+    if len(protocols := found[r.PROTOCOL].unique()) > 1:
         raise ResultsError(f"trials of arm {of.name} compare only under one protocol, got {', '.join(protocols)}")
-    if len(changes := sorted({results[place].changed or "nothing" for one in rows for place in one["result"]})) > 1:
+    if len(changes := sorted({results[place].changed_of(of.name) or "nothing" for place in found["result"]})) > 1:
         raise ResultsError(f"trials of arm {of.name} compare only under one --set, got {'; '.join(changes)}")
-    trained = {training for one in rows for training in one[TRAINING] if training is not None}
-    if of.study is not None:
-        rows += [
-            trials[trials[TRAINING].isin(trained)].assign(result=place)
-            for place, result in enumerate(results)
-            if place not in places
-            for trials in arms(result).values()
-            if trained.intersection(trials[TRAINING])
-        ]
-    return pd.concat(rows, ignore_index=True)
+    return found
 
 
-TRAINING = "training"  # what decides a trial's training but its seed, None if that is not known
 _ARMS: weakref.WeakKeyDictionary[Results, dict[str, pd.DataFrame]] = weakref.WeakKeyDictionary()
 
 
 def arms(result: Results) -> dict[str, pd.DataFrame]:
-    """The run's finished trials by arm, with `TRAINING`: trials with the same one trained alike.
-
-    That is: same trainable, settings, protocol, engine and data.
-    """
+    """The run's finished trials by arm."""
     if result not in _ARMS:
         finished = result.finished()
-        finished = finished[finished[r.ARM].notna()]
-        finished = finished.assign(**{TRAINING: pd.Series(_trainings(result, finished), finished.index, dtype=object)})
-        _ARMS[result] = {str(arm): trials for arm, trials in finished.groupby(r.ARM, sort=False)}
+        groups = finished[finished[r.ARM].notna()].groupby(r.ARM, sort=False)
+        _ARMS[result] = {str(arm): trials for arm, trials in groups}
     return _ARMS[result]
-
-
-def _trainings(result: Results, trials: pd.DataFrame) -> list[Hashable | None]:
-    record = result.record
-    run = (record.trainable, record.dataset, record.dataset_fingerprint, record.smoke, result.engine)
-    settings = [name for name in trials if name.startswith(r.CONFIG) and name not in _NO_SETTING]
-    found: list[Hashable | None] = []
-    for trial in trials[[r.PROTOCOL, *settings]].to_dict("records"):
-        known = [(name, trial[name]) for name in sorted(settings) if pd.notna(trial[name])]
-        values = tuple((name, float(v) if isinstance(v, _NUMBER) else str(v)) for name, v in known)
-        found.append((*run, trial[r.PROTOCOL], values) if values else None)
-    return found
-
-
-_NUMBER = (bool, int, float, np.number, np.bool_)
-_NO_SETTING = (r.CONFIG + r.SEED, r.CONFIG + "path", r.CONFIG + "engine")  # the last two are told apart as the engine
 
 
 def names(trials: pd.DataFrame, results: Sequence[Results]) -> str:

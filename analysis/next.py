@@ -27,6 +27,7 @@ import pandas as pd
 
 from analysis import claims, cli, measure
 from analysis import statistics as s
+from analysis.answers import with_answers
 from analysis.family import Families
 from analysis.load import Results
 from analysis.tables import Table
@@ -117,6 +118,7 @@ def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]
 
     Raises ResultsError.
     """
+    results = with_answers(results)
     families = Families(results)
     waiting = open_claims(results, families)
     arms = dict.fromkeys(arm for one in waiting for arm in one.arms)
@@ -134,7 +136,7 @@ def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]
 def _seconds(results: Sequence[Results], arms: Sequence[str]) -> dict[str, float]:
     """A trial's mean time, of an arm that was not run that of its study's others; NaN if none was."""
     rows = {arm: measure.trials(results, arm) for arm in arms}
-    own = {arm: float(one[r.SECONDS].mean()) for arm, one in rows.items() if len(one)}
+    own = {arm: float(one[r.SECONDS].mean()) for arm, one in rows.items() if len(one) and one[r.SECONDS].notna().any()}
     found = {}
     for arm in arms:
         study = measure.split_arm(arm).study

@@ -188,15 +188,19 @@ class _Weighing:
     # What keeps a claim from being tested.
 
     def _changes(self) -> list[str]:
-        return sorted(
-            {
-                self.results[place].changed
-                for arm, rows in self.used.items()
-                for place in rows["result"]
-                # Another study's trials of identical training stand for this one's.
-                if self.results[place].record.study == measure.split_arm(self.own[arm]).study
-            }
-        )
+        """What `--set` changed: one text if the arms compare, as many as there are commands if they do not."""
+        runs = [
+            (measure.split_arm(self.own[arm]).name, self.results[place])
+            for arm, rows in self.used.items()
+            for place in rows["result"].unique()
+        ]
+        commands = sorted({result.changed for _, result in runs})
+        # An arm compares if every other arm's command would have left it as it is.
+        if len(commands) > 1 and not all(
+            result.meets(name, other.assigned) for name, result in runs for _, other in runs
+        ):
+            return commands
+        return [", ".join(sorted({part for name, run in runs for part in run.changed_of(name).split(", ")} - {""}))]
 
     def _untestable(self, changes: list[str]) -> str:
         protocols = sorted({protocol for rows in self.used.values() for protocol in rows[r.PROTOCOL]})
@@ -269,7 +273,17 @@ class _Weighing:
 
     def _pool(self, seeds: int) -> tuple[s.Pool | None, str]:
         """The family's spread, None if the claim rests on its own pairs; and which of the two, in words."""
-        if not all(measure.split_arm(full).whole for full in self.own.values()):
+        trainings = [
+            self.results[place].training_of(measure.split_arm(self.own[arm]).name)
+            for arm, rows in self.used.items()
+            for place in rows["result"].unique()
+        ]
+        # A seed of the smaller is then the first members of the same seed of the larger.
+        shared = any(
+            one and other and one.key == other.key and one.members != other.members
+            for one, other in itertools.combinations(trainings, 2)
+        )
+        if shared or not all(measure.split_arm(full).whole for full in self.own.values()):
             return None, "own pairs: parts of one training"
         pools = [self.families.pool(rows, self.claim.quantity) for rows in self.used.values()]
         pool = pools[0]

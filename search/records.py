@@ -440,7 +440,7 @@ class StudyRecord:
         return own_columns(self.metrics)
 
     def settings_of(self, arm: str) -> dict[str, Any] | None:
-        """Every setting of an arm as it was run, None if the record does not say."""
+        """Every setting of an arm as it was run, None if the record does not say, as older ones do not."""
         if arm not in self.declared or arm not in self.arms:
             return None
         return self.declared[arm] | self.arms[arm]
@@ -485,6 +485,10 @@ class StudyRecord:
         for name in ("arms", "declared"):
             if odd := [arm for arm, settings in raw.get(name, {}).items() if not isinstance(settings, dict)]:
                 raise RecordError(f"{where}: {name} must hold the settings of each arm, got none of {odd[0]!r:.40}")
+            for arm, settings in raw.get(name, {}).items():
+                for count in ("members", "epochs"):
+                    if (value := settings.get(count, 1)) != 1 and not (type(value) is int and value > 1):
+                        raise RecordError(f"{where}: {count} of arm {arm!r:.40} must be 1 or more, got {value!r:.40}")
         if odd := [arm for arm, other in raw.get("answered_by", {}).items() if not isinstance(other, str)]:
             raise RecordError(f"{where}: answered_by must name the arm that answers {odd[0]!r:.40}")
         for arm, seeds in raw.get("known", {}).items():

@@ -85,7 +85,7 @@ def test_the_summary_counts_a_confounded_claim_by_its_clean_arms(made_up, claim,
             claim(name="never run", arms=("small", "gone"), source="note C, 2"),
             claim(name="not apart", arms=("small", "large"), confounded_by=("lr",), clean_arms=("small", "gone")),
         ],
-        declared={arm: {"members": 1 if arm == "other" else 2} for arm in away},
+        declared={arm: {"members": 1 if arm == "other" else 6} for arm in away},
         arms=away,
         options={"set": ["members=2"]},
     )

@@ -11,6 +11,11 @@ from analysis.load import load
 SPREAD = (0.0, 0.006, -0.004, 0.003, -0.005)
 
 
+def trained(arms):
+    """The fields of a record that says how its arms were run: as they were declared."""
+    return {"arms": arms, "declared": arms}
+
+
 @pytest.fixture
 def verdict_of(made_up, claim, tmp_path):
     """verdict_of(claim's changes, {arm: accuracy}, ...) -> its row; each arm has three seeds of an own order."""
@@ -68,7 +73,12 @@ def test_spreads_that_differ_are_not_pooled(made_up, claim, tmp_path):
 
 def test_another_study_of_the_note_lends_its_spread_and_its_identical_trials(made_up, claim, tmp_path):
     def study(name, arms, seeds):
-        made = made_up(study=name, run=name, claims=[claim(arms=tuple(arms))] if name == "first" else [])
+        made = made_up(
+            study=name,
+            run=name,
+            claims=[claim(arms=tuple(arms))] if name == "first" else [],
+            **trained({arm: {"lr": lr} for arm, (lr, _) in arms.items()}),
+        )
         for place, (arm, (config, centre)) in enumerate(arms.items()):
             for seed in seeds:
                 test = centre + SPREAD[(seed + place) % 5]
@@ -80,21 +90,35 @@ def test_another_study_of_the_note_lends_its_spread_and_its_identical_trials(mad
     (alone,) = c.claims(load([first])).to_dict("records")
     assert (alone["n"], alone["why"]) == (2, "the first look is at 3 seeds")
     (row,) = c.claims(load([first, second])).to_dict("records")
-    assert (row["n"], row["trials"]) == (5, "a: first/0 first/1 second/0 second/1 second/2 second/3; "
-                                            "b: first/2 first/3 second/4 second/5 second/6 second/7")  # fmt: skip
+    a = "first/0 first/1 second/second/1 second/second/2 second/second/3"
+    b = "first/2 first/3 second/second/5 second/second/6 second/second/7"
+    assert (row["n"], row["trials"]) == (5, f"a: {a}; b: {b}")
     assert row["spread"].startswith("pooled, ")
 
 
-@pytest.mark.parametrize("changes", [{"dataset": "digits"}, {"trainable": "other"}, {"options": {"path": "bf16"}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset_fingerprint": "sha256:bb"},
+        {"trainable": "other"},
+        {"options": {"path": "bf16"}, "arms": {arm: {"arm": arm, "path": "bf16"} for arm in ("a", "b")}},
+        {},
+    ],
+)
 def test_training_that_differs_in_data_trainable_or_engine_is_not_the_same(made_up, claim, tmp_path, changes):
     folders = []
     for name, seeds, record in (("first", (0, 1), {}), ("second", (2, 3), changes)):
-        made = made_up(study=name, run=name, claims=[claim(arms=("a", "b"))], **record)
+        made = made_up(
+            study=name,
+            run=name,
+            claims=[claim(arms=("a", "b"))],
+            **(trained({arm: {"arm": arm} for arm in ("a", "b")}) | record),
+        )
         for arm in ("a", "b"):
             for seed in seeds:
                 made.trial(arm=arm, seed=seed, protocol="replay", test=0.5, config={"arm": arm})
         folders.append(made.write(tmp_path / name))
-    assert list(c.claims(load(folders))["n"]) == [2, 2]
+    assert list(c.claims(load(folders))["n"]) == ([2, 2] if changes else [3, 3])  # of four, the first look's
 
 
 @pytest.mark.parametrize(

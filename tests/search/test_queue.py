@@ -167,7 +167,7 @@ def test_a_line_is_not_resumed_as_another_run(
 
 # Real runs
 
-SLOW = "TOY --smoke --set wait=2 --samples 2 --scheduler none --set members=1"
+SLOW = "TOY --smoke --set wait=5 --samples 2 --scheduler none --set members=1"
 
 
 def start(file: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -182,29 +182,32 @@ def unfinished(folder: Path) -> bool:
 
 
 @pytest.mark.long
-def test_a_killed_queue_goes_on_where_it_stopped(queue: Queue, tmp_path: Path) -> None:
+def test_a_killed_queue_goes_on_where_it_stopped(
+    queue: Queue, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = str(tmp_path / "results")
     file = queue(SLOW, "TOY --smoke --replay", "TOY --smoke --samples 1 --seed 5")
-    process = start(file)
+    process = start(file, "--results", results)
     while not unfinished(tmp_path):
         assert process.poll() is None
         time.sleep(0.2)
-    second = start(file)
-    assert second.wait() == 2  # not beside the first
+    assert main([str(file), "--results", results]) == 2  # not beside the first
+    assert main([str(file), "--results", results, "--status"]) == 1
+    assert "1 running, 2 to do" in capsys.readouterr().out
     process.send_signal(signal.SIGTERM)
     told, _ = process.communicate()
     assert process.returncode == 130, told
-    listed, _ = (status := start(file, "--status")).communicate()
-    assert status.returncode == 1
-    assert "1 broken off, 2 to do" in listed
-    process = start(file, "--nice", "5")
+    assert main([str(file), "--results", results, "--status"]) == 1
+    assert "1 broken off, 2 to do" in capsys.readouterr().out
+    process = start(file, "--nice", "5", "--results", results)
     told, _ = process.communicate()
     # The toy has no arms to replay: that line fails, and the one after it runs all the same.
     assert process.returncode == 1, told
     assert "[1/3] resumed" in told
     assert "2 of 3 lines are done, 1 are not" in told
     assert len(list(tmp_path.glob("results/toy/*"))) == 2
-    listed, _ = start(file, "--status").communicate()
-    assert "2 done, 1 to do" in listed
+    assert main([str(file), "--results", results, "--status"]) == 1
+    assert "2 done, 1 to do" in capsys.readouterr().out
 
 
 @pytest.mark.long
