@@ -40,13 +40,14 @@ COLUMNS = [
     *("study", "claim", "statement", "source", "arms", "quantity", "kind", "expected", "margin", "least", "most"),
     *("note_effect", "confounded_by", "clean_arms", *_WEIGHED),
     *(f"clean_{name}" for name in _CLEAN),
-    *("q", "rules"),
+    *("q", "rests_on", "rules"),
 ]
 
 
 def claims(results: Sequence[Results]) -> pd.DataFrame:
     """A row a claim, with `COLUMNS`: the claim, what our runs say (`Weighed`), what its clean arms say.
 
+    `rests_on` names settings that the note does not print, so that the verdict rests on what they are taken to be;
     `least` and `most` are the size that the statement gives; `q` is of the verdict that counts, which of a confounded
     claim is that of its clean arms; `rules` is the version of the rules. Runs of one study are pooled, under the
     claims of the newest. Raises ResultsError where they differ in data set or the trials of one arm
@@ -78,6 +79,30 @@ def counted(claim: r.Claim, study: str, results: Sequence[Results]) -> r.Claim:
     if not _confounders(claim, study, results):
         return claim
     return dataclasses.replace(claim, arms=claim.clean_arms, confounded_by=(), clean_arms=(), effect=None, printed=())
+
+
+def _undisclosed(claim: r.Claim, study: str, results: Sequence[Results]) -> list[str]:
+    """The settings of `UNPRINTED` that the claim's arms have and its note does not print.
+
+    An arm that no reported run has takes after all of the study's: it lacks what each of them lacks.
+    """
+    if claim.quantity == r.PARAMETERS or claim.quantity.startswith(measure.SECONDS_PER_EPOCH):
+        return []
+    lacking: set[str] = set()
+    for arm in (*claim.arms, *claim.clean_arms):
+        of = measure.split_arm(arm)
+        runs = [run for x in results if x.record.study == (of.study or study) for run in x.record.reported]
+        own = [run for run in runs if run.arm == of.name] or runs
+        missing = [{name for name in UNPRINTED if name not in run.config} - _unused(run) for run in own]
+        lacking |= set.intersection(*missing) if missing else set()
+    return [name for name in UNPRINTED if name in lacking]
+
+
+UNPRINTED = ("lr", "momentum")  # what the notes leave out and every network's training needs
+
+
+def _unused(run: r.Reported) -> set[str]:
+    return {"momentum"} if run.config.get("optimizer") == "adam" else set()
 
 
 def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list[str]:
@@ -114,6 +139,7 @@ def _row(claim: r.Claim, study: str, results: Sequence[Results], families: Famil
         "note_effect": claim.effect,
         "confounded_by": ", ".join(confounders),
         "clean_arms": ", ".join(claim.clean_arms) if confounders else "",
+        "rests_on": ", ".join(_undisclosed(claim, study, results)),
         **dataclasses.asdict(weigh(results, claim, study, claim.arms, families)),
     }
     if confounders:
@@ -209,6 +235,8 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         if one["verdict"] == CONFOUNDED:
             verdict = f"confounded by {one['confounded_by']}; clean arms: {told('clean_')}, {judged('clean_')}"
             counts = "clean_"
+        if one["rests_on"] and one[counts + "verdict"] != s.NOT_TESTED:
+            verdict += f"; rests on the {one['rests_on'].replace(', ', ' and ')} taken, not printed"
         p, q = one[counts + "p"], one["q"]
         changed = {"changed": str(one["changed"])} if scaled else {}
         return {

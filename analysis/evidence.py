@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import claims, compare, figures, tables
+from analysis import claims, compare, figures, recovery, tables
 from analysis import statistics as s
 from analysis.cli import Parser
 from analysis.load import Results, ResultsError, load
@@ -144,19 +144,13 @@ def searches_table(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def recovery_table(results: Sequence[Results]) -> pd.DataFrame:
-    """The three trials of each recovery whose curves lie nearest to the printed ones."""
-    rows = []
-    for result in results:
-        if not result.recovery:
-            continue
-        metric = result.record.metric
-        for _, trial in result.searched().sort_values(metric).head(3).iterrows():
-            tried = {name: tables.cell(value) for name, value in result.tried(trial).items()}
-            rows.append(
-                {"study": result.record.study, "of trials": str(len(result.trials)), **tried}
-                | {"points from the curve": f"{100 * trial[metric]:.2f}", "changed": result.changed}
-            )
-    return pd.DataFrame(rows, dtype=str).fillna("")
+    """The three trials of each recovery whose curves lie nearest to the printed ones, and the replays' seeds."""
+    frame = recovery.distances(results)
+    if frame.empty:
+        return pd.DataFrame()
+    searched = frame["which"].str.startswith("trial")
+    nearest = frame[searched].groupby("study").head(3).index
+    return recovery.readable_distances(frame.loc[sorted({*nearest, *frame.index[~searched]})])
 
 
 def _said(shown: pd.DataFrame, *columns: str) -> list[str]:
@@ -193,6 +187,7 @@ def readme_tables(results: Sequence[Results]) -> dict[str, str]:
         "runs": runs_table(results),
         "searches": searches_table(results),
         "recovery": recovery_table(results),
+        "told-apart": recovery.readable(recovery.told_apart(results)),
     }
     return {name: tables.markdown("", frame, ()).strip() or "(none yet)" for name, frame in made.items()}
 

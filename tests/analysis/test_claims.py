@@ -412,3 +412,21 @@ def test_arms_of_two_studies_changed_differently_are_undecided(made_up, tmp_path
         study.trial(arm="a", protocol="replay", test=0.5)
     row = c.claims(load([study.write(tmp_path / study.record.run) for study in (small, large)])).iloc[0]
     assert (row["verdict"], row["why"]) == ("not tested", "the arms ran under different --set: nothing; epochs=3")
+
+
+@pytest.mark.parametrize(
+    ("config", "quantity", "rests"),
+    [
+        ({"optimizer": "sgd"}, "test_accuracy", "lr, momentum"),
+        ({"optimizer": "sgd", "lr": 0.1}, "test_accuracy", "momentum"),
+        ({"optimizer": "adam"}, "test_accuracy", "lr"),
+        ({"optimizer": "sgd", "lr": 0.1, "momentum": 0.0}, "test_accuracy", ""),
+        ({"optimizer": "sgd"}, "parameters", ""),
+    ],
+)
+def test_a_verdict_says_on_which_unprinted_settings_it_rests(study, reported, config, quantity, rests):
+    runs = [reported(run=arm, arm=arm, config=config) for arm in ("a", "other")]
+    row = study(arms=("a", "c"), quantity=quantity, record={"reported": runs})
+    assert row["rests_on"] == rests
+    said = c.readable(pd.DataFrame([row]))["verdict"][0]
+    assert ("; rests on the " + rests.replace(", ", " and ") + " taken, not printed" in said) == bool(rests)

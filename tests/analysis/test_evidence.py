@@ -119,19 +119,6 @@ def test_a_claim_of_equality_says_within_what(made_up, claim, tmp_path):
     assert "| Alike. [within 1.50] |" in e.readme_tables(load([study.write(tmp_path / "run")]))["claims"]
 
 
-def test_a_recovery_names_its_nearest_trials(made_up, tmp_path):
-    study = made_up(protocol="recovery", metric="curve_distance", mode="min", space={"lr": "(0.0001, 0.1) log"})
-    for lr, distance in ((0.1, 0.4), (0.001, 0.0123), (0.01, 0.2), (0.002, 0.05)):
-        study.trial(protocol="recovery", curve_distance=distance, config={"lr": lr})
-    results = load([study.write(tmp_path / "run")])
-    assert e.recovery_table(results).to_numpy().tolist() == [
-        ["batch_size", "4", "0.001", "1.23", ""],
-        ["batch_size", "4", "0.002", "5.00", ""],
-        ["batch_size", "4", "0.01", "20.00", ""],
-    ]
-    assert e.searches_table(results).empty
-
-
 @pytest.mark.parametrize(("state", "why"), [({"finished": False}, "has not ended"), ({"smoke": True}, "smoke run")])
 def test_what_tells_nothing_is_not_kept(run, tmp_path, state, why):
     with pytest.raises(ResultsError, match=why):
