@@ -59,7 +59,7 @@ def ensemble_sizes(results: Sequence[Results]) -> pd.DataFrame:
                 interval, over = _over_images(results[trials["result"].iloc[0]], trials.iloc[0], accuracies.iloc[0])
             rows.append(_row(arm, size, interval, over, of_size.mean(), measure.names(trials, results)))
     for place, result in enumerate(results):
-        best = _best_searched_ensemble(result)
+        best = best_searched_ensemble(result)
         if best is None:
             continue
         name = measure.names(pd.DataFrame([best]).assign(result=place), results)
@@ -91,7 +91,8 @@ def _beside(result: Results, trial: pd.Series, rows: pd.DataFrame) -> pd.DataFra
     )
 
 
-def _best_searched_ensemble(result: Results) -> pd.Series | None:
+def best_searched_ensemble(result: Results) -> pd.Series | None:
+    """Return the searched trial of several members with the best validation accuracy, None without any."""
     members = result.members
     ensembles = members.loc[members[r.MEMBERS] > 1, r.TRIAL_ID].unique()
     trials = result.finished()

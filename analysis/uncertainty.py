@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from analysis import cli, figures, measure
+from analysis import cli, ensemble_size, figures, measure
 from analysis import statistics as s
 from analysis.load import Results, by_study
 from analysis.tables import Table, cell, heading
@@ -40,7 +40,7 @@ COLUMNS = ["study", "ensemble", r.MEMBERS, "images", "quantity", "value", "low",
 
 
 def uncertainty(results: Sequence[Results]) -> pd.DataFrame:
-    """Return a row for each quantity that was measured of each size of each arm, and of the best searched trial.
+    """Return a row for each quantity that was measured of each size of each arm, and of the best searched trials.
 
     Columns: `COLUMNS`; accuracies are fractions. Runs that did not record calibration yet give no row. Raises
     ResultsError where runs of one study differ in data set or an arm's trials in protocol.
@@ -69,13 +69,16 @@ def uncertainty(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def _ensembles(results: Sequence[Results]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each arm's finished trials and each run's best searched one, with the place of their `result`."""
+    """Yield each arm's finished trials, and of each run the best searched one and the best searched ensemble.
+
+    The trials have the place of their `result` as a column.
+    """
     for arm in dict.fromkeys(arm for result in results for arm in result.finished()[r.ARM].dropna()):
         yield arm, measure.trials(results, arm)
     for place, result in enumerate(results):
-        best = None if result.recovery else result.best()
-        if best is not None:
-            trials = pd.DataFrame([best]).assign(result=place)
+        best = [] if result.recovery else [result.best(), ensemble_size.best_searched_ensemble(result)]
+        for one in {trial[r.TRIAL_ID]: trial for trial in best if trial is not None}.values():
+            trials = pd.DataFrame([one]).assign(result=place)
             yield f"trial {measure.names(trials, results)}", trials
 
 

@@ -68,13 +68,14 @@ def test_training_and_out_of_bag_accuracies_stand_beside(made_up, tmp_path):
     assert math.isnan(row["low"])  # one seed has no interval
 
 
-def test_of_the_searched_the_best_trial_also_a_single_model(made_up, tmp_path):
+def test_of_the_searched_the_best_trial_also_a_single_model_and_the_best_ensemble(made_up, tmp_path):
     study = made_up()
     study.trial(val=[0.5], test=0.4, members=sizes(3))
     study.trial(val=[0.7], test=0.4, members=sizes(1))
     study.trial(val=[0.9], test=0.4, status="stopped", members=sizes(1))
     frame = u.uncertainty(load([study.write(tmp_path / "run")]))
-    assert frame["ensemble"].unique().tolist() == ["trial 1"]
+    assert frame["ensemble"].unique().tolist() == ["trial 1", "trial 0"]
+    assert frame["members"].max() == 3
 
 
 def test_a_run_that_did_not_record_it_gives_no_row(made_up, tmp_path, capsys):
