@@ -241,6 +241,7 @@ def adapt(study: Study, options: argparse.Namespace) -> Study:
 def propose(study: Study, options: argparse.Namespace, economy: Economy = Economy()) -> Proposals:  # noqa: B008
     if options.replay:
         return Listed(economy.left(study.replay_configs(options.repeats, options.seed, options.arm)))
+    study.check_search()
     return make_proposals(study, study.searcher, study.samples, options.seed)
 
 

@@ -255,7 +255,6 @@ class Study:
     def _drawn_lengths(self) -> set[int]:
         lengths = set()
         for settings in self._drawn_settings():
-            self._check_measured(settings)
             lengths.add(int(self.trainable.strategy.trial_epochs(settings)))
         return lengths
 
@@ -265,15 +264,14 @@ class Study:
             drawn = {name: domain.sample(random_state=random) for name, domain in self.searched().items()}
             yield self.settings({**self.fixed(), **drawn, "epochs": self.epochs})
 
-    def _check_measured(self, settings: Any) -> None:
-        """Refuse what a search compares if some of its trials would not measure it."""
+    def check_search(self) -> None:
+        """Raise StudyError if some trial of a search would not measure what the search compares."""
         known = columns.of("epochs", self.metrics)
-        for name in dict.fromkeys((*self.goals, self.rank_by)):
-            for need in known[name].needs:
-                if not getattr(settings, need, False):
-                    raise StudyError(
-                        f"{name} is measured only with {need}, got {need}={getattr(settings, need, None)!r}"
-                    )
+        for settings in self._drawn_settings():
+            for name in dict.fromkeys((*self.goals, self.rank_by)):
+                for need in known[name].needs:
+                    if not (given := getattr(settings, need, None)):
+                        raise StudyError(f"{self.name}: a search by {name} needs {need}, got {need}={given!r}")
 
     @property
     def goals(self) -> dict[str, str]:

@@ -60,8 +60,6 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no measurement": ({"objectives": {"lr": "min"}}, ["objectives", "'lr'"]),
     "known at the end only": ({"metric": "best_val_accuracy"}, ["'best_val_accuracy'"]),
     "an ensemble's list": ({"metric": "prefix_val_accuracy"}, ["'prefix_val_accuracy'"]),
-    "no out-of-bag": ({"metric": "oob_accuracy"}, ["oob_accuracy", "bootstrap"]),
-    "no validation": ({"param_space": {"validation": False}}, ["val_accuracy", "validation"]),
     "mode": ({"mode": "maximum"}, ["'max' or 'min'", "'maximum'"]),
     "objective's mode": ({"objectives": {"parameters": "least"}}, ["'least'", "'parameters'"]),
     "searcher": ({"searcher": "bayes"}, ["tpe, random, grid, nsga2", "'bayes'"]),
@@ -392,3 +390,23 @@ def test_a_trainables_own_metric_may_be_chosen_by_and_is_held_to_its_declaration
         study(metric="test_f1")
     with pytest.raises(StudyError, match=r"'sharpness'.*'min'.*'max'"):
         study(objectives={"sharpness": "max"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metric": "oob_accuracy", "rank_by": "oob_accuracy"}, ["oob_accuracy", "bootstrap"]),
+        ({"param_space": {"validation": False}}, ["val_accuracy", "validation=False"]),
+        (
+            {"param_space": {"bootstrap": tune.choice([True, False])}, "objectives": {"oob_accuracy": "max"}},
+            ["bootstrap"],
+        ),
+    ],
+)
+def test_a_search_is_refused_if_a_trial_would_not_measure_what_it_compares(
+    make: Make, changes: dict[str, Any], said: list[str]
+) -> None:
+    study = make(**changes)  # a replay of its arms is none the worse
+    with pytest.raises(StudyError) as raised:
+        study.check_search()
+    assert all(text in str(raised.value) for text in said)
