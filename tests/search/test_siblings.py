@@ -69,29 +69,30 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("package", ["", "models/__init__.py"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_stands_beside_a_space_reaches_a_worker_by_value(tmp_path: Path, layout: str, package: str) -> None:
-    imports, name, layers, scale = LAYOUTS[layout]
-    folder = tmp_path / "mine"
-    if package:
-        write(folder, package, "")
-    write(folder, layers, LAYERS)
-    write(folder, scale, "SCALE = 3\n")
-    mine = load(write(folder, "space.py", SPACE.format(imports=imports, layers=name))).trainable
-    assert not {"layers", "models", "scale"} & {module.partition(".")[0] for module in sys.modules}
-    there = tmp_path / "mine.pickle"
-    there.write_bytes(ray.cloudpickle.dumps(mine))
+def test_what_stands_beside_a_space_reaches_a_worker_by_value(tmp_path: Path) -> None:
+    pickles = tmp_path / "pickles"
+    pickles.mkdir()
+    for package in ("", "models/__init__.py"):
+        for layout, (imports, name, layers, scale) in LAYOUTS.items():
+            folder = tmp_path / f"{layout}{bool(package)}"
+            if package:
+                write(folder, package, "")
+            write(folder, layers, LAYERS)
+            write(folder, scale, "SCALE = 3\n")
+            mine = load(write(folder, "space.py", SPACE.format(imports=imports, layers=name))).trainable
+            assert not {"layers", "models", "scale"} & {module.partition(".")[0] for module in sys.modules}
+            (pickles / f"{layout}{bool(package)}").write_bytes(ray.cloudpickle.dumps(mine))
     code = (
-        f"import pickle, pathlib; mine = pickle.loads(pathlib.Path({str(there)!r}).read_bytes())\n"
-        "settings = mine.recipe.settings_type.from_config({'width': 5})\n"
-        "recipe = object.__new__(mine.recipe); recipe.settings = settings\n"
-        "print(recipe.network().in_features, settings.width)\n"
-        "try: mine.recipe.settings_type.from_config({'width': 0})\n"
-        "except ValueError as error: print(error)\n"
+        "import pickle, pathlib\n"
+        f"for path in sorted(pathlib.Path({str(pickles)!r}).iterdir()):\n"
+        "    mine = pickle.loads(path.read_bytes())\n"
+        "    settings = mine.recipe.settings_type.from_config({'width': 5})\n"
+        "    recipe = object.__new__(mine.recipe); recipe.settings = settings\n"
+        "    try: mine.recipe.settings_type.from_config({'width': 0})\n"
+        "    except ValueError as error: print(recipe.network().in_features, settings.width, error)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ran.stdout == "15 5\nwidth must be a whole number of at least 1, got 0\n", ran.stderr
+    assert ran.stdout == 6 * "15 5 width must be a whole number of at least 1, got 0\n", ran.stderr
 
 
 def test_two_spaces_have_each_its_own_file_of_one_name(tmp_path: Path, toy_space: Path) -> None:
