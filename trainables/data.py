@@ -83,21 +83,22 @@ def load(
     `data_dir` the archive is downloaded once into `cache_dir` (default: image-search in $XDG_CACHE_HOME or
     ~/.cache). The digits ship inside scikit-learn, scaled here from 8 x 8 to 32 x 32, and need neither folder.
 
-    `progress` receives a line for a person at each slow step, and when a damaged or outdated cache entry is
-    replaced. Rows that an error names count from 0. Raises DataError.
+    `progress` receives a line for a person at each slow step, when a damaged or outdated cache entry is replaced, and
+    if the cache cannot be written: the images are then decoded each time. Rows that an error names count from 0.
+    Raises DataError.
     """
     report = progress or (lambda line: None)
     if name == "digits":
         return _digits()
     if name not in _CIFAR:
         raise DataError(f"data set must be one of {', '.join(DATASETS)}, got {name!r}")
-    cache = cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "image-search"
+    cache = cache_dir or _users_cache() / "image-search"
     source = _download(name, cache, report) if data_dir is None else _find(name, data_dir.expanduser(), report)
     fingerprint = _sha256(source.files)
     entry = cache / f"{name}-{fingerprint}"
     damaged = False
     decoded = None
-    if entry.is_dir():
+    if os.path.isdir(entry):  # in a folder that may not be read, pathlib raises
         try:
             decoded = _read_entry(entry)
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
@@ -108,8 +109,14 @@ def load(
         try:
             _write_entry(entry, decoded, replace=damaged)
         except OSError as error:
-            raise DataError(f"cannot write the cache of decoded images in {cache}: {_line(error)}") from None
+            report(f"the decoded images are not kept for the next time: {cache} cannot be written ({_line(error)})")
     return ImageData(name, *decoded, fingerprint=fingerprint, source=source.text)
+
+
+def _users_cache() -> Path:
+    home = os.path.expanduser("~")
+    # A user without a home has none, as nothing can be written in this file.
+    return Path(os.environ.get("XDG_CACHE_HOME") or (os.devnull if home == "~" else f"{home}/.cache"))
 
 
 def _line(error: BaseException) -> str:
