@@ -3,24 +3,39 @@
 The journal is the only thing a run must not lose: tables, early stopping and the searcher's memory are all
 rebuilt from it. A line is written in one call before anything depends on it; a torn last line, which a
 crash can leave, is an event that never happened.
+
+Every line ends with a digest of itself and of the digest before it, from a first line that holds a random number:
+a line that was changed, lost, moved or taken from another run does not fit. Journals of before there were digests
+are read as they are, and sealed by such a first line when they are first gone on with.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import errno
+import hashlib
 import json
 import math
 import os
+import re
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.records import COMPLETED, DIVERGED, EPOCH, FAILED, STOPPED, TOTAL_EPOCHS
+from search.disk import Disk, write_all
+from search.events import EventError, TrialLog, apply_event, check_event, ending, finished
+from search.records import EPOCH, STUDY_FILE
+
+__all__ = ["JOURNAL_FILE", "Journal", "JournalError", "TrialLog", "ending", "finished", "read"]
 
 JOURNAL_FILE = "journal.jsonl"
+FORMAT = 2
 SYNC_SECONDS = 1.0
+_SEAL = re.compile(rb', "chain": "([0-9a-f]{32})"\}')
+_SEAL_LENGTH = len(b', "chain": ""}') + 32
 
 
 class JournalError(ValueError):
@@ -28,176 +43,240 @@ class JournalError(ValueError):
 
 
 @dataclass
-class TrialLog:
-    """One trial as far as the journal knows it."""
+class Content:
+    """What a journal's bytes say."""
 
-    number: int
-    name: str
-    config: dict[str, Any]
-    arm: str | None = None
-    state: dict[str, Any] = field(default_factory=dict)  # the searcher's own notes on the suggestion
-    results: dict[int, dict[str, Any]] = field(default_factory=dict)  # by epoch, the first time it came
-    status: str | None = None  # None while unfinished
-    error: str | None = None
-    errors: list[tuple[int, str]] = field(default_factory=list)  # (epochs known, cause) of each attempt that failed
-    folders: list[str] = field(default_factory=list)  # of each attempt, within Ray's folder
-    checkpoints: list[tuple[int, str]] = field(default_factory=list)  # (epoch, folder), the newest last
+    trials: dict[int, TrialLog] = field(default_factory=dict)
+    order: list[tuple[int, int]] = field(default_factory=list)  # (trial, epoch) in the order the results came
+    id: str = ""  # "" of one that is not sealed
+    chain: str = ""  # the last line's digest
+    length: int = 0  # bytes of whole lines
+    torn: int = 0  # bytes after them
 
-    @property
-    def failures(self) -> int:
-        """Attempts in a row that failed before any new epoch."""
-        known = max(self.results, default=0)
-        return sum(epoch == known for epoch, _ in self.errors)
 
-    @property
-    def weights_kept(self) -> bool:
-        """A checkpoint was taken after the last epoch."""
-        return bool(self.checkpoints) and self.checkpoints[-1][0] == max(self.results)
+def read(content: bytes, path: Path) -> Content:
+    """Raises JournalError naming the line that is damaged, `path` being what it is called."""
+    found = Content(length=content.rfind(b"\n") + 1)
+    found.torn = len(content) - found.length
+    start = 0
+    for number, line in enumerate(content[: found.length].split(b"\n")[:-1], 1):
+        try:
+            event = _parsed(line)
+            seal = _SEAL.fullmatch(line[-_SEAL_LENGTH:])
+            if seal:
+                before = found.chain if found.id else hashlib.sha256(content[:start]).hexdigest()
+                found.chain = _sealed(before, line[:-_SEAL_LENGTH])
+                if seal[1].decode() != found.chain:
+                    raise EventError("does not follow from the line before it")
+                del event["chain"]
+            elif found.id:
+                raise EventError("lacks the digest that every line of this journal has")
+            if event.get("event") == "run":
+                if not seal:
+                    raise EventError("lacks its digest")
+                _check_first(event, found.id)
+                found.id = event["id"]
+            else:
+                if seal and not found.id:
+                    raise EventError("does not follow from the line before it")
+                check_event(found.trials, event, old=not found.id)
+                if apply_event(found.trials, event):
+                    found.order.append((event["trial"], int(event["result"][EPOCH])))
+        except EventError as error:
+            raise JournalError(f"{path}, line {number} {error}: the file is damaged") from None
+        start += len(line) + 1
+    return found
 
-    @property
-    def last(self) -> dict[str, Any]:
-        """The result of the last epoch, {} before the first."""
-        return self.results[max(self.results)] if self.results else {}
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(line, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        event = None
+    if not isinstance(event, dict):
+        raise EventError("is not an event")
+    return event
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)
+
+
+def _check_first(event: dict[str, Any], known: str) -> None:
+    if known:
+        raise EventError("begins a journal in the middle of one")
+    if type(form := event.get("format")) is not int or form < FORMAT:
+        raise EventError(f"must hold format as a whole number from {FORMAT}, got {form!r:.40}")
+    if form > FORMAT:
+        raise EventError(f"is of format {form}, and this version reads up to {FORMAT}: a newer one wrote it")
+    if not (isinstance(event.get("id"), str) and event["id"]):
+        raise EventError(f"must hold the run's id, got {event.get('id')!r:.40}")
+
+
+def _sealed(before: str, body: bytes) -> str:
+    return hashlib.sha256(before.encode() + body).hexdigest()[:32]
 
 
 class Journal:
     """The journal of one run folder, open for appending by this process alone.
 
-    Raises JournalError if another process has it open or a line in the middle is damaged.
+    `begun`: the run must have one already. Nothing in the folder is changed before the first line is appended,
+    but that a run that begins gets a journal of one line; `dropped` says of a torn last line that it will be.
+
+    Raises OSError if the file cannot be written, and JournalError if another process has it open, a line in the middle
+    is damaged, or the journal of a run that was begun is not there: a new one would be of a run without trials.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        begun: bool = False,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.disk = disk or Disk(folder)
+        self.clock = clock
         self.path = folder / JOURNAL_FILE
         self.failure: str | None = None  # why nothing more can be appended
+        self.removed = False  # with all that it held
+        self.dropped: str | None = None
         self._synced = -math.inf
-        self._file = self.path.open("a+b", buffering=0)
+        self._file: Any = None
+        self._unlock: Callable[[], None] | None = None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise JournalError(f"{folder} is in use by another run") from None
-        self.trials: dict[int, TrialLog] = {}
-        self.order: list[tuple[int, int]] = []  # (trial, epoch) in the order the results came
-        self._replay()
+            self._open(folder, begun)
+        except BaseException:
+            self._release()
+            raise
 
-    def _replay(self) -> None:
-        self._file.seek(0)
-        content = self._file.read()
-        complete = content.rfind(b"\n") + 1
-        if complete < len(content):
-            self._file.truncate(complete)
-        for number, event in enumerate(parse(content[:complete], self.path), 1):
-            try:
-                self._apply(event)
-            except KeyError as error:
-                raise JournalError(
-                    f"{self.path}, line {number} is about something that no line before it has: {error}: "
-                    "the file is damaged"
-                ) from None
-            except (TypeError, ValueError, AttributeError) as error:
-                raise JournalError(
-                    f"{self.path}, line {number} does not hold what its event must: {error}: the file is damaged"
-                ) from None
+    def _open(self, folder: Path, begun: bool) -> None:
+        try:
+            self._unlock = self.disk.lock_folder()
+            if not begun and JOURNAL_FILE not in (names := self.disk.names()) and STUDY_FILE not in names:
+                self.disk.create(JOURNAL_FILE).close()
+                self.disk.sync_folder()
+            self._file = self.disk.append_to(JOURNAL_FILE)
+            self.disk.lock(self._file)
+            self._file.seek(0)
+            content = self._file.read()
+        except BlockingIOError:
+            raise JournalError(f"{folder} is in use by another run") from None
+        except FileNotFoundError:
+            raise JournalError(
+                f"{folder} has no {JOURNAL_FILE}: its tables can be read, but the run cannot be gone on with"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EINVAL):
+                raise
+            raise JournalError(f"{self.path} must be a plain file, got a link or the like") from None
+        found = read(content, self.path)
+        self.trials, self.order = found.trials, found.order
+        self.id, self._chain, self._length = found.id, found.chain, found.length
+        if found.torn:
+            self.dropped = (
+                f"{self.path}: the last line was half-written ({found.torn} bytes) and is dropped, as if what it "
+                "says had not happened"
+            )
+        if not content and STUDY_FILE not in self.disk.names():
+            self.seal()
+
+    def seal(self) -> None:
+        """Drop a torn line and see that the journal has a first line with an id. Raises JournalError."""
+        if self.failure:
+            raise JournalError(self.failure)
+        try:
+            if self._file.seek(0, os.SEEK_END) > self._length:
+                self._file.truncate(self._length)
+        except OSError as error:
+            raise self._failed(error) from error
+        if not self.id:
+            if not self._chain:
+                self._file.seek(0)
+                self._chain = hashlib.sha256(self._file.read()).hexdigest()
+            first = secrets.token_hex(16)
+            self._line(json.dumps({"event": "run", "trial": None, "format": FORMAT, "id": first}))
+            self.id = first
+            self.sync()
 
     def append(self, event: str, trial: int, **fields: Any) -> None:
         """Raises JournalError if the line cannot be written; then it never happened, nor can any after it."""
-        record = {"event": event, "trial": trial, **fields}
-        line = json.dumps(_plain(record), allow_nan=False).encode() + b"\n"
+        if not self.id or self.dropped:
+            self.seal()
+            self.dropped = None
+        body = json.dumps(plain({"event": event, "trial": trial, **fields}), allow_nan=False)
+        record = json.loads(body)
+        try:
+            check_event(self.trials, record)  # what could not be read again is not written
+        except EventError as error:
+            raise JournalError(f"{self.path} cannot take an event of trial {trial}: it {error}") from None
+        self._line(body)
+        now = self.clock()
+        # What the process wrote survives it at once, a power cut about a second later.
+        if now - self._synced > SYNC_SECONDS:
+            self.sync()
+        if apply_event(self.trials, record):
+            self.order.append((trial, int(record["result"][EPOCH])))
+
+    def _line(self, body: str) -> None:
+        """Write one event and its digest. Raises JournalError."""
         if self.failure:
             raise JournalError(self.failure)
-        length = os.fstat(self._file.fileno()).st_size
+        chain = _sealed(self._chain, start := body[:-1].encode())
+        line = start + b', "chain": "' + chain.encode() + b'"}\n'
         try:
-            self._write(line)
+            self._require_file()
+            write_all(self._file, line)
         except OSError as error:
-            self.failure = f"{self.path} cannot be written: {error.strerror}"
-            self._file.truncate(length)
-            raise JournalError(self.failure) from error
-        self._apply(json.loads(line))
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._length)
+            raise self._failed(error) from error
+        self._chain = chain
+        self._length += len(line)
 
-    def _write(self, line: bytes) -> None:
-        rest = memoryview(line)
-        while rest:
-            rest = rest[self._file.write(rest) :]
-        # What the process wrote survives it at once, a power cut about a second later.
-        now = time.monotonic()
-        if now - self._synced > SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = now
+    def _require_file(self) -> None:
+        """Raises OSError if what is appended would be found by nobody."""
+        if not self.disk.linked(self._file):
+            self.removed = True
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
-    def _apply(self, event: dict[str, Any]) -> None:
-        if apply_event(self.trials, event):
-            self.order.append((event["trial"], int(event["result"][EPOCH])))
+    def _failed(self, error: OSError) -> JournalError:
+        why = "was removed while the run went on" if self.removed else f"cannot be written: {error.strerror}"
+        self.failure = f"{self.path} {why}"
+        return JournalError(self.failure)
+
+    def sync(self) -> None:
+        """Return once every line is on the disk: before what a line makes superfluous is removed. Raises
+        JournalError."""
+        try:
+            self.disk.sync(self._file)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._synced = self.clock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles a Tuner to restore it; a study is restored from the file instead
 
     def close(self) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-
-def parse(content: bytes, path: Path) -> Iterator[dict[str, Any]]:
-    """The events in whole lines; raises JournalError naming the line that holds none."""
-    for number, line in enumerate(content.splitlines(), 1):
         try:
-            event = json.loads(line)
-        except ValueError:
-            event = None
-        if not isinstance(event, dict) or not {"event", "trial"} <= event.keys():
-            raise JournalError(f"{path}, line {number} is not an event: the file is damaged")
-        yield event
+            self.disk.sync(self._file)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._unlock is not None:
+            self._unlock()
+            self._unlock = None
 
 
-def apply_event(trials: dict[int, TrialLog], event: dict[str, Any]) -> bool:
-    """Bring `trials` up to date; True for a result that is new.
-
-    A trial that went back to a checkpoint reports some epochs again: the first report counts, since
-    decisions were taken on it.
-    """
-    number = event["trial"]
-    if event["event"] == "suggest":
-        trials[number] = TrialLog(number, event["name"], event["config"], event["arm"], event["state"])
-        return False
-    log = trials[number]
-    if event["event"] == "result":
-        result = event["result"]
-        new = int(result[EPOCH]) not in log.results
-        log.results.setdefault(int(result[EPOCH]), result)
-        return new
-    if event["event"] == "start":
-        log.folders.append(event["folder"])
-    elif event["event"] == "checkpoint":
-        log.checkpoints.append((event.get("epoch", 0), event["path"]))  # runs of old did not say of which epoch
-    elif event["event"] == "error":
-        log.error = event["error"]
-        if event.get("counts", True):
-            log.errors.append((max(log.results, default=0), event["error"]))
-    elif event["event"] == "end":
-        log.status, log.error = event["status"], event.get("error")
-    return False
-
-
-def ending(result: dict[str, Any]) -> str | None:
-    """The status with which a trial ends after this result, None if it goes on."""
-    if not result:
-        return None
-    if result.get("diverged"):
-        return DIVERGED
-    if int(result[EPOCH]) >= int(result[TOTAL_EPOCHS]):
-        return COMPLETED
-    return STOPPED if result.get("done") else None
-
-
-def finished(log: TrialLog) -> bool:
-    return log.status in (COMPLETED, STOPPED, DIVERGED, FAILED)
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON's own types; a number that is not finite becomes null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "item") and not isinstance(value, (str, bytes)):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

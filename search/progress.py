@@ -91,7 +91,8 @@ class Progress(Callback):
         self.running[log.number] = time.monotonic()
         resumed = ""
         if log.results:
-            epoch = {path: epoch for epoch, path in log.checkpoints}.get(trial.config["restore"])
+            restored = trial.config["restore"] or ""
+            epoch = next((epoch for epoch, name in log.checkpoints if restored.endswith(f"/{name}")), None)
             resumed = f", from epoch {epoch}" if epoch else ", from the beginning"
         self.say(f"{log.number:04d} started{resumed}  {log.name[5:]}")
 

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 
 from search import columns
+from search.definition import define
+from search.journal import Journal
 from search.options import STORED
 from search.records import StudyRecord
 from search.resources import cpu_count
@@ -30,7 +32,13 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy
 
 
 def new_record(
-    study: Study, options: argparse.Namespace, data: ImageData, folder: Path, proposals: Proposals, space: Study
+    study: Study,
+    options: argparse.Namespace,
+    data: ImageData,
+    folder: Path,
+    proposals: Proposals,
+    space: Study,
+    journal: Journal,
 ) -> StudyRecord:
     """Of `study`, which is `space` as it is to be run: with what --set, --smoke and the like changed."""
     return StudyRecord(
@@ -50,7 +58,7 @@ def new_record(
         searcher=study.searcher,
         scheduler=study.scheduler,
         seed=options.seed,
-        space={name: _domain(domain) for name, domain in study.searched().items()},
+        space={name: domain_name(domain) for name, domain in study.searched().items()},
         fixed=study.fixed(),
         arms={arm: dict(config) for arm, config in study.arms.items()},
         command="python -m search.run " + shlex.join(sys.argv[1:]).encode(errors="backslashreplace").decode(),
@@ -63,6 +71,8 @@ def new_record(
         reported=list(study.reported),
         claims=list(study.claims),
         metrics=columns.as_json(study.metrics),
+        definition=define(study, options.space, samples=proposals.total, seed=options.seed),
+        journal=journal.id,
         columns=schema_of(study).names(),
         declared={
             arm: dataclasses.asdict(space.settings({**space.fixed(), **config})) for arm, config in space.arms.items()
@@ -70,7 +80,7 @@ def new_record(
     )
 
 
-def _domain(domain: Any) -> str:
+def domain_name(domain: Any) -> str:
     text = domain.domain_str
     sampler = type(domain.sampler).__name__ if domain.sampler else ""
     return f"{text} log" if "Log" in sampler else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +12,17 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from search import columns
-from search.checkpoints import remove_checkpoints
+from search.checkpoints import CheckpointError, name_of, read, remove_checkpoints
+from search.events import EventError, check_measured
 from search.failures import Halted, cause_of, disk_full, node_lost
-from search.journal import Journal, JournalError, TrialLog, finished
+from search.journal import Journal, JournalError, TrialLog, finished, plain
 from search.records import COMPLETED, EPOCH
 from search.results import ResultsWriter
 from search.searchers import StudySearcher
 from search.study import Study
 from search.watch import Watch
-from trainables import checkpoint
 
+BEST_FILE = "best.pt"
 _ARRAYS = ("predicted", "member_predicted", "test_indices")
 # Ray's own entries of a result; the journal keeps what the trainable measured.
 _RAYS_OWN = {
@@ -58,7 +60,6 @@ class Recorder(Callback):
         writer: ResultsWriter,
         watch: Watch,
         test_labels: Any,
-        folder: Path,
         warn: Callable[[str], None],
     ) -> None:
         self.study = study
@@ -67,7 +68,7 @@ class Recorder(Callback):
         self.writer = writer
         self.watch = watch
         self.test_labels = test_labels
-        self.folder = folder
+        self.disk = journal.disk
         self.warn = warn
         self.halted: Halted | None = None
         self.best = best_trial(study, journal)
@@ -88,16 +89,28 @@ class Recorder(Callback):
             result.pop(name, None)  # Ray's loggers would make a histogram of each
         if result.get("done"):
             kept["done"] = True
+        fields = {}
         with self._writing():
-            if arrays:
-                self.writer.keep_predictions(self.journal.trials[number], arrays, self.test_labels)
-            self.journal.append("result", number, result=kept)
+            try:
+                check_measured(plain(kept), self.study.metrics)
+            except EventError as error:
+                raise Halted(f"trial {number}: {self.study.trainable.__name__} {error}") from None
+            log = self.journal.trials[number]
+            if arrays and not log.predictions:  # the first report counts
+                # On the disk before the line that names it.
+                fields["predictions"] = self.writer.keep_predictions(log, arrays, self.test_labels)
+            self.journal.append("result", number, result=kept, **fields)
+        if result.get("should_checkpoint"):
+            self.searcher.saving.add(number)
 
     def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
-        number = trial.config["trial"]
+        number, name = trial.config["trial"], name_of(checkpoint.path)
         with self._writing():
-            self.journal.append("checkpoint", number, path=checkpoint.path, epoch=int(trial.last_result[EPOCH]))
-        remove_checkpoints(self.folder, self.journal.trials[number], but=Path(checkpoint.path))
+            if self.disk.is_folder(name):
+                self.disk.sync_tree(name)
+            self.journal.append("checkpoint", number, path=name, epoch=int(trial.last_result[EPOCH]))
+            self.searcher.saving.discard(number)
+            remove_checkpoints(self.journal, self.journal.trials[number], but=name)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._after(self.journal.trials[trial.config["trial"]])
@@ -142,20 +155,18 @@ class Recorder(Callback):
 
     def _keep_what_counts(self, log: TrialLog) -> None:
         """Of a trial that has ended, the weights if they are the best so far and no checkpoint."""
-        if log.number == self.best and log.weights_kept:
-            source = Path(log.checkpoints[-1][1])
+        kept = log.number != self.best or log.best or not log.weights_kept
+        if not kept and self.disk.is_folder(name := log.checkpoints[-1][1]):
             try:
-                if source.is_dir():
-                    _write(checkpoint.read(source), self.folder / "best.pt")
-            except checkpoint.CheckpointError as error:
+                weights = read(self.disk, name)
+            except CheckpointError as error:
                 self.warn(f"{log.number:04d} has the best {self.study.metric}, but no best.pt can be made: {error}")
-        remove_checkpoints(self.folder, log)
-
-
-def _write(content: bytes, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+            else:
+                # A journal that lost this trial's end to a power cut must not stand beside its weights.
+                self.journal.sync()
+                self.disk.write(BEST_FILE, weights)
+                self.journal.append("best", log.number, sha256=hashlib.sha256(weights).hexdigest())
+        remove_checkpoints(self.journal, log)
 
 
 def best_trial(study: Study, journal: Journal) -> int | None:

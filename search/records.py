@@ -433,6 +433,9 @@ class StudyRecord:
     answered_by: dict[str, str] = field(default_factory=dict)
     # Trials of a replay that were not run: arm -> seed -> the run's folder where one like it had finished, and its arm.
     known: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Every value that the results depend on, as `search.definition` names them; empty in older records.
+    definition: dict[str, Any] = field(default_factory=dict)
+    journal: str = ""  # the id in the first line of the run's journal
 
     @property
     def own_columns(self) -> tuple[Column, ...]:

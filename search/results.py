@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from search import columns
 from search import records as r
-from search.journal import TrialLog, finished
+from search.disk import Disk
+from search.events import TrialLog, finished
 from search.study import Study
 
 _ARROW: dict[str, pa.DataType] = {
@@ -64,6 +65,14 @@ class Schema:
 def schema_of(study: Study) -> Schema:
     """Return the columns of a study's tables."""
     return Schema(study.metrics, study.hyperparameter_types(), study.configured)
+
+
+_PREFIX_LISTS = columns.prefix_lists()
+PARTS = "predictions"  # the folder of each completed trial's own
+
+
+class PartError(ValueError):
+    """A trial's predictions that are not as they were written; the message is a phrase about the trial."""
 
 
 def protocol_of(config: dict[str, Any], declared: str = r.SEARCH_PROTOCOL) -> str:
@@ -121,7 +130,7 @@ def member_rows(log: TrialLog) -> list[dict[str, Any]]:
         sizes = len(result.get("prefix_parameters") or ())
         for size in range(sizes):
             row: dict[str, Any] = {r.TRIAL_ID: log.number, r.EPOCH: epoch, r.MEMBERS: size + 1}
-            for source, column in columns.prefix_lists().items():
+            for source, column in _PREFIX_LISTS.items():
                 values = result.get(source)
                 row[column] = values[size] if values else None
             rows.append(row)
@@ -135,16 +144,28 @@ class ResultsWriter:
     journal and the predictions of each trial are there at once.
     """
 
-    def __init__(self, folder: Path, protocol: str = r.SEARCH_PROTOCOL, schema: Schema | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        protocol: str = r.SEARCH_PROTOCOL,
+        schema: Schema | None = None,
+        *,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.disk = disk or Disk(folder)
         self.schema = schema or Schema()
+        self._predictions = pa.schema(list(self.schema.of("predictions").items()))
         self._rows: dict[int, dict[str, Any]] = {}  # of finished trials, which no longer change
         self.protocol = protocol
+        self.clock = clock
+        self.damaged: dict[int, PartError] = {}  # completed trials without predictions that can be believed
         self._cost = 0.0
         self._written = -np.inf
 
-    def keep_predictions(self, log: TrialLog, arrays: dict[str, Any], labels: Any) -> None:
-        """Write a finished trial's test labels; `arrays` as the training's last epoch returns them."""
+    def keep_predictions(self, log: TrialLog, arrays: dict[str, Any], labels: Any) -> str:
+        """Write a finished trial's test labels and return their sha256, once they are on the disk; `arrays` as the
+        training's last epoch returns them."""
         indices = np.asarray(arrays["test_indices"])
         table = pa.table(
             {
@@ -157,12 +178,33 @@ class ResultsWriter:
                 ),
             }
         )
-        parts = self.folder / "predictions"
-        parts.mkdir(exist_ok=True)
-        _write(table, parts / f"{log.number:06d}.parquet")
+        content = _bytes(table)
+        if not self.disk.is_folder(PARTS):
+            self.disk.make_folder(PARTS)
+            self.disk.sync_folder()
+        self.disk.write(part_name(log), content)
+        return hashlib.sha256(content).hexdigest()
+
+    def part(self, log: TrialLog) -> pa.Table | None:
+        """A completed trial's predictions; None if it never had any. Raises PartError if they are damaged."""
+        name = part_name(log)
+        try:
+            content = self.disk.read(name)
+        except FileNotFoundError:
+            if log.predictions:
+                raise PartError(f"its predictions, {name}, are gone") from None
+            return None
+        except OSError as error:
+            raise PartError(f"its predictions, {name}, cannot be read: {error.strerror}") from None
+        if log.predictions and hashlib.sha256(content).hexdigest() != log.predictions:
+            raise PartError(f"its predictions, {name}, are damaged: their sha256 is not the journal's")
+        try:
+            return pq.read_table(pa.BufferReader(content), schema=self._predictions, use_threads=False)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise PartError(f"its predictions, {name}, are damaged: {str(error).splitlines()[0]:.80}") from None
 
     def refresh(self, trials: dict[int, TrialLog], *, force: bool = False) -> None:
-        now = time.monotonic()
+        now = self.clock()
         if not force and now - self._written < 20 * self._cost:
             return
         logs = [trials[number] for number in sorted(trials)]
@@ -174,8 +216,8 @@ class ResultsWriter:
             "trials": [self._trial_row(log) for log in logs],
         }
         for table, lines in rows.items():
-            _write(_table(lines, self.schema.of(table)), self.folder / f"{table}.parquet")
-        self._written = time.monotonic()
+            self.disk.write(f"{table}.parquet", _bytes(_table(lines, self.schema.of(table))))
+        self._written = self.clock()
         self._cost = self._written - now
 
     def _trial_row(self, log: TrialLog) -> dict[str, Any]:
@@ -187,36 +229,43 @@ class ResultsWriter:
         return row
 
     def _merge_predictions(self, logs: list[TrialLog]) -> None:
-        target = self.folder / "predictions.parquet"
-        temporary = target.with_suffix(".tmp")
-        schema = pa.schema(list(self.schema.of("predictions").items()))
         # Images come in order: as differences they take no room, as numbers most of the file.
-        coded = [name for name in schema.names if name not in (r.IMAGE, r.MEMBER_PREDICTED)]
-        with pq.ParquetWriter(
-            temporary,
-            schema,
-            compression="zstd",
-            use_dictionary=[*coded, f"{r.MEMBER_PREDICTED}.list.element"],
-            column_encoding={r.IMAGE: "DELTA_BINARY_PACKED"},
-        ) as writer:
+        coded = [name for name in self._predictions.names if name not in (r.IMAGE, r.MEMBER_PREDICTED)]
+        with (
+            self.disk.whole("predictions.parquet") as file,
+            pq.ParquetWriter(
+                file,
+                self._predictions,
+                compression="zstd",
+                use_dictionary=[*coded, f"{r.MEMBER_PREDICTED}.list.element"],
+                column_encoding={r.IMAGE: "DELTA_BINARY_PACKED"},
+            ) as writer,
+        ):
             for log in logs:
-                part = self.folder / "predictions" / f"{log.number:06d}.parquet"
-                if log.status == r.COMPLETED and part.exists():
-                    writer.write_table(pq.read_table(part, schema=schema))
-        os.replace(temporary, target)
+                if log.status != r.COMPLETED:
+                    continue
+                try:
+                    part = self.part(log)
+                except PartError as error:
+                    self.damaged[log.number] = error
+                    continue
+                if part is not None:
+                    writer.write_table(part)
 
 
-def write_record(folder: Path, record: r.StudyRecord) -> None:
-    temporary = folder / f"{r.STUDY_FILE}.tmp"
-    temporary.write_text(record.to_json(), encoding="utf-8")
-    os.replace(temporary, folder / r.STUDY_FILE)
+def part_name(log: TrialLog) -> str:
+    return f"{PARTS}/{log.number:06d}.parquet"
+
+
+def write_record(folder: Path, record: r.StudyRecord, disk: Disk | None = None) -> None:
+    (disk or Disk(folder)).write(r.STUDY_FILE, record.to_json().encode())
 
 
 def _table(rows: list[dict[str, Any]], types: dict[str, pa.DataType]) -> pa.Table:
     return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()})
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    os.replace(temporary, path)
+def _bytes(table: pa.Table) -> memoryview:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return memoryview(sink.getvalue())

@@ -29,7 +29,7 @@ from search.cluster import Cluster, ClusterError, connect, disconnect
 from search.domains import domain_edges
 from search.doors import LOOPBACK, DoorError, is_loopback, require_own
 from search.economy import Economy, economise
-from search.execution import choose_resources, share_of, with_path
+from search.execution import choose_resources, routed, share_of, with_path
 from search.failures import Halted, NodeLost
 from search.folders import check_writable, new_folder, newest_run, not_writable
 from search.journal import Journal, JournalError
@@ -53,12 +53,14 @@ from search.records import (
 )
 from search.resources import cpu_count
 from search.results import write_record
+from search.resume import require_journal, require_same, require_settled, require_there
 from search.searchers import Listed, Proposals, make_proposals
 from search.study import Study, StudyError, load
 from search.tuner import Outcome, Resources, cluster_slots, run_study
 from search.watch import Watch
 from trainables.data import DataError
 from trainables.data import load as load_data
+from trainables.paths import PLAIN
 
 MESSAGE = 2000  # characters of an error's line
 
@@ -83,10 +85,17 @@ def run(options: argparse.Namespace) -> int:
     if options.resume or options.extend:
         resumed = newest_run(options.results, space.name, smoke_only=options.smoke, finished=bool(options.extend))
         require_own(resumed[0])
+        require_there(resumed[0])
         restore_options(options, *resumed)
     study = adapt(space, options)
     resources = choose_resources(options)
     proposals = propose(study, options)
+    if resumed is None:
+        require_settled(space, options.space)
+    else:
+        held = routed(study, options.path or PLAIN)
+        samples = resumed[1].samples if options.extend or options.replay else proposals.total
+        require_same(resumed[1], resumed[0], held, options.space, samples=samples, seed=options.seed)
     check_writable(options.results)
     data = load_data(study.dataset, options.data, progress=lambda text: print(text, flush=True))
     check_fits(study, data)
@@ -125,6 +134,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"estimated {span(plan.stopped_wall_seconds)}, without early stopping {span(plan.wall_seconds)}")
     folder = resumed[0] if resumed else new_folder(options.results, study.name, options.smoke)
     with begun(folder, new=not resumed) as journal:
+        if resumed:
+            require_journal(journal, resumed[1], study, propose(study, options, economy))
+            if journal.dropped:
+                print(f"note       {journal.dropped}")
+            journal.seal()
         cluster = connect(
             options.address,
             folder.resolve(),
@@ -134,7 +148,8 @@ def run(options: argparse.Namespace) -> int:
             data_bytes=data.train_images.nbytes + data.test_images.nbytes,
         )
         resources = share_of(cluster, resources, options)
-        record = resumed[1] if resumed else new_record(study, options, data, folder, proposals, space)
+        record = resumed[1] if resumed else new_record(study, options, data, folder, proposals, space, journal)
+        record.journal = journal.id
         record.answered_by, record.known = dict(economy.answered_by), {arm: dict(s) for arm, s in economy.known.items()}
         if options.extend:
             record.finished, record.samples = False, proposals.total
@@ -161,8 +176,10 @@ def run(options: argparse.Namespace) -> int:
         )
     except Halted as error:
         halted = error
-        print(f"\nhalted     {halted}; all that was known is saved")
-        print(how_to_go_on(options))
+        known = "what was known is gone with it" if journal.removed else "all that was known is saved"
+        print(f"\nhalted     {halted}; {known}")
+        if not journal.removed:
+            print(how_to_go_on(options))
     finally:
         record.wall_seconds = before + time.monotonic() - started
         with contextlib.suppress(*([OSError] if halted else [])):  # a disk that is full stops this too
@@ -202,7 +219,7 @@ def begun(folder: Path, *, new: bool) -> Iterator[Journal]:
     """
     journal = None
     try:
-        journal = Journal(folder)
+        journal = Journal(folder, begun=not new)
         yield journal
     except BaseException as error:
         disconnect()

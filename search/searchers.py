@@ -9,10 +9,11 @@ record, the next suggestion is the same in every process.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +31,10 @@ MAX_FAILURES = 1  # a trial that fails twice without a new epoch between is give
 STARTUP_TRIALS = 10  # of TPE: as many random ones before it models anything
 
 
+class RecallError(StudyError):
+    """A trial of an earlier process that the study as it is today cannot have; the message is one line."""
+
+
 class Proposals(Protocol):
     """A source of configurations that learns from results."""
 
@@ -43,7 +48,7 @@ class Proposals(Protocol):
     def end(self, number: int, status: str, result: dict[str, Any]) -> None: ...
 
     def recall(self, log: TrialLog) -> None:
-        """Learn a trial of an earlier process. Called in order of number."""
+        """Learn a trial of an earlier process. Called in order of number. Raises RecallError."""
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -111,12 +116,17 @@ class OptunaProposals:
     def end(self, number: int, status: str, result: dict[str, Any]) -> None:
         trial = self._trials.pop(number)
         del self._reported[number]
-        if status == COMPLETED:
-            self.study.tell(trial, [float(result[metric]) for metric in self.goals])
+        if status == COMPLETED and (values := self._values(result)) is not None:
+            self.study.tell(trial, values)
         elif status == STOPPED:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, state=TrialState.FAIL)
+
+    def _values(self, result: dict[str, Any]) -> list[float] | None:
+        """A completed trial's objectives; None if one was not measured."""
+        values = [float(result[goal]) for goal in self.goals if result.get(goal) is not None]
+        return values if len(values) == len(self.goals) and all(map(math.isfinite, values)) else None
 
     def recall(self, log: TrialLog) -> None:
         metric = next(iter(self.goals))
@@ -129,19 +139,26 @@ class OptunaProposals:
         state = {COMPLETED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED, None: TrialState.RUNNING}.get(
             log.status, TrialState.FAIL
         )
-        if state == TrialState.COMPLETE:
-            values = [log.last[goal] for goal in self.goals]
-        self.study.add_trial(
-            create_trial(
+        if state == TrialState.COMPLETE and (values := self._values(log.last)) is None:
+            state = TrialState.FAIL
+        attributes = [log.state.get(name, {}) for name in ("system_attrs", "study_attrs")]
+        if not all(isinstance(each, dict) for each in attributes):
+            raise RecallError(f"trial {log.number} must hold its searcher's notes as objects, got {attributes!r:.80}")
+        try:
+            trial = create_trial(
                 state=state,
                 values=values,
                 params={name: log.config[name] for name in self.distributions},
                 distributions=self.distributions,
-                system_attrs=log.state.get("system_attrs", {}),
+                system_attrs=attributes[0],
                 intermediate_values=intermediate,
             )
-        )
-        for name, value in log.state.get("study_attrs", {}).items():
+        except (ValueError, TypeError) as error:
+            raise RecallError(f"trial {log.number} is not one that the study can have: {error}") from None
+        except KeyError as error:
+            raise RecallError(f"trial {log.number} lacks {error}, which the study searches") from None
+        self.study.add_trial(trial)
+        for name, value in attributes[1].items():
             self.storage.set_study_system_attr(self.study_id, name, value)
         if state == TrialState.RUNNING:
             self._trials[log.number] = optuna.Trial(self.study, self._frozen(log.number)._trial_id)
@@ -149,21 +166,57 @@ class OptunaProposals:
 
 
 class Listed:
-    """A fixed list of configurations: the points of a grid, or a study's arms."""
+    """A fixed list of configurations: the points of a grid, or a study's arms.
+
+    A trial is known by its arm and seed, or without an arm by its configuration, never by its place in the list: a
+    list in another order goes on with the same trials. Trials alike are told apart by nothing.
+    """
 
     def __init__(self, configs: list[tuple[dict[str, Any], str | None]]) -> None:
         self.configs = configs
         self.total = len(configs)
+        self._left = dict.fromkeys(range(self.total))  # places not begun, in order
+        self._named = {tuple(config) for config, arm in configs if arm is None}
+        self._places: dict[str, deque[int]] = {}
+        for place, (config, arm) in enumerate(configs):
+            self._places.setdefault(_identity(config, arm, config), deque()).append(place)
 
     def propose(self, number: int) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
-        config, arm = self.configs[number]
+        config, arm = self.configs[self._begin(next(iter(self._left)))]
         return dict(config), arm, {}
+
+    def _begin(self, place: int) -> int:
+        del self._left[place]
+        config, arm = self.configs[place]
+        self._places[_identity(config, arm, config)].remove(place)
+        return place
 
     def report(self, number: int, result: dict[str, Any]) -> None: ...
 
     def end(self, number: int, status: str, result: dict[str, Any]) -> None: ...
 
-    def recall(self, log: TrialLog) -> None: ...
+    def recall(self, log: TrialLog) -> None:
+        if log.arm is None:
+            identities = [_identity(log.config, None, names) for names in self._named if {*names} <= log.config.keys()]
+        else:
+            identities = [_identity(log.config, log.arm, names) for names in (["seed"], [])]
+        for identity in identities:
+            if places := self._places.get(identity):
+                self._begin(places[0])
+                return
+        what = log.config if log.arm is None else f"arm {log.arm!r} with seed {log.config.get('seed')}"
+        raise RecallError(f"trial {log.number} is of no configuration of the study: {what!s:.200}")
+
+
+def _identity(config: Mapping[str, Any], arm: str | None, names: Iterable[str]) -> str:
+    """What tells a trial of a list from the others, if the list names these hyperparameters of it."""
+    if arm is not None:
+        return json.dumps([arm, config["seed"] if "seed" in names else None], default=_item)
+    return json.dumps([None, {name: config[name] for name in names}], default=_item, sort_keys=True)
+
+
+def _item(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else repr(value)
 
 
 def grid(study: Study) -> Listed:
@@ -227,6 +280,7 @@ class StudySearcher(Searcher):
         self.name = name
         self.checkpoint = checkpoint
         self.live: dict[str, int] = {}
+        self.saving: set[int] = set()  # trials whose last result asked for a checkpoint that is not on record yet
         for number, log in sorted(journal.trials.items()):
             if log.status is None and (status := decided(log)):
                 # The process was killed between a trial's last result and its end.
@@ -237,7 +291,7 @@ class StudySearcher(Searcher):
     @property
     def remaining(self) -> int:
         """Trials that this process still has to start."""
-        return len(self.waiting) + self.proposals.total - len(self.journal.trials)
+        return len(self.waiting) + max(0, self.proposals.total - len(self.journal.trials))
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True
@@ -261,6 +315,7 @@ class StudySearcher(Searcher):
             name = self.name(number, config, arm)
             self.journal.append("suggest", number, name=name, config=config, arm=arm, state=state)
         self.live[trial_id] = number
+        self.saving.discard(number)
         return {**config, "trial": number, "restore": restore}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -271,7 +326,10 @@ class StudySearcher(Searcher):
         if error or number is None:
             return  # `fail` follows, with the cause
         log = self.journal.trials[number]
-        if status := ending(log.last):
+        status = ending(log.last)
+        if status == COMPLETED and number in self.saving:
+            return  # interrupted before its weights were kept
+        if status:
             self._end(log, status, log.last.get("diverged"))
         # else interrupted: the next `--resume` goes on with it
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib.util
 import os
 import re
@@ -296,7 +297,7 @@ class Study:
         """The trainable's validated settings; raises ValueError with one line."""
         return self.trainable.recipe.settings_type.from_config(config)
 
-    @property
+    @functools.cached_property
     def trial_epochs(self) -> int:
         """Steps of a full trial, of the longest: `epochs` of a member, as its strategy trains the members."""
         return max(self._drawn_lengths())

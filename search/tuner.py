@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import re
@@ -16,13 +17,13 @@ import ray
 from ray import tune
 from ray.tune.error import TuneError
 
-from search.checkpoints import RAY_FOLDER, newest_whole
+from search.checkpoints import RAY_FOLDER, CheckpointError, newest_whole, read
 from search.failures import Halted, disk_full
 from search.journal import Journal, JournalError, TrialLog, finished
 from search.progress import Progress
-from search.recorder import Recorder, best_trial
-from search.records import PARAMETERS, SECONDS, TOTAL_EPOCHS
-from search.results import ResultsWriter, schema_of
+from search.recorder import BEST_FILE, Recorder, best_trial
+from search.records import COMPLETED, PARAMETERS, SECONDS, TOTAL_EPOCHS
+from search.results import PARTS, PartError, ResultsWriter, schema_of
 from search.schedulers import EarlyStopping, make_rule
 from search.searchers import Proposals, StudySearcher
 from search.study import Study
@@ -81,6 +82,98 @@ def make_early_stopping(study: Study, scheduler: str) -> EarlyStopping:
     return EarlyStopping(rule, study.rank_by, study.mode, by_size=PARAMETERS in study.objectives)
 
 
+@dataclass(frozen=True)
+class Driver:
+    """What goes on with a run, as its journal has it so far: all but Ray, which asks and reports."""
+
+    study: Study
+    proposals: Proposals
+    journal: Journal
+    early_stopping: EarlyStopping
+    searcher: StudySearcher
+    writer: ResultsWriter
+    recorder: Recorder
+    watch: Watch
+    warn: Callable[[str], None]
+
+    def finish(self) -> bool:
+        """Write the tables; True if every trial is finished. Raises Halted."""
+        try:
+            self.writer.refresh(self.journal.trials, force=True)
+            for number, error in sorted(self.writer.damaged.items()):
+                self.warn(f"{number:04d} has to run again: {error}")
+                self.journal.append("again", number, reason=str(error))
+            best = best_trial(self.study, self.journal)
+            if best is not None and not self._kept(self.journal.trials[best]):
+                self.warn(f"{best:04d} has the best {self.study.metric}, but its weights are not in {BEST_FILE}")
+        except JournalError as error:
+            raise Halted(str(error)) from error
+        except OSError as error:
+            raise Halted(f"the tables in {self.journal.path.parent} cannot be written: {error.strerror}") from error
+        return sum(finished(log) for log in self.journal.trials.values()) >= self.proposals.total
+
+    def _kept(self, log: TrialLog) -> bool:
+        if not self.journal.disk.is_file(BEST_FILE):
+            return not log.weights_kept
+        return log.best is None or hashlib.sha256(self.journal.disk.read(BEST_FILE)).hexdigest() == log.best
+
+
+def assemble(
+    study: Study,
+    proposals: Proposals,
+    data: ImageData,
+    journal: Journal,
+    folder: Path,
+    *,
+    seed: int,
+    early_stopping: EarlyStopping,
+    slots: Callable[[], int],
+    watch: Watch,
+    warn: Callable[[str], None],
+) -> Driver:
+    """Bring everything that learns from results to where the journal is. Raises OSError, JournalError, RecallError."""
+    journal.disk.sweep("", PARTS)
+    writer = ResultsWriter(folder, study.protocol, schema_of(study), disk=journal.disk, clock=journal.clock)
+    best = best_trial(study, journal)
+    for number, log in sorted(journal.trials.items()):
+        if reason := damaged(journal, writer, log, best=number == best):
+            warn(f"{log.number:04d} runs again: {reason}")
+            journal.append("again", log.number, reason=reason)
+        if log.status is None and log.checkpoints:
+            # What cannot be read is no checkpoint: a trial that has ended but for its weights needs them.
+            whole = newest_whole(journal.disk, log, warn)
+            names = [name for _, name in log.checkpoints]
+            del log.checkpoints[names.index(whole) + 1 if whole else 0 :]
+    replay(early_stopping, journal)
+
+    def checkpoint(log: TrialLog) -> str | None:
+        name = newest_whole(journal.disk, log, warn)
+        return None if name is None else str(folder / name)
+
+    searcher = StudySearcher(
+        proposals, journal, epochs=study.epochs, seed=seed, slots=slots, name=trial_name(study), checkpoint=checkpoint
+    )
+    for number, epoch in journal.order:
+        watch.expect(journal.trials[number].results[epoch].get(SECONDS) or 0.0)
+    recorder = Recorder(study, journal, searcher, writer, watch, data.test_labels, warn)
+    return Driver(study, proposals, journal, early_stopping, searcher, writer, recorder, watch, warn)
+
+
+def damaged(journal: Journal, writer: ResultsWriter, log: TrialLog, *, best: bool) -> str | None:
+    """Why a completed trial has to run again: what it left behind is not there to be believed. None if it need not."""
+    if log.status != COMPLETED:
+        return None
+    # The process may have ended before it made best.pt of the checkpoint.
+    needed = log.checkpoints[-1][1] if best and not log.best and log.weights_kept else None
+    try:
+        writer.part(log)
+        if needed and journal.disk.is_folder(needed):
+            read(journal.disk, needed)
+    except (PartError, CheckpointError) as error:
+        return str(error)
+    return None
+
+
 def run_study(
     study: Study,
     proposals: Proposals,
@@ -103,25 +196,27 @@ def run_study(
     """
     started = time.monotonic()
     early_stopping = make_early_stopping(study, scheduler)
-    replay(early_stopping, journal)
-
     progress = Progress(study, journal, early_stopping, proposals.total, slots())
-    searcher = StudySearcher(
-        proposals,
-        journal,
-        epochs=study.epochs,
-        seed=seed,
-        slots=slots,
-        name=trial_name(study),
-        checkpoint=lambda log: newest_whole(log, progress.warn),
-    )
-    writer = ResultsWriter(folder, study.protocol, schema_of(study))
     watch = watch or Watch(None)
-    for number, epoch in journal.order:
-        watch.expect(journal.trials[number].results[epoch].get(SECONDS) or 0.0)
-    recorder = Recorder(study, journal, searcher, writer, watch, data.test_labels, folder, progress.warn)
-    for path in (folder / RAY_FOLDER).glob("*_state-*.json"):
-        path.unlink()  # Ray's snapshots of earlier processes, from which nothing is restored
+    try:
+        driver = assemble(
+            study,
+            proposals,
+            data,
+            journal,
+            folder,
+            seed=seed,
+            early_stopping=early_stopping,
+            slots=slots,
+            watch=watch,
+            warn=progress.warn,
+        )
+    except (OSError, JournalError) as error:
+        raise Halted(journal.failure or f"{folder} cannot be written: {error}") from error
+    searcher, recorder = driver.searcher, driver.recorder
+    for name in journal.disk.names(RAY_FOLDER):
+        if "_state-" in name and name.endswith(".json"):
+            journal.disk.remove(f"{RAY_FOLDER}/{name}")  # Ray's snapshots of earlier processes: nothing is restored
     interrupted = False
     if searcher.remaining:
         tuner = tune.Tuner(
@@ -168,16 +263,12 @@ def run_study(
             raise Halted(journal.failure or f"{folder} cannot be written: {os.strerror(errno.ENOSPC)}") from error
         finally:
             progress.stop()
-    try:
-        writer.refresh(journal.trials, force=True)
-    except OSError as error:
-        raise Halted(f"the tables in {folder} cannot be written: {error.strerror}") from error
-    done = sum(finished(log) for log in journal.trials.values())
+    whole = driver.finish()
     best = best_trial(study, journal)
     return Outcome(
         trials=journal.trials,
         best=None if best is None else journal.trials[best],
-        interrupted=interrupted or done < proposals.total,
+        interrupted=interrupted or not whole,
         seconds=time.monotonic() - started,
     )
 
@@ -199,6 +290,7 @@ def directory(journal: Journal, number: int) -> str:
     log = journal.trials[number]
     name = f"{log.name}.part{len(log.folders) + 1}" if log.folders else log.name
     journal.append("start", number, folder=name)
+    journal.sync()
     return name
 
 

@@ -104,7 +104,7 @@ def test_spaces_know_the_study_the_vocabulary_and_the_trainables(module: str) ->
 
 @pytest.mark.parametrize("module", modules("search"))
 def test_search_knows_no_space_no_analysis_and_of_trainables_no_family(module: str) -> None:
-    if module in ("search.checkpoints", "search.recorder"):
+    if module == "search.checkpoints":
         assert foreign(module) == {"trainables.checkpoint"}  # whether one is whole
         return
     # How a step is executed: measured before a study.

@@ -29,12 +29,18 @@ def write(folder: Path, content: bytes | memoryview) -> None:
 def read(folder: Path) -> bytes:
     """What `write` was given. Raises CheckpointError."""
     try:
-        content = (folder / CHECKPOINT_FILE).read_bytes()
-        digest = (folder / DIGEST_FILE).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        content, digest = (folder / CHECKPOINT_FILE).read_bytes(), (folder / DIGEST_FILE).read_bytes()
+    except OSError as error:
         raise CheckpointError(f"{folder} holds no whole checkpoint: {error}") from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise CheckpointError(f"{folder} is damaged: the sha256 of its {len(content):,} bytes is not the one on record")
+    return verified(content, digest, str(folder))
+
+
+def verified(content: bytes, digest: bytes, where: str) -> bytes:
+    """The content of the checkpoint `where`, if it has this digest. Raises CheckpointError."""
+    if not digest.isascii():
+        raise CheckpointError(f"{where} holds no whole checkpoint: its {DIGEST_FILE} is no text")
+    if hashlib.sha256(content).hexdigest().encode() != digest.strip():
+        raise CheckpointError(f"{where} is damaged: the sha256 of its {len(content):,} bytes is not the one on record")
     return content
 
 

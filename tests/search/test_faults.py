@@ -101,7 +101,7 @@ def begun(folder: Path, epochs: int) -> Journal:
         path = folder / RAY_FOLDER / "0000-arm0" / f"checkpoint_00000{epoch - 1}"
         path.mkdir(parents=True)
         checkpoint.write(path, f"0.5 {epoch}".encode())
-        journal.append("checkpoint", 0, epoch=epoch, path=str(path))
+        journal.append("checkpoint", 0, epoch=epoch, path=path.relative_to(folder).as_posix())
     return journal
 
 
@@ -124,7 +124,7 @@ def test_a_trial_goes_back_to_the_newest_whole_checkpoint(
 ) -> None:
     journal = begun(tmp_path, 3)
     for epoch, spoil in zip(damaged, (truncate, flip), strict=False):
-        spoil(Path(journal.trials[0].checkpoints[epoch - 1][1]))
+        spoil(tmp_path / journal.trials[0].checkpoints[epoch - 1][1])
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         outcome = run([{}], journal)

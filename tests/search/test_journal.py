@@ -26,11 +26,12 @@ def write(folder: Path) -> Journal:
     for epoch in (1, 2):
         for number in (0, 1, 2):
             accuracy = np.float32(0.5) if number == 0 else math.nan
-            journal.append("result", number, result={"epoch": epoch, "val_accuracy": accuracy, "each": (1, 2)})
+            result = {"epoch": epoch, "total_epochs": 2, "val_accuracy": accuracy, "each": (1, 2)}
+            journal.append("result", number, result=result)
     journal.append("end", 0, status="completed", error=None)
     journal.append("error", 1, error="out of memory")
     journal.append("end", 1, status="failed", error="out of memory")
-    journal.append("checkpoint", 2, path="/runs/2/checkpoint_000001", epoch=2)
+    journal.append("checkpoint", 2, path="trials/0002/checkpoint_000001", epoch=2)
     return journal
 
 
@@ -42,9 +43,12 @@ def test_a_journal_opened_again_holds_what_was_appended(tmp_path: Path) -> None:
     assert again.order == journal.order == [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
     done, failed, running, suggested = (again.trials[number] for number in range(4))
     assert done.config == {"lr": 0.0, "switch": None, "gray": True}
-    assert (done.status, done.last) == ("completed", {"epoch": 2, "val_accuracy": 0.5, "each": [1, 2]})
+    assert (done.status, done.last) == (
+        "completed",
+        {"epoch": 2, "total_epochs": 2, "val_accuracy": 0.5, "each": [1, 2]},
+    )
     assert (failed.status, failed.error) == ("failed", "out of memory")
-    assert (running.status, running.checkpoints) == (None, [(2, "/runs/2/checkpoint_000001")])
+    assert (running.status, running.checkpoints) == (None, [(2, "trials/0002/checkpoint_000001")])
     assert running.last["val_accuracy"] is None  # NaN is no JSON
     assert (suggested.status, suggested.last) == (None, {})
     assert [finished(log) for log in again.trials.values()] == [True, True, False, False]
@@ -53,16 +57,17 @@ def test_a_journal_opened_again_holds_what_was_appended(tmp_path: Path) -> None:
 def test_appending_goes_on_after_opening_again(tmp_path: Path) -> None:
     write(tmp_path).close()
     journal = Journal(tmp_path)
-    journal.append("result", 3, result={"epoch": 1})
+    journal.append("result", 3, result={"epoch": 1, "total_epochs": 3})
     journal.close()
-    assert Journal(tmp_path).trials[3].last == {"epoch": 1}
+    assert Journal(tmp_path).trials[3].last == {"epoch": 1, "total_epochs": 3}
 
 
 def test_an_event_is_on_the_disk_before_anything_depends_on_it(tmp_path: Path) -> None:
     journal = write(tmp_path)
-    journal.append("result", 3, result={"epoch": 1})
+    journal.append("result", 3, result={"epoch": 1, "total_epochs": 3})
     content = (tmp_path / JOURNAL_FILE).read_bytes()
-    assert content.endswith(b'"trial": 3, "result": {"epoch": 1}}\n')
+    last = content.splitlines()[-1]
+    assert last.startswith(b'{"event": "result", "trial": 3, "result": {"epoch": 1, "total_epochs": 3}, "chain": "')
 
 
 def test_a_torn_last_line_never_happened(tmp_path: Path) -> None:
@@ -74,13 +79,16 @@ def test_a_torn_last_line_never_happened(tmp_path: Path) -> None:
         path.write_bytes(whole + last_line[:length])
         journal = Journal(tmp_path)
         assert len(journal.order) == 6
+        assert journal.dropped
+        assert f"half-written ({length} bytes)" in journal.dropped
+        journal.seal()
         journal.close()
         assert path.read_bytes() == whole
     path.write_bytes(whole + last_line[:5])
     journal = Journal(tmp_path)
-    journal.append("end", 3, status="stopped", error=None)
+    journal.append("end", 3, status="failed", error=None)
     journal.close()
-    assert Journal(tmp_path).trials[3].status == "stopped"
+    assert Journal(tmp_path).trials[3].status == "failed"
 
 
 def cut(line: bytes) -> bytes:
@@ -106,8 +114,8 @@ def test_a_lost_suggestion_is_damage_too(tmp_path: Path) -> None:
     write(tmp_path).close()
     path = tmp_path / JOURNAL_FILE
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[1:]))
-    with pytest.raises(JournalError, match=r"journal\.jsonl, line 4 .*damaged"):
+    path.write_bytes(b"".join(lines[:1] + lines[2:]))
+    with pytest.raises(JournalError, match=r"journal\.jsonl, line 2 .*damaged"):
         Journal(tmp_path)
 
 
@@ -131,8 +139,8 @@ def test_a_second_process_is_told_that_the_journal_is_in_use(tmp_path: Path) -> 
 
 def test_the_first_report_of_an_epoch_counts(tmp_path: Path) -> None:
     journal = write(tmp_path)
-    journal.append("result", 2, result={"epoch": 2, "val_accuracy": 0.9})
-    journal.append("result", 2, result={"epoch": 3, "val_accuracy": 0.8})
+    journal.append("result", 2, result={"epoch": 2, "total_epochs": 3, "val_accuracy": 0.9})
+    journal.append("result", 2, result={"epoch": 3, "total_epochs": 3, "val_accuracy": 0.8})
     assert journal.trials[2].results[2]["val_accuracy"] is None
     assert journal.order.count((2, 2)) == 1
     assert journal.trials[2].last["epoch"] == 3
@@ -146,9 +154,9 @@ def test_attempts_count_as_failed_until_there_is_a_new_epoch(tmp_path: Path) -> 
     for expected in (1, 2):
         journal.append("error", 2, error="its worker was lost")
         assert journal.trials[2].failures == expected
-    journal.append("result", 2, result={"epoch": 2})  # once more, from a checkpoint
+    journal.append("result", 2, result={"epoch": 2, "total_epochs": 3})  # once more, from a checkpoint
     assert journal.trials[2].failures == 2
-    journal.append("result", 2, result={"epoch": 3})
+    journal.append("result", 2, result={"epoch": 3, "total_epochs": 3})
     assert journal.trials[2].failures == 0
     journal.close()
     assert Journal(tmp_path).trials == journal.trials
@@ -167,13 +175,13 @@ def test_a_full_disk_leaves_whole_lines_and_is_told(small_disk: Path) -> None:
     assert 10 < written < 10_000
     # Nothing may follow a hole, even where there is space again.
     with pytest.raises(JournalError, match="No space left"):
-        journal.append("end", 0, status="stopped", error=None)
+        journal.append("end", 0, status="failed", error=None)
     assert journal.trials[0].status is None
     journal.path.with_name("ballast").unlink()
     journal.close()
     again = Journal(small_disk)
     assert len(again.trials) == written
-    again.append("end", 0, status="stopped", error=None)
+    again.append("end", 0, status="failed", error=None)
     again.close()
 
 

@@ -382,8 +382,8 @@ def begun(tmp_path: Path) -> Path:
     """The folder of an unfinished smoke run."""
     folder = tmp_path / "results" / "toy" / "20260101-100000-smoke"
     folder.mkdir(parents=True)
-    write_record(folder, record())
     Journal(folder).close()
+    write_record(folder, record())
     return folder
 
 

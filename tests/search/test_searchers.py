@@ -317,9 +317,9 @@ def test_a_lost_worker_costs_no_trial_but_one_that_gets_no_further_fails(make: M
         assert {**again, "restore": None} == first
         assert (journal.trials[0].status, proposals.study.trials[0].state) == (None, TrialState.RUNNING)
         journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5})
-        journal.append("checkpoint", 0, epoch=epoch, path=f"/checkpoints/{epoch}")
+        journal.append("checkpoint", 0, epoch=epoch, path=f"trials/0000/checkpoint_{epoch}")
         lose()
-    assert again["restore"] == "/checkpoints/1"
+    assert again["restore"] == "trials/0000/checkpoint_1"
     searcher.suggest("a")
     lose()
     assert (journal.trials[0].status, journal.trials[0].error) == ("failed", "its worker was lost")
@@ -339,7 +339,7 @@ def test_a_worker_lost_after_all_was_told_changes_nothing(
     searcher.suggest("a")
     journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5, "done": True})
     if saved:
-        journal.append("checkpoint", 0, epoch=epoch, path="/checkpoints/0")
+        journal.append("checkpoint", 0, epoch=epoch, path="trials/0000/checkpoint_0")
     searcher.on_trial_complete("a", error=True)
     searcher.fail(0, "its worker was lost")
     assert (journal.trials[0].status, journal.trials[0].error) == (status, None)
@@ -356,7 +356,7 @@ def test_a_trial_that_lost_its_last_weights_trains_the_last_epoch_again(
     for epoch in range(1, EPOCHS + 1):
         journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5})
         if epoch < EPOCHS:
-            journal.append("checkpoint", 0, epoch=epoch, path=f"/checkpoints/{epoch}")
+            journal.append("checkpoint", 0, epoch=epoch, path=f"trials/0000/checkpoint_{epoch}")
     if restart:
         journal.close()
         searcher = searcher_over(Journal(tmp_path), OptunaProposals(make(), "random", 2, seed=3))
@@ -365,7 +365,7 @@ def test_a_trial_that_lost_its_last_weights_trains_the_last_epoch_again(
         searcher.fail(0, "its worker was lost")
     again = searcher.suggest("a")
     assert isinstance(again, dict)
-    assert (again["trial"], again["restore"]) == (0, f"/checkpoints/{EPOCHS - 1}")
+    assert (again["trial"], again["restore"]) == (0, f"trials/0000/checkpoint_{EPOCHS - 1}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a second report
         searcher.on_trial_complete("a")
@@ -385,7 +385,7 @@ def test_a_restart_goes_on_with_the_trials_that_were_begun(make: Make, tmp_path:
     for number in (4, 5):
         suggest(proposals, journal, number)
     report_all(proposals, journal, 4, None)
-    journal.append("checkpoint", 4, path="/checkpoints/4", epoch=EPOCHS - 1)
+    journal.append("checkpoint", 4, path="trials/0000/checkpoint_4", epoch=EPOCHS - 1)
     # Trial 5 was stopped, but the process died before it could say so.
     result = {"epoch": 1, "total_epochs": EPOCHS, "val_accuracy": 0.1, "done": True}
     journal.append("result", 5, result=result)
@@ -399,7 +399,7 @@ def test_a_restart_goes_on_with_the_trials_that_were_begun(make: Make, tmp_path:
     assert searcher.remaining == 2
     first = searcher.suggest("a")
     assert isinstance(first, dict)
-    assert (first["trial"], first["restore"]) == (4, "/checkpoints/4")
+    assert (first["trial"], first["restore"]) == (4, "trials/0000/checkpoint_4")
     assert first["quality"] == again.trials[4].config["quality"]
     second = searcher.suggest("b")
     assert isinstance(second, dict)

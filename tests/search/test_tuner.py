@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from search.schedulers import SuccessiveHalving
 from search.searchers import Listed, OptunaProposals, Proposals, trial_seed
 from search.study import Study
 from search.tuner import RAY_FOLDER, Outcome, Resources, cluster_slots, directory, run_study, trial_name
+from trainables import checkpoint
 from trainables.data import ImageData
 
 SEED = 100  # gives nine trials with endings of every kind, the best accuracy among the diverged ones
@@ -215,6 +217,7 @@ def test_a_run_cut_off_ends_as_the_one_that_was_not(ran: Ran, run: Run, study: S
     lines = (ran.folder / JOURNAL_FILE).read_bytes().splitlines(keepends=True)
     cut = next(number for number, line in enumerate(lines) if b'"result", "trial": 7' in line) + 1
     (tmp_path / JOURNAL_FILE).write_bytes(b"".join(lines[:cut]) + lines[cut][:20])
+    shutil.copytree(ran.folder / "predictions", tmp_path / "predictions")
     journal = Journal(tmp_path)
     outcome = run(OptunaProposals(study, "random", TRIALS, SEED), journal)
     assert measured(journal) == measured(ran.journal)
@@ -235,6 +238,7 @@ def test_a_run_cut_off_ends_as_the_one_that_was_not(ran: Ran, run: Run, study: S
 def test_a_finished_run_is_not_repeated(ran: Ran, run: Run, study: Study, tmp_path: Path) -> None:
     content = (ran.folder / JOURNAL_FILE).read_bytes()
     (tmp_path / JOURNAL_FILE).write_bytes(content)
+    shutil.copytree(ran.folder / "predictions", tmp_path / "predictions")
     outcome = run(OptunaProposals(study, "random", TRIALS, SEED), Journal(tmp_path))
     assert (tmp_path / JOURNAL_FILE).read_bytes() == content
     assert not outcome.interrupted
@@ -242,6 +246,57 @@ def test_a_finished_run_is_not_repeated(ran: Ran, run: Run, study: Study, tmp_pa
     assert ran.outcome.best is not None
     assert outcome.best.number == ran.outcome.best.number
     assert len(pq.read_table(tmp_path / "trials.parquet")) == TRIALS
+
+
+def test_a_trial_whose_predictions_are_damaged_runs_again_and_decides_nothing_anew(
+    ran: Ran, run: Run, study: Study, tmp_path: Path
+) -> None:
+    shutil.copytree(ran.folder, tmp_path / "run")
+    folder = tmp_path / "run"
+    done = [log.number for log in ran.outcome.trials.values() if log.status == "completed"]
+    empty, flipped = (folder / "predictions" / f"{number:06d}.parquet" for number in done[:2])
+    empty.write_bytes(b"")
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 4
+    flipped.write_bytes(content)
+    before = {table: pq.read_table(folder / f"{table}.parquet") for table in ("members", "predictions")}
+    journal = Journal(folder, begun=True)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        outcome = run(OptunaProposals(study, "random", TRIALS, SEED), journal)
+    assert not outcome.interrupted
+    for number in done[:2]:
+        assert f"{number:04d} runs again: its predictions, predictions/{number:06d}.parquet, are " in output.getvalue()
+    assert f"{done[2]:04d} started" not in output.getvalue()
+    assert measured(journal) == measured(ran.journal)
+    for table, content_ in before.items():
+        assert pq.read_table(folder / f"{table}.parquet").equals(content_)
+    assert (folder / "best.pt").read_bytes() == (ran.folder / "best.pt").read_bytes()
+    journal.close()
+
+
+def test_a_moved_folder_goes_on_where_it_was(ran: Ran, run: Run, study: Study, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    journal = Journal(first)
+    configs: list[tuple[dict[str, Any], str | None]] = [({"quality": 0.5}, "arm")]
+    journal.append("suggest", 0, name="0000-arm", config={"quality": 0.5, "epochs": 3, "seed": 1}, arm="arm", state={})
+    journal.append("start", 0, folder="0000-arm")
+    for epoch in (1, 2):
+        result = {"epoch": epoch, "total_epochs": 3, "val_accuracy": epoch / 10, "began": 0}
+        journal.append("result", 0, result=result)
+    path = first / RAY_FOLDER / "0000-arm" / "checkpoint_000001"
+    path.mkdir(parents=True)
+    checkpoint.write(path, b"0.5 2")
+    journal.append("checkpoint", 0, epoch=2, path="trials/0000-arm/checkpoint_000001")
+    journal.close()
+    moved = first.rename(tmp_path / "moved")
+    journal = Journal(moved, begun=True)
+    outcome = run(Listed(configs), journal, "none")
+    assert outcome.trials[0].results[3]["began"] == 2
+    assert (moved / "best.pt").read_text() == "0.5 3"
+    assert not first.exists()
+    journal.close()
 
 
 class Disk(tune.Callback):
@@ -353,14 +408,16 @@ def test_every_attempt_at_a_trial_has_a_folder_of_its_own(tmp_path: Path) -> Non
     assert names == again.trials[0].folders == ["0000-a", "0000-a.part2", "0000-a.part3"]
 
 
-@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 3)])
-def test_the_best_is_the_earlier_of_two_equals_and_completed(toy: Study, tmp_path: Path, mode: str, best: int) -> None:
+@pytest.mark.parametrize(("metric", "best"), [("val_accuracy", 1), ("train_loss", 3)])
+def test_the_best_is_the_earlier_of_two_equals_and_completed(
+    toy: Study, tmp_path: Path, metric: str, best: int
+) -> None:
     journal = Journal(tmp_path)
-    study = dataclasses.replace(toy, metric="train_loss", mode=mode, rank_by="parameters")
+    study = dataclasses.replace(toy, metric=metric, mode="", rank_by="")
     assert best_trial(study, journal) is None
     values = [("stopped", 0.9), ("completed", 0.7), ("completed", 0.7), ("completed", 0.2), ("diverged", np.nan)]
     for number, (status, loss) in enumerate([*values, ("failed", 0.1), ("completed", 0.2)]):
         journal.append("suggest", number, name="", config={}, arm=None, state={})
-        journal.append("result", number, result={"epoch": 1, "total_epochs": 1, "train_loss": loss})
+        journal.append("result", number, result={"epoch": 1, "total_epochs": 1, metric: loss})
         journal.append("end", number, status=status, error=None)
     assert best_trial(study, journal) == best

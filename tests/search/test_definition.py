@@ -1,0 +1,156 @@
+"""A run's definition: every change that could change a result is named, and no other."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from search.definition import define, differences, domain_text
+from search.study import load
+
+SPACE = '''"""What is it?
+
+Question   a toy's
+"""
+
+import math
+from pathlib import Path
+
+from ray import tune
+
+import helper
+from search.study import Study, load
+from search.records import Claim
+
+TOY = load(Path("{toy}"))
+FACTOR = 2  # unused by the trainable below
+SCALE = 3.0
+
+
+class Own(TOY.trainable):
+    """A toy of one's own."""
+
+    def step(self):
+        # a comment
+        result = super().step()
+        result["train_loss"] *= SCALE * helper.half(1)
+        return result
+
+
+study = Study(
+    name="own",
+    question="What is it?",
+    source="none",
+    trainable=Own,
+    dataset="digits",
+    epochs=3,
+    samples=8,
+    param_space={{"quality": tune.uniform(0.1, 0.9), "members": tune.choice([1, 2]), "wait": 0.0, "lr": 0.1}},
+    arms={{"one": {{"members": 1}}, "two": {{"members": 2}}}},
+    claims=(Claim("c", "one is better", "none", ("one", "two")),),
+)
+'''
+HELPER = '''def half(x):
+    """Halve."""
+    return x / 2
+'''
+
+
+@pytest.fixture
+def space(tmp_path: Path, toy_space: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "helper", raising=False)
+    (tmp_path / "helper.py").write_text(HELPER)
+    path = tmp_path / "own.py"
+    path.write_text(SPACE.format(toy=toy_space))
+    return path
+
+
+def defined(space: Path) -> dict[str, Any]:
+    return define(load(space), space, samples=8, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("uniform(0.1, 0.9)", "uniform(0.2, 0.9)", "space/quality was float from 0.1 to 0.9 and is float from 0.2"),
+        ("uniform(0.1, 0.9)", "loguniform(0.1, 0.9)", "space/quality was .* and is .*, logarithmic"),
+        ("choice([1, 2])", "choice([1, 2, 3])", r"space/members was choice\(1, 2\) and is choice\(1, 2, 3\)"),
+        ("choice([1, 2])", "choice([2, 1])", "space/members was"),
+        ('"members": tune.choice([1, 2]), ', "", "space/members was .* and is gone"),
+        ('"lr": 0.1', '"lr": 0.2', "constants/lr was 0.1 and is 0.2"),
+        ('"lr": 0.1', '"lr": 0.1, "switch": None', "constants/switch is new, None"),
+        ('"lr": 0.1', '"lr": tune.uniform(0.1, 0.2)', "space/lr is new"),
+        ("epochs=3", "epochs=4", "epochs was 3 and is 4"),
+        ("epochs=3", 'epochs=3, metric="val_loss"', "metric was val_accuracy and is val_loss"),
+        ("epochs=3", 'epochs=3, rank_by="val_accuracy"', "rank_by was member_val_accuracy and is val_accuracy"),
+        ("epochs=3", 'epochs=3, scheduler="median"', "scheduler was asha and is median"),
+        ("epochs=3", "epochs=3, grace_epochs=2", "grace_epochs was 1 and is 2"),
+        ('"two": {"members": 2}}', '"two": {"members": 3}}', "arms/two/members was 2 and is 3"),
+        ('"two": {"members": 2}}', '"two": {"members": 2}, "three": {}}', "arms/three is new"),
+        ("SCALE = 3.0", "SCALE = 4.0", "the code of the space file is another"),
+        ("*= SCALE", "+= SCALE", "the code of the space file is another"),
+    ],
+)
+def test_a_change_that_may_change_a_result_is_named(space: Path, old: str, new: str, told: str) -> None:
+    before = defined(space)
+    text = space.read_text()
+    assert old in text
+    space.write_text(text.replace(old, new))
+    found = list(differences(before, defined(space)))
+    assert found
+    assert any(re.search(told, each) for each in found), found
+
+
+def test_a_file_that_the_trainable_uses_belongs_to_the_definition(space: Path) -> None:
+    before = defined(space)
+    space.with_name("helper.py").write_text(HELPER.replace("x / 2", "x / 3"))
+    assert list(differences(before, defined(space))) == ["the code of helper.py is another"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""What is it?\n', '"""What is it, really?\n'),
+        ('    """A toy of one\'s own."""\n', ""),
+        ("        # a comment\n", ""),
+        ('question="What is it?"', 'question="What is it, really?"'),
+        ("one is better", "one is much better"),
+        ("    claims=", "    # none\n    claims="),
+        ("FACTOR = 2", "FACTOR = 3"),
+        ('{"one": {"members": 1}, "two": {"members": 2}}', '{"two": {"members": 2}, "one": {"members": 1}}'),
+    ],
+)
+def test_words_and_what_no_trial_sees_may_change(space: Path, old: str, new: str) -> None:
+    before = defined(space)
+    text = space.read_text()
+    assert old in text
+    space.write_text(text.replace(old, new))
+    assert list(differences(before, defined(space))) == []
+    helper = space.with_name("helper.py")
+    helper.write_text(helper.read_text().replace('    """Halve."""\n', "    # by two\n"))
+    assert list(differences(before, defined(space))) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (tune.uniform(0, 1), tune.uniform(0, 1 + 1e-12)),
+        (tune.uniform(1, 2), tune.loguniform(1, 2)),
+        (tune.uniform(0, 1), tune.quniform(0, 1, 0.1)),
+        (tune.quniform(0, 1, 0.2), tune.quniform(0, 1, 0.1)),
+        (tune.randint(1, 2), tune.uniform(1, 2)),
+        (tune.randn(0, 1), tune.randn(0, 2)),
+        (tune.choice([1, 2]), tune.choice([1.0, 2.0])),
+        (tune.choice([1, 2]), tune.choice(["1", "2"])),
+        (tune.choice([True]), tune.choice([1])),
+    ],
+)
+def test_two_domains_have_the_same_words_only_if_they_are_the_same(one: Any, other: Any) -> None:
+    assert domain_text(one) == domain_text(one)
+    assert domain_text(one) != domain_text(other)

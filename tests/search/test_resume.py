@@ -1,0 +1,448 @@
+"""A run goes on only as it began, with its own journal and its own trials; a refusal changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.journal import JOURNAL_FILE, Journal, read
+from search.options import parser
+from search.provenance import new_record
+from search.records import STUDY_FILE, StudyRecord
+from search.results import ResultsWriter, schema_of, write_record
+from search.run import adapt, main, propose
+from search.searchers import StudySearcher
+from search.study import load
+from search.tuner import trial_name
+from trainables.data import ImageData
+from trainables.data import load as load_data
+
+SPACE = '''"""A toy."""
+
+from pathlib import Path
+
+import numpy as np
+from ray import tune
+
+from search.study import Study, load
+
+study = Study(
+    name="own",
+    question="What is it?",
+    source="none",
+    trainable=load(Path("{toy}")).trainable,
+    dataset="digits",
+    epochs=3,
+    samples=8,
+    param_space={{"quality": tune.uniform(0.1, 0.9), "members": tune.choice([1, 2]), "lr": 0.1}},
+    arms={{"one": {{"members": 1}}, "two": {{"members": 2}}}},
+)
+'''
+OLD = Path(__file__).with_name("old_journals")
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def space(tmp_path: Path, toy_space: Path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(SPACE.format(toy=toy_space))
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageData:
+    return load_data("digits")
+
+
+Begin = Callable[..., Path]
+
+
+@pytest.fixture
+def begin(tmp_path: Path, space: Path, digits: ImageData) -> Begin:
+    """Begins a run as the command line does, and leaves it with `trials` trials: one completed, the others begun."""
+
+    def begin(*arguments: str, trials: int = 4) -> Path:
+        results = tmp_path / "results"
+        options = parser().parse_args([str(space), "--results", str(results), *arguments])
+        options.path = "plain"
+        study = adapt(load(space), options)
+        folder = results / "own" / "20260101-100000"
+        folder.mkdir(parents=True)
+        journal = Journal(folder)
+        proposals = propose(study, options)
+        record = new_record(study, options, digits, folder, proposals, study, journal)
+        write_record(folder, record)
+        searcher = StudySearcher(
+            proposals,
+            journal,
+            epochs=study.epochs,
+            seed=options.seed,
+            slots=lambda: trials,
+            name=trial_name(study),
+            checkpoint=lambda log: None,
+        )
+        for number in range(trials):
+            searcher.suggest(f"t{number}")
+            journal.append("start", number, folder=journal.trials[number].name)
+            journal.append("result", number, result=result(1))
+            journal.append("checkpoint", number, path=f"trials/{journal.trials[number].name}/checkpoint_0", epoch=1)
+        for epoch in (2, 3):
+            journal.append("result", 0, result=result(epoch))
+        journal.append("end", 0, status="completed", error=None)
+        ResultsWriter(folder, study.protocol, schema_of(study)).refresh(journal.trials, force=True)
+        journal.close()
+        return folder
+
+    return begin
+
+
+def result(epoch: int, **more: Any) -> dict[str, Any]:
+    return {"epoch": epoch, "total_epochs": 3, "val_accuracy": 0.1 * epoch, "member_val_accuracy": 0.1, **more}
+
+
+@pytest.fixture
+def refused(tmp_path: Path, space: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def refused(*arguments: str) -> str:
+        results = tmp_path / "results"
+        before = content(results)
+        capsys.readouterr()
+        assert main([str(space), "--results", str(results), *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert content(results) == before
+        return line.removeprefix("search.run: ")
+
+    return refused
+
+
+def content(folder: Path) -> dict[str, Any]:
+    return {
+        str(path): (path.read_bytes() if path.is_file() else None, path.lstat().st_mtime_ns)
+        for path in folder.rglob("*")
+    }
+
+
+# What defined the run
+
+
+@pytest.mark.parametrize("how", [["--resume"], ["--extend", "2"]])
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("uniform(0.1, 0.9)", "uniform(0.4, 0.6)", "space/quality"),
+        ("choice([1, 2])", "choice([1])", "space/members"),
+        ("choice([1, 2])", "choice([1, 2, 3])", "space/members"),
+        ('"lr": 0.1', '"lr": 0.2', "constants/lr was 0.1 and is 0.2"),
+        ('"lr": 0.1', '"lr": 0.1, "momentum": tune.uniform(0, 0.9)', "space/momentum is new"),
+        ("epochs=3", 'epochs=3, metric="val_loss"', "metric was val_accuracy and is val_loss"),
+        ("epochs=3", "epochs=4", "epochs was 3 and is 4"),
+        ("uniform(0.1, 0.9)", "loguniform(0.1, 0.9)", "space/quality"),
+    ],
+)
+def test_a_space_that_was_edited_is_refused(
+    begin: Begin, refused: Callable[..., str], space: Path, how: list[str], old: str, new: str, told: str
+) -> None:
+    folder = begin()
+    space.write_text(space.read_text().replace(old, new))
+    line = refused(*how)
+    assert told in line
+    assert str(folder) in line
+
+
+def test_fewer_samples_than_were_begun_are_refused(begin: Begin, refused: Callable[..., str], space: Path) -> None:
+    begin()
+    space.write_text(space.read_text().replace("samples=8", "samples=3"))
+    assert "samples was 8 and is 3" in refused("--resume")
+
+
+def test_an_old_record_is_held_to_what_it_says(begin: Begin, refused: Callable[..., str], space: Path) -> None:
+    folder = begin()
+    path = folder / STUDY_FILE
+    raw = json.loads(path.read_text())
+    for name in ("definition", "journal", "format", "metrics", "columns"):
+        del raw[name]
+    path.write_text(json.dumps(raw))
+    for old, new, told in (
+        ("uniform(0.1, 0.9)", "uniform(0.4, 0.6)", "space/quality"),
+        ('"lr": 0.1', '"lr": 0.2', "constants/lr"),
+        ("samples=8", "samples=3", "samples was 8 and is 3"),
+        ('"two": {"members": 2}', '"two": {"members": 1}', "arms/two/members"),
+    ):
+        text = space.read_text()
+        space.write_text(text.replace(old, new))
+        assert told in refused("--resume")
+        space.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"one": {"members": 1}, ', "", "arms/one was .* and is gone"),
+        ('"two": {"members": 2}', '"two": {"members": 1}', "arms/two/members"),
+    ],
+)
+def test_a_replay_of_other_arms_is_refused(
+    begin: Begin, refused: Callable[..., str], space: Path, old: str, new: str, told: str
+) -> None:
+    begin("--replay", "--repeats", "2", trials=2)
+    space.write_text(space.read_text().replace(old, new))
+    line = refused("--resume")
+    assert re.search(told, line), line
+
+
+def test_a_value_that_differs_at_each_reading_is_found_before_a_run_begins(
+    refused: Callable[..., str], space: Path
+) -> None:
+    space.write_text(space.read_text().replace('"lr": 0.1', '"lr": np.random.uniform()'))
+    assert "constants/lr was 0." in (line := refused())
+    assert "when the file is read again" in line
+
+
+# The journal
+
+
+def test_a_run_without_its_journal_is_not_gone_on_with(begin: Begin, refused: Callable[..., str]) -> None:
+    folder = begin()
+    (folder / JOURNAL_FILE).unlink()
+    for how in (["--resume"], ["--extend", "1"]):
+        assert f"{folder} has no journal.jsonl" in refused(*how)
+    path = folder / STUDY_FILE
+    record = StudyRecord.from_json(path.read_text())
+    record.finished = True
+    write_record(folder, record)
+    assert f"{folder} has no journal.jsonl" in refused("--extend", "1")
+
+
+def test_an_empty_journal_beside_full_tables_is_not_gone_on_with(begin: Begin, refused: Callable[..., str]) -> None:
+    folder = begin()
+    (folder / JOURNAL_FILE).write_bytes(b"")
+    assert "is not the journal that" in refused("--resume")
+    path = folder / STUDY_FILE
+    record = StudyRecord.from_json(path.read_text())
+    record.journal = ""
+    write_record(folder, record)
+    assert "holds no trial, and the tables beside it hold 4" in refused("--resume")
+
+
+def test_another_runs_journal_is_refused(begin: Begin, refused: Callable[..., str], tmp_path: Path) -> None:
+    folder = begin()
+    other = tmp_path / "other"
+    other.mkdir()
+    journal = Journal(other)
+    journal.close()
+    shutil.copy(other / JOURNAL_FILE, folder / JOURNAL_FILE)
+    assert "is not the journal that" in refused("--resume")
+
+
+def test_a_journal_removed_while_its_run_goes_on_lets_nobody_else_in(begin: Begin, refused: Callable[..., str]) -> None:
+    folder = begin()
+    journal = Journal(folder, begun=True)
+    content = (folder / JOURNAL_FILE).read_bytes()
+    (folder / JOURNAL_FILE).unlink()
+    (folder / JOURNAL_FILE).write_bytes(content)
+    assert refused("--resume") == f"{folder} is in use by another run"
+    with pytest.raises(ValueError, match="was removed while the run went on"):
+        journal.append("result", 1, result=result(2))
+    assert journal.removed
+    with pytest.raises(ValueError, match="was removed"):
+        journal.append("result", 1, result=result(2))
+
+
+@pytest.mark.parametrize("position", ["first", "middle", "last"])
+def test_every_flipped_bit_is_found(begin: Begin, refused: Callable[..., str], position: str) -> None:
+    path = begin() / JOURNAL_FILE
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    number = {"first": 0, "middle": len(lines) // 2, "last": len(lines) - 1}[position]
+    start = sum(map(len, lines[:number]))
+    for offset in range(len(lines[number]) - 1):  # without its newline all of it would be torn
+        for bit in (0, 5):
+            damaged = bytearray(whole)
+            damaged[start + offset] ^= 1 << bit
+            with pytest.raises(ValueError, match=rf"line {number + 1}|line {number + 2}"):
+                read(bytes(damaged), path)
+    damaged = bytearray(whole)
+    damaged[start + 3] ^= 1
+    path.write_bytes(damaged)
+    assert "the file is damaged" in refused("--resume")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [*lines[:4], *lines[5:]],  # lost
+        lambda lines: [*lines[:4], lines[5], lines[4], *lines[6:]],  # in another order
+        lambda lines: [*lines[:5], lines[4], *lines[5:]],  # twice
+        lambda lines: lines[1:],  # without the first
+        lambda lines: [*lines, lines[0]],
+        lambda lines: [*lines[:-1], lines[-1].replace(b"completed", b"stopped")],
+        lambda lines: [*lines, b'{"event": "end", "trial": 1, "status": "failed", "error": ""}\n'],  # not sealed
+    ],
+)
+def test_a_line_that_does_not_follow_is_refused(
+    begin: Begin, refused: Callable[..., str], change: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    path = begin() / JOURNAL_FILE
+    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    assert f"{path}, line " in (line := refused("--resume"))
+    assert "the file is damaged" in line
+
+
+SUGGEST = {"event": "suggest", "trial": 4, "name": "0004", "config": {"quality": 0.5}, "arm": None, "state": {}}
+RESULT = {"event": "result", "trial": 1, "result": result(2)}
+CHECKPOINT = {"event": "checkpoint", "trial": 1, "epoch": 1, "path": "trials/0001/checkpoint_0"}
+START = {"event": "start", "trial": 1, "folder": "0001"}
+END = {"event": "end", "trial": 1, "status": "stopped", "error": None}
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (SUGGEST | {"trial": 1}, "trial 1 a second time"),
+        (SUGGEST | {"trial": None}, "by its number, got None"),
+        (SUGGEST | {"trial": "4"}, "by its number, got '4'"),
+        (SUGGEST | {"trial": True}, "by its number, got True"),
+        (SUGGEST | {"trial": 6}, "trial 6, and the next one is 4"),
+        (SUGGEST | {"config": None}, "config as an object, got None"),
+        (SUGGEST | {"name": 4}, "name as text, got 4"),
+        (SUGGEST | {"state": {"study_attrs": 3}}, "notes as objects"),
+        (SUGGEST | {"config": {"quality": 0.95, "members": 1}}, "trial 4 is not one that the study can have"),
+        (SUGGEST | {"config": {"quality": 0.5}}, "trial 4 lacks 'members'"),
+        (SUGGEST | {"config": {"quality": "good"}}, "quality"),
+        (SUGGEST | {"config": {"speed": 1}}, "speed"),
+        (RESULT | {"trial": 9}, "trial 9, which no line before it suggests"),
+        (RESULT | {"result": result(2, val_accuracy="high")}, "a number as val_accuracy, got 'high'"),
+        (RESULT | {"result": result(2, val_accuracy=[1])}, "a number as val_accuracy"),
+        (RESULT | {"result": result(2, parameters=1.5)}, "a whole number as parameters"),
+        (RESULT | {"result": result(0)}, "epoch as a whole number from 1, got 0"),
+        (RESULT | {"result": result(2) | {"epoch": "2"}}, "epoch as a whole number from 1, got '2'"),
+        (RESULT | {"result": result(2) | {"total_epochs": None}}, "total_epochs as a whole number from 1, got None"),
+        (RESULT | {"result": result(2, diverged=7)}, "diverged as text, got 7"),
+        (RESULT | {"result": result(2, prefix_parameters=[1, "x"])}, "prefix_parameters"),
+        (RESULT | {"result": [2]}, "a result as an object"),
+        (RESULT | {"predictions": "../victim"}, "predictions as a sha256"),
+        (START | {"folder": "/abs/victim"}, "a folder in the run's own, got '/abs/victim'"),
+        (START | {"folder": ".."}, "a folder in the run's own, got '..'"),
+        (START | {"folder": "../../victim"}, "a folder in the run's own"),
+        (START | {"folder": "a\0b"}, "a folder in the run's own"),
+        (START | {"folder": ""}, "a folder in the run's own"),
+        (CHECKPOINT | {"path": "/abs/victim"}, "a checkpoint in the run's folder, got '/abs/victim'"),
+        (CHECKPOINT | {"path": "trials/../checkpoint_0"}, "a checkpoint in the run's folder"),
+        (CHECKPOINT | {"path": "trials/0001/../../victim"}, "a checkpoint in the run's folder"),
+        (CHECKPOINT | {"epoch": -1}, "epoch as a whole number"),
+        (END | {"status": "running"}, "a status of completed, stopped"),
+        (END | {"status": "won"}, "a status of completed, stopped"),
+        (END | {"trial": 0}, "trial 0, which has ended"),
+        (END | {"error": 3}, "error as text"),
+        ({"event": "won", "trial": 1}, "an unknown kind, 'won'"),
+        ({"event": ["end"], "trial": 1}, "an unknown kind"),
+        ({"event": "again", "trial": 1, "reason": "?"}, "trial 1, which has not ended"),
+        ({"event": "run", "trial": None, "format": 2, "id": "x"}, "begins a journal in the middle of one"),
+    ],
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_what_no_run_writes_is_refused_before_ray_starts(
+    begin: Begin, refused: Callable[..., str], event: dict[str, Any], told: str, old: bool
+) -> None:
+    folder = begin()
+    path = folder / JOURNAL_FILE
+    if old:
+        unseal(folder)
+    lines = path.read_bytes()
+    path.write_bytes(lines + (json.dumps(event).encode() + b"\n" if old else sealed(lines, event)))
+    if old and event["event"] == "run":
+        told = "lacks its digest"
+    line = refused("--resume")
+    assert str(path) in line
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    "text", ['{"event": "result", "trial": 1, "result": {"epoch": NaN}}', "[" * 100_000, "\0" * 50]
+)
+def test_what_is_no_event_is_refused(begin: Begin, refused: Callable[..., str], text: str) -> None:
+    folder = begin()
+    unseal(folder)
+    with (folder / JOURNAL_FILE).open("a") as file:
+        file.write(text + "\n")
+    assert "is not an event: the file is damaged" in refused("--resume")
+
+
+def test_a_journal_of_a_newer_version_is_refused_by_name(begin: Begin, refused: Callable[..., str]) -> None:
+    folder = begin()
+    (folder / JOURNAL_FILE).write_bytes(sealed(b"", {"event": "run", "trial": None, "format": 3, "id": "x"}))
+    assert "a newer one wrote it" in refused("--resume")
+
+
+def unseal(folder: Path) -> None:
+    """Make the journal one of before lines were sealed."""
+    path = folder / JOURNAL_FILE
+    events = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for event in events:
+        del event["chain"]
+    path.write_bytes(b"".join(json.dumps(event).encode() + b"\n" for event in events[1:]))
+    record = StudyRecord.from_json((folder / STUDY_FILE).read_text())
+    record.journal = ""
+    write_record(folder, record)
+
+
+def sealed(lines: bytes, event: dict[str, Any]) -> bytes:
+    """The event as a forger writes it who knows the format."""
+    last = json.loads(lines.splitlines()[-1])["chain"] if lines else hashlib.sha256(b"").hexdigest()
+    body = json.dumps(event)[:-1]
+    chain = hashlib.sha256(last.encode() + body.encode()).hexdigest()[:32]
+    return f'{body}, "chain": "{chain}"}}\n'.encode()
+
+
+# Journals of earlier versions
+
+
+@pytest.mark.parametrize("version", ["d3e6280", "eb1f111", "8a99d90"])
+def test_a_journal_of_an_earlier_version_goes_on_being_readable(tmp_path: Path, version: str) -> None:
+    path = tmp_path / JOURNAL_FILE
+    old = (OLD / f"{version}.jsonl").read_bytes()
+    path.write_bytes(old)
+    journal = Journal(tmp_path, begun=True)
+    assert [log.status for log in journal.trials.values()] == ["completed", "stopped", None, None]
+    assert len(journal.order) == 6
+    assert journal.trials[2].last["val_accuracy"] == 0.5
+    assert journal.trials[2].checkpoints[-1][1] == "trials/0002-quality=0.75/checkpoint_000000"
+    assert path.read_bytes() == old  # nothing is changed by looking
+    journal.append("result", 3, result=result(1))
+    journal.close()
+    assert path.read_bytes().startswith(old)
+    again = Journal(tmp_path, begun=True)
+    assert (again.trials, again.order) == (journal.trials, journal.order)
+    again.close()
+    for line in (0, 5, 16):  # what was written before the journal was sealed is now held to, too
+        lines = path.read_bytes().splitlines(keepends=True)
+        lines[line] = lines[line].replace(b'"trial"', b'"trial" ')
+        with pytest.raises(ValueError, match="the file is damaged"):
+            read(b"".join(lines), path)
+
+
+def test_a_folder_of_the_group_is_written_in_without_following_links(
+    begin: Begin, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = begin()
+    os.chmod(folder, 0o775)
+    victim = tmp_path / "victim"
+    victim.write_bytes((folder / JOURNAL_FILE).read_bytes())
+    (folder / JOURNAL_FILE).unlink()
+    (folder / JOURNAL_FILE).symlink_to(victim)
+    assert f"{folder / JOURNAL_FILE} must be a plain file" in refused("--resume")
