@@ -27,7 +27,7 @@ from typing import Any
 
 from search.disk import Disk, write_all
 from search.events import EventError, TrialLog, apply_event, check_event, ending, finished
-from search.records import EPOCH, STUDY_FILE
+from search.records import EPOCH
 
 __all__ = ["JOURNAL_FILE", "Journal", "JournalError", "TrialLog", "ending", "finished", "read"]
 
@@ -153,7 +153,8 @@ class Journal:
     def _open(self, folder: Path, begun: bool) -> None:
         try:
             self._unlock = self.disk.lock_folder()
-            if not begun and JOURNAL_FILE not in (names := self.disk.names()) and STUDY_FILE not in names:
+            new = not begun and JOURNAL_FILE not in self.disk.names()
+            if new:
                 self.disk.create(JOURNAL_FILE).close()
                 self.disk.sync_folder()
             self._file = self.disk.append_to(JOURNAL_FILE)
@@ -178,7 +179,7 @@ class Journal:
                 f"{self.path}: the last line was half-written ({found.torn} bytes) and is dropped, as if what it "
                 "says had not happened"
             )
-        if not content and STUDY_FILE not in self.disk.names():
+        if new:
             self.seal()
 
     def seal(self) -> None:

@@ -19,7 +19,6 @@ import torch
 
 from search import columns
 from search.definition import define
-from search.journal import Journal
 from search.options import STORED
 from search.records import StudyRecord
 from search.resources import cpu_count
@@ -38,7 +37,6 @@ def new_record(
     folder: Path,
     proposals: Proposals,
     space: Study,
-    journal: Journal,
 ) -> StudyRecord:
     """Of `study`, which is `space` as it is to be run: with what --set, --smoke and the like changed."""
     return StudyRecord(
@@ -72,7 +70,6 @@ def new_record(
         claims=list(study.claims),
         metrics=columns.as_json(study.metrics),
         definition=define(study, options.space, samples=proposals.total, seed=options.seed),
-        journal=journal.id,
         columns=schema_of(study).names(),
         declared={
             arm: dataclasses.asdict(space.settings({**space.fixed(), **config})) for arm, config in space.arms.items()

@@ -148,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
             data_bytes=data.train_images.nbytes + data.test_images.nbytes,
         )
         resources = share_of(cluster, resources, options)
-        record = resumed[1] if resumed else new_record(study, options, data, folder, proposals, space, journal)
+        record = resumed[1] if resumed else new_record(study, options, data, folder, proposals, space)
         record.journal = journal.id
         record.answered_by, record.known = dict(economy.answered_by), {arm: dict(s) for arm, s in economy.known.items()}
         if options.extend:

@@ -28,7 +28,8 @@ import psutil
 import pyarrow.parquet as pq
 import torch
 
-from search.journal import JOURNAL_FILE, TrialLog, apply_event, parse
+from search import journal
+from search.journal import JOURNAL_FILE, TrialLog
 from search.records import STUDY_FILE, TABLES, StudyRecord
 from search.resources import cpu_count
 
@@ -130,11 +131,7 @@ def plays(process: psutil.Process, victim: str, driver: int) -> bool:
 
 
 def read(folder: Path) -> dict[int, TrialLog]:
-    content = (folder / JOURNAL_FILE).read_bytes()
-    trials: dict[int, TrialLog] = {}
-    for event in parse(content[: content.rfind(b"\n") + 1], folder):
-        apply_event(trials, event)
-    return trials
+    return journal.read((folder / JOURNAL_FILE).read_bytes(), folder / JOURNAL_FILE).trials
 
 
 def torment(run: Run, kills: int, random: random.Random) -> Counter[str]:

@@ -86,7 +86,8 @@ def begin(tmp_path: Path, space: Path, digits: ImageData) -> Begin:
         folder.mkdir(parents=True)
         journal = Journal(folder)
         proposals = propose(study, options)
-        record = new_record(study, options, digits, folder, proposals, study, journal)
+        record = new_record(study, options, digits, folder, proposals, study)
+        record.journal = journal.id
         write_record(folder, record)
         searcher = StudySearcher(
             proposals,
