@@ -3,7 +3,8 @@
 Over searched trials that finished, so that all are at equal fidelity; what early stopping took out of the
 comparison is not seen, so a hyperparameter that ruins a trial at once can look harmless. Low and high are the
 2.5th and 97.5th percentile over bootstrap resamples of the trials. The row "(noise)" is a hyperparameter that
-does nothing, drawn at random: what ranks no clearer than it has not been shown to matter.
+does nothing, drawn at random: what ranks no clearer than it has not been shown to matter. `p` is by permutation: how
+often the share is as large if the metric is dealt out to the trials at random, so that nothing matters.
 
 Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing hyperparameter importance", 2014, as Optuna
 computes it.
@@ -28,24 +29,28 @@ from analysis.optuna_export import distributions, parameters
 from analysis.tables import Table
 from search import records as r
 
-FEWEST = 6  # trials
+FEWEST = 20  # trials: of fewer, shares tell more of the forest than of the hyperparameters
 RESAMPLES = 50
+PERMUTATIONS = 99  # so that p can be .01
 NOISE = "(noise)"
-COLUMNS = ["study", "run", "hyperparameter", "importance", "low", "high", "trials"]
+COLUMNS = ["study", "run", "hyperparameter", "importance", "low", "high", "p", "trials"]
 
 
-def importance(result: Results, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def importance(
+    result: Results, resamples: int = RESAMPLES, seed: int = 0, permutations: int = PERMUTATIONS
+) -> pd.DataFrame:
     """A row a hyperparameter that varied, and one for noise; the largest share first. `COLUMNS`.
 
-    Shares add up to 1. `trials` counts those behind them. Raises ResultsError for fewer than six, or
-    none that differ.
+    Shares add up to 1. `trials` counts those behind them. Raises ResultsError for fewer than twenty,
+    saying how many more are needed, or none that differ.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     record = result.record
     rows = result.searched()
     if len(rows) < FEWEST:
         raise ResultsError(
-            f"{result.path}: importance needs {FEWEST} finished searched trials with {record.metric}, got {len(rows)}"
+            f"{result.path}: importance needs {FEWEST} finished searched trials with {record.metric}, got {len(rows)}: "
+            f"{FEWEST - len(rows)} more"
         )
     domains = {
         name: domain
@@ -60,15 +65,18 @@ def importance(result: Results, resamples: int = RESAMPLES, seed: int = 0) -> pd
     points = [(parameters(row, domains), float(row[record.metric])) for row in rows.to_dict("records")]
     domains[NOISE] = FloatDistribution(0, 1)
 
-    def shares(indices: Sequence[int]) -> dict[str, float]:
+    def shares(settings: Sequence[int], values: Sequence[int] | None = None) -> dict[str, float]:
+        """Of the trials with these settings and, if they are not their own, those values."""
         trials = [
-            create_trial(params=points[i][0] | {NOISE: rng.random()}, distributions=domains, value=points[i][1])
-            for i in indices
+            create_trial(params=points[i][0] | {NOISE: rng.random()}, distributions=domains, value=points[j][1])
+            for i, j in zip(settings, values or settings, strict=True)
         ]
         return _shares(trials, seed)
 
     everything = shares(range(len(points)))
     drawn = pd.DataFrame([shares(rng.integers(len(points), size=len(points)).tolist()) for _ in range(resamples)])
+    own = list(range(len(points)))
+    dealt = pd.DataFrame([shares(own, rng.permutation(len(points)).tolist()) for _ in range(permutations)])
     table = pd.DataFrame(
         {
             "study": record.study,
@@ -77,6 +85,7 @@ def importance(result: Results, resamples: int = RESAMPLES, seed: int = 0) -> pd
             "importance": [everything[name] for name in domains],
             "low": [drawn[name].quantile(0.025) for name in domains],
             "high": [drawn[name].quantile(0.975) for name in domains],
+            "p": [(1 + (dealt[name] >= everything[name]).sum()) / (1 + permutations) for name in domains],
             "trials": len(points),
         }
     )
@@ -94,13 +103,18 @@ def _shares(trials: Sequence[FrozenTrial], seed: int) -> dict[str, float]:
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:
-    frame = pd.concat([importance(result, args.resamples) for result in results], ignore_index=True)
+    frame = pd.concat(
+        [importance(result, args.resamples, permutations=args.permutations) for result in results], ignore_index=True
+    )
     titles = [
         f"{result.record.metric} of {result.record.study}/{result.record.run} ({own} finished searched trials)"
         for result, own in zip(results, frame.groupby(["study", "run"], sort=False)["trials"].first(), strict=True)
     ]
     title = f"Which hyperparameter mattered for {', '.join(titles)}"
-    notes = [f"Share of the variance of the metric; 95 % interval from {args.resamples} resamples of the trials."]
+    notes = [
+        f"Share of the variance of the metric; 95 % interval from {args.resamples} resamples of the trials, p from "
+        f"{args.permutations} permutations of the metric."
+    ]
     return Table(
         frame, title, notes, [figures.importance(one) for _, one in frame.groupby(["study", "run"], sort=False)]
     )
@@ -115,6 +129,7 @@ def _resamples(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     options = cli.parser("importance", __doc__)
     options.add_argument("--resamples", type=_resamples, default=RESAMPLES, metavar="N", help="default: 50")
+    options.add_argument("--permutations", type=_resamples, default=PERMUTATIONS, metavar="N", help="default: 99")
     return cli.table(options, answer, argv)
 
 

@@ -4,6 +4,9 @@ Validation accuracy (more is better) against the parameters of one deployed pred
 better); test accuracy stands beside and chooses nothing. Only trials that finished count, never one
 under the protocol "recovery". A finished ensemble counts once for each of its first 1, 2, ... members:
 each prefix is a predictor of its own.
+
+A row is one trial, one seed. Where a setting ran with several seeds the 95 % interval of its mean over them stands
+beside it, and where one ensemble's members are as many single models (Bagging), that of their mean beside the first.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ import numpy as np
 import pandas as pd
 
 from analysis import cli, figures
+from analysis import statistics as s
 from analysis.load import Results, require_one, require_one_data_set
 from analysis.tables import Table
 from search import records as r
 
+# The interval of the setting's mean validation accuracy, and the seeds or members behind it; where any row has one.
+INTERVAL = ["low_val_accuracy", "high_val_accuracy", "behind"]
 COLUMNS = ["study", "trial", r.ARM, r.MEMBERS, r.PARAMETERS, r.VAL_ACCURACY, r.TEST_ACCURACY]
 
 
@@ -29,8 +35,8 @@ def candidates(results: Sequence[Results], protocol: str | None = None) -> pd.Da
 
     With `protocol` only trials measured under it.
 
-    Columns: `COLUMNS` (`run` after study where there are several runs), then the config/ columns that
-    differ between rows. Raises ResultsError where the runs differ in data set or protocol.
+    Columns: `COLUMNS` (`run` after study where there are several runs), `INTERVAL` if any row has one, then the config/
+    columns that differ between rows. Raises ResultsError where the runs differ in data set or protocol.
     """
     require_one_data_set(results)
     if protocol is None:
@@ -38,7 +44,37 @@ def candidates(results: Sequence[Results], protocol: str | None = None) -> pd.Da
     rows = pd.concat([_candidates(result, protocol) for result in results], ignore_index=True)
     rows = rows[rows[r.VAL_ACCURACY].notna() & rows[r.PARAMETERS].notna()].reset_index(drop=True)
     columns = COLUMNS if len(results) == 1 else ["study", "run", *COLUMNS[1:]]
-    return rows[[*columns, *_differing(rows)]]
+    rows = rows.assign(**_intervals(rows, results))
+    known = INTERVAL if rows["behind"].notna().any() else []
+    return rows[[*columns, *known, *_differing(rows)]]
+
+
+def _intervals(rows: pd.DataFrame, results: Sequence[Results]) -> dict[str, list[float]]:
+    """`INTERVAL` for each row."""
+    found = {name: [math.nan] * len(rows) for name in INTERVAL}
+    settings = [name for name in rows if name.startswith(r.CONFIG) and name != r.CONFIG + r.SEED]
+    # Trials without a setting on record are not known to be alike.
+    alike = ["study", r.MEMBERS, *settings] if settings else rows.index
+    for _, some in rows.groupby(alike, dropna=False):
+        values = some.groupby(r.SEED)[r.VAL_ACCURACY].mean().to_numpy()
+        for place in some.index:
+            own = values if len(values) > 1 else _members(rows.loc[place], results)
+            interval = s.mean_interval(own) if len(own) > 1 else None
+            if interval is not None and math.isfinite(interval.low):
+                for name, value in zip(INTERVAL, (interval.low, interval.high, interval.n), strict=True):
+                    found[name][place] = value
+    return found
+
+
+def _members(row: pd.Series, results: Sequence[Results]) -> np.ndarray:
+    """The validation accuracies of the members of one run that are as many single models; none for larger prefixes."""
+    (result,) = [x for x in results if (x.record.study, x.record.run) == (row["study"], row["run"])]
+    members = result.members
+    last = members[(members[r.TRIAL_ID] == row["trial"]) & (members[r.EPOCH] == row[r.EPOCHS])]
+    # AdaBoost's members learn from one another's mistakes.
+    if row[r.MEMBERS] != 1 or "alpha" not in last or r.OWN_VAL_ACCURACY not in last or last["alpha"].notna().any():
+        return np.zeros(0)
+    return last[r.OWN_VAL_ACCURACY].dropna().to_numpy(dtype=float)
 
 
 def _candidates(result: Results, protocol: str | None) -> pd.DataFrame:

@@ -195,7 +195,8 @@ def _importance(results: Sequence[Results], numbers: Iterator[int]) -> list[str]
             except ResultsError as error:
                 parts.append(_text(f"Not told: {error}."))
             else:
-                explained = "Share of the variance over finished trials, 95 % interval from resampling them. "
+                explained = "Share of the variance over finished trials, 95 % interval from resampling them, p from "
+                explained += "dealing the metric out to them at random. "
                 explained += "(noise) does nothing: what ranks no clearer has not been shown to matter."
                 parts += [_figure(figures.importance(shares), numbers), _table(shares), _text(explained)]
     return parts

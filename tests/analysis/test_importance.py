@@ -37,26 +37,28 @@ def test_ranks_what_mattered_above_noise(run):
     assert rows.loc["idle", "low"] < rows.loc[i.NOISE, "high"]
     assert (rows["low"] <= rows["high"]).all()
     assert (rows["trials"] == 40).all()
+    assert rows.loc["lr", "p"] == 1 / (1 + i.PERMUTATIONS)  # no permutation gives it as much
+    assert rows.loc["idle", "p"] > 0.05
 
 
 def test_repeats_exactly(run):
     (results,) = load([run])
-    pd.testing.assert_frame_equal(i.importance(results, resamples=3), i.importance(results, resamples=3))
+    pd.testing.assert_frame_equal(*(i.importance(results, resamples=3, permutations=3) for _ in range(2)))
 
 
 def test_needs_trials_to_compare(made_up, tmp_path):
     study = made_up()
     for k in range(i.FEWEST - 1):
-        study.trial(val=[k / 10], test=0.5, config={"lr": 0.01 * (k + 1), "batch_size": 16})
+        study.trial(val=[k / 40], test=0.5, config={"lr": 0.01 * (k + 1), "batch_size": 16})
     folder = study.write(tmp_path / "few")
-    with pytest.raises(ResultsError, match="needs 6 finished searched trials with val_accuracy, got 5"):
+    with pytest.raises(ResultsError, match="needs 20 finished searched trials with val_accuracy, got 19: 1 more"):
         i.importance(load([folder])[0])
 
 
 def test_nothing_varied(made_up, tmp_path):
     study = made_up()
     for k in range(i.FEWEST):
-        study.trial(val=[k / 10], test=0.5, config={"lr": 0.01, "batch_size": 16})
+        study.trial(val=[k / 40], test=0.5, config={"lr": 0.01, "batch_size": 16})
     with pytest.raises(ResultsError, match="no hyperparameter varied"):
         i.importance(load([study.write(tmp_path / "run")])[0])
 
@@ -74,13 +76,13 @@ def test_resamples_without_a_difference_explain_nothing(made_up, tmp_path):
     for k in range(i.FEWEST):
         study.trial(val=[0.6 if k == 0 else 0.5], test=0.5, config={"lr": 0.01 * (k + 1), "batch_size": 16})
     # A third of the resamples lack the one trial that differs.
-    table = i.importance(load([study.write(tmp_path / "run")])[0], resamples=20)
+    table = i.importance(load([study.write(tmp_path / "run")])[0], resamples=20, permutations=3)
     assert (table["low"] == 0).all()
 
 
 def test_the_command(run, capsys):
-    assert i.main([str(run), "--resamples", "3", "--format", "csv"]) == 0
+    assert i.main([str(run), "--resamples", "3", "--permutations", "3", "--format", "csv"]) == 0
     table = pd.read_csv(io.StringIO(capsys.readouterr().out))
     assert table["hyperparameter"][0] == "lr"
-    assert i.main([str(run), "--resamples", "3"]) == 0
+    assert i.main([str(run), "--resamples", "3", "--permutations", "3"]) == 0
     assert "(40 finished searched trials)" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis import pareto
+from analysis import statistics as s
 from analysis.load import load
 
 
@@ -195,3 +196,35 @@ def test_runs_as_a_program(run):
     assert "| batch_size | 0 |" in good.stdout
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr == "python -m analysis.pareto: nowhere: no such folder\n"
+
+
+def test_a_setting_with_several_seeds_has_an_interval(made_up, tmp_path):
+    study = made_up()
+    for seed, accuracy in enumerate((0.5, 0.52, 0.51)):
+        study.trial(val=[accuracy], test=0.5, parameters=100, seed=seed, config={"lr": 0.1, "seed": seed})
+    study.trial(val=[0.4], test=0.4, parameters=50, seed=7, config={"lr": 0.2, "seed": 7})
+    rows = pareto.candidates(load([study.write(tmp_path / "run")]))
+    expected = s.mean_interval([0.5, 0.52, 0.51])
+    assert (
+        rows.loc[rows["config/lr"] == 0.1, pareto.INTERVAL].to_numpy().tolist()
+        == [pytest.approx([expected.low, expected.high, 3])] * 3
+    )
+    assert rows.loc[rows["config/lr"] == 0.2, pareto.INTERVAL].isna().all(axis=None)  # one seed has none
+
+
+@pytest.mark.parametrize(("alpha", "known"), [(None, True), (0.7, False)])
+def test_the_members_of_one_run_are_as_many_single_models_unless_boosted(made_up, tmp_path, alpha, known):
+    own = (0.3, 0.34, 0.29)
+    prefixes = [
+        {"members": k, "val_accuracy": 0.3 + k / 100, "test_accuracy": 0.3, "parameters": 10 * k, "alpha": alpha}
+        | {"own_val_accuracy": value}
+        for k, value in enumerate(own, 1)
+    ]
+    study = made_up()
+    study.trial(val=[0.33], test=0.3, parameters=30, config={"members": 3, "lr": 0.1}, members=prefixes)
+    rows = pareto.candidates(load([study.write(tmp_path / "run")])).set_index("members")
+    assert ("behind" in rows) == known
+    if known:
+        interval = s.mean_interval(own)
+        assert rows.loc[1, pareto.INTERVAL].tolist() == pytest.approx([interval.low, interval.high, 3])
+        assert rows.loc[2:, "behind"].isna().all()
