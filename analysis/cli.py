@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,7 +29,12 @@ def parser(name: str, description: str | None, output: str | None = None) -> Par
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("results", nargs="+", metavar="RESULTS", help="a run, or a study: its newest run")
+    options.add_argument(
+        "results",
+        nargs="+",
+        metavar="RESULTS",
+        help="a run's folder, or a folder of runs (a study's, or all of --results): all of them that go together",
+    )
     options.add_argument(
         "-o",
         "--output",
@@ -56,16 +63,28 @@ def table(
             table = replace(
                 table, notes=[*table.notes, "A smoke run tests the machinery: its figures say nothing else."]
             )
+        table = replace(table, notes=[*table.notes, *args.read])
         table.write(form, args.output)
 
     return run(options, write, argv)
 
 
 def run(options: Parser, body: Callable[[list[Results], argparse.Namespace], None], argv: Sequence[str] | None) -> int:
-    """Reads the folders and hands them to `body`. Returns 0, or 2 after one line on stderr."""
+    """Reads the folders and hands them to `body`, with a line on each choice among their runs as `args.read`.
+
+    Returns 0, or 2 after one line on stderr. A terminal that lacks a character is given its escape; a reader of
+    stdout who has seen enough ends the output, not the command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = options.parse_args(argv)
+    args.read = []
     try:
-        body(load(args.results), args)
+        body(load(args.results, args.read.append), args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more as it ends
     except (ResultsError, OSError) as error:
         print(f"{options.prog}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--check", action="store_true", help="change nothing")
-    parser.add_argument("--keep", nargs="+", metavar="RESULTS", default=[], help="a run, or a study: its newest run")
+    parser.add_argument("--keep", nargs="+", metavar="RESULTS", default=[], help="a run, or a folder of runs")
     args: Any = parser.parse_args(argv)
     try:
         keep(load(args.keep))

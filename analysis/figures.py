@@ -20,6 +20,7 @@ CURVES = {
     r.VAL_ACCURACY: ("validation", "#2f9e44"),
     r.TEST_ACCURACY: ("test", "#1f8ef1"),
 }
+FEW_EPOCHS = 10  # a curve of fewer has its points marked
 _LAYOUT = {
     "template": "none",
     "height": 440,
@@ -28,6 +29,11 @@ _LAYOUT = {
     "font": {"family": "system-ui, sans-serif", "size": 13},
     "hoverlabel": {"align": "left"},
 }
+
+
+def _plain(text: str) -> str:
+    """Return `text` so that Plotly shows it as it is: it reads tags, links too, in whatever it draws."""
+    return escape(text, quote=False)
 
 
 def pareto(candidates: pd.DataFrame, front: pd.DataFrame, reported: pd.DataFrame) -> go.Figure:
@@ -60,9 +66,14 @@ def families(rows: pd.DataFrame) -> go.Figure:
         color = DATASETS.get(dataset, GREY)
         symbol = {"ours": "circle", "note": "star-open"}.get(by, "circle-open")
         marker = {"color": color, "symbol": symbol, "size": 10}
-        name = f"{heading(dataset)}, {by}"
+        name = _plain(f"{heading(dataset)}, {by}")
         figure.add_scatter(
-            x=one[r.PARAMETERS], y=one[r.TEST_ACCURACY], mode="markers", name=name, marker=marker, text=one[r.ARM]
+            x=one[r.PARAMETERS],
+            y=one[r.TEST_ACCURACY],
+            mode="markers",
+            name=name,
+            marker=marker,
+            text=one[r.ARM].map(_plain),
         )
         if by == "ours":
             sized = one.sort_values([r.PARAMETERS, r.TEST_ACCURACY], ascending=[True, False])
@@ -73,7 +84,7 @@ def families(rows: pd.DataFrame) -> go.Figure:
                 y=front[r.TEST_ACCURACY],
                 mode="lines+text",
                 # Of arms of nearly one size only the best has room for its name.
-                text=front[r.ARM].where(next_size > 1.05 * front[r.PARAMETERS], ""),
+                text=front[r.ARM].map(_plain).where(next_size > 1.05 * front[r.PARAMETERS], ""),
                 textposition="top center",
                 line={"shape": "hv", "width": 1.5, "color": color},
                 showlegend=False,
@@ -111,13 +122,14 @@ def curves(rows: pd.DataFrame) -> go.Figure:
     """
     first = rows.iloc[0]
     figure = go.Figure(layout=_LAYOUT)
-    figure.update_layout(title=f"{first[r.ARM]}, reported as {first['run']}", margin={"t": 50})
+    figure.update_layout(title=_plain(f"{first[r.ARM]}, reported as {first['run']}"), margin={"t": 50})
     for quantity, one in rows.groupby("quantity", sort=False):
         name, color = CURVES[quantity]
         x, band = one[r.EPOCH], one.dropna(subset=["low"])
         figure.add_scatter(
             x=pd.concat([band[r.EPOCH], band[r.EPOCH][::-1]]),
             y=pd.concat([band["high"], band["low"][::-1]]),
+            mode="lines",  # Plotly marks the corners of a small one otherwise
             fill="toself",
             fillcolor=color,
             opacity=0.2,
@@ -125,8 +137,21 @@ def curves(rows: pd.DataFrame) -> go.Figure:
             hoverinfo="skip",
             showlegend=False,
         )
-        label = f"ours, {name} (n = {one['n'].max()})"
-        figure.add_scatter(x=x, y=one["ours"], mode="lines", name=label, line={"color": color, "width": 2})
+        figure.add_scatter(
+            x=x,
+            y=one["ours"],
+            mode="lines+markers" if len(one) < FEW_EPOCHS else "lines",
+            name=f"ours, {name} (n = {one['n'].max()})",
+            line={"color": color, "width": 2},
+            marker={"size": 6},
+            # Of one epoch a line and a band are nothing to see.
+            error_y={
+                "array": one["high"] - one["ours"],
+                "arrayminus": one["ours"] - one["low"],
+                "thickness": 1.5,
+                "visible": len(one) == len(band) == 1,
+            },
+        )
         marker = {"color": color, "symbol": "circle-open", "size": 6}
         figure.add_scatter(x=x, y=one["reported"], mode="markers", name=f"note, {name}", marker=marker)
     figure.update_xaxes(title="epoch")
@@ -143,7 +168,7 @@ def ensemble_sizes(rows: pd.DataFrame) -> go.Figure:
             x=one[r.MEMBERS],
             y=one[r.TEST_ACCURACY],
             mode="lines+markers",
-            name=f"{name} (95 % over {one['over'].iloc[0]})",
+            name=_plain(f"{name} (95 % over {one['over'].iloc[0]})"),
             error_y={
                 "array": one["high"] - one[r.TEST_ACCURACY],
                 "arrayminus": one[r.TEST_ACCURACY] - one["low"],
@@ -158,7 +183,7 @@ def ensemble_sizes(rows: pd.DataFrame) -> go.Figure:
                 y=independent["independent_test_accuracy"],
                 mode="lines",
                 line={"dash": "dot", "width": 1.5, "color": GREY},
-                name=escape(f"{name}: independent voters of its accuracy", quote=False),
+                name=_plain(f"{name}: independent voters of its accuracy"),
                 hovertemplate="%{x} independent voters: %{y:.2%}",
             )
     figure.update_layout(showlegend=True)
@@ -173,7 +198,7 @@ def importance(rows: pd.DataFrame) -> go.Figure:
     figure = go.Figure(layout=_LAYOUT)
     figure.add_bar(
         x=rows["importance"],
-        y=rows["hyperparameter"],
+        y=rows["hyperparameter"].map(_plain),
         orientation="h",
         marker={"color": [GREY if name.startswith("(") else OURS for name in rows["hyperparameter"]]},
         # A share can lie outside its own percentiles.
@@ -204,7 +229,7 @@ def _points(
     if rows.empty:
         return
     text = [
-        "<br>".join(f"{heading(k)}: {escape(cell(v, k))}" for k, v in row.items() if cell(v, k))
+        "<br>".join(_plain(f"{heading(k)}: {cell(v, k)}") for k, v in row.items() if cell(v, k))
         for row in rows.to_dict("records")
     ]
     figure.add_scatter(
@@ -241,7 +266,7 @@ def uncertainty(rows: pd.DataFrame) -> go.Figure:
                 y=values["value"],
                 error_y={"array": values["high"] - values["value"], "arrayminus": values["value"] - values["low"]},
                 mode="lines+markers",
-                name=escape(f"{ensemble}, {images} images", quote=False),
+                name=_plain(f"{ensemble}, {images} images"),
                 legendgroup=str(ensemble),
                 showlegend=panel == 0,
                 line={"color": PALETTE[place % len(PALETTE)], "width": 2},
@@ -259,7 +284,7 @@ def loss_curve(rows: pd.DataFrame) -> go.Figure:
     first = rows.iloc[0]
     figure = go.Figure(layout=_LAYOUT)
     title = f"{first[r.ARM]}: training loss, reported as {first['run']}"
-    figure.update_layout(title=escape(title, quote=False), margin={"t": 50})
+    figure.update_layout(title=_plain(title), margin={"t": 50})
     figure.add_scatter(
         x=rows[r.EPOCH],
         y=rows["ours"],
@@ -272,6 +297,6 @@ def loss_curve(rows: pd.DataFrame) -> go.Figure:
     marker = {"color": NOTE, "symbol": "circle-open", "size": 7}
     figure.add_scatter(x=rows[r.EPOCH], y=rows["reported"], mode="markers", name="note", marker=marker)
     figure.update_xaxes(title="epoch", dtick=1 if rows[r.EPOCH].max() <= 20 else None)
-    figure.update_yaxes(title=f"loss, {first['unit']} an image")
+    figure.update_yaxes(title=_plain(f"loss, {first['unit']} an image"))
     figure.update_traces(hovertemplate="epoch %{x}: %{y:.4g}")
     return figure

@@ -36,19 +36,23 @@ NOISE = "(noise)"
 COLUMNS = ["study", "run", "hyperparameter", "importance", "low", "high", "p", "trials"]
 
 
+class UntoldError(ResultsError):
+    """The trials say nothing of importance: too few, or none that differ."""
+
+
 def importance(
     result: Results, resamples: int = RESAMPLES, seed: int = 0, permutations: int = PERMUTATIONS
 ) -> pd.DataFrame:
     """A row a hyperparameter that varied, and one for noise; the largest share first. `COLUMNS`.
 
-    Shares add up to 1. `trials` counts those behind them. Raises ResultsError for fewer than twenty,
-    saying how many more are needed, or none that differ.
+    Shares add up to 1. `trials` counts those behind them. Raises UntoldError for fewer than twenty, saying how many
+    more are needed, or none that differ, and ResultsError for domains that cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     record = result.record
     rows = result.searched()
     if len(rows) < FEWEST:
-        raise ResultsError(
+        raise UntoldError(
             f"{result.path}: importance needs {FEWEST} finished searched trials with {record.metric}, got {len(rows)}: "
             f"{FEWEST - len(rows)} more"
         )
@@ -58,9 +62,9 @@ def importance(
         if rows[r.CONFIG + name].astype(str).nunique() > 1
     }
     if not domains:
-        raise ResultsError(f"{result.path}: no hyperparameter varied over the finished trials")
+        raise UntoldError(f"{result.path}: no hyperparameter varied over the finished trials")
     if rows[record.metric].nunique() == 1:
-        raise ResultsError(f"{result.path}: all finished trials have the same {record.metric}: nothing to explain")
+        raise UntoldError(f"{result.path}: all finished trials have the same {record.metric}: nothing to explain")
     rng = np.random.default_rng(seed)
     points = [(parameters(row, domains), float(row[record.metric])) for row in rows.to_dict("records")]
     domains[NOISE] = FloatDistribution(0, 1)
@@ -103,21 +107,28 @@ def _shares(trials: Sequence[FrozenTrial], seed: int) -> dict[str, float]:
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:
-    frame = pd.concat(
-        [importance(result, args.resamples, permutations=args.permutations) for result in results], ignore_index=True
-    )
-    titles = [
-        f"{result.record.metric} of {result.record.study}/{result.record.run} ({own} finished searched trials)"
-        for result, own in zip(results, frame.groupby(["study", "run"], sort=False)["trials"].first(), strict=True)
-    ]
-    title = f"Which hyperparameter mattered for {', '.join(titles)}"
-    notes = [
-        f"Share of the variance of the metric; 95 % interval from {args.resamples} resamples of the trials, p from "
-        f"{args.permutations} permutations of the metric."
-    ]
-    return Table(
-        frame, title, notes, [figures.importance(one) for _, one in frame.groupby(["study", "run"], sort=False)]
-    )
+    """The shares of each run that tells any; of the others a note says why not."""
+    told, titles, notes = [pd.DataFrame(columns=COLUMNS)], list[str](), list[str]()
+    searches = [result for result in results if result.trials[r.ARM].isna().any()]
+    if 0 < len(searches) < len(results):
+        notes.append(f"{len(results) - len(searches)} of the runs replayed arms and searched nothing.")
+    for result in searches or results:
+        try:
+            one = importance(result, args.resamples, permutations=args.permutations)
+        except UntoldError as error:
+            notes.append(f"Not told: {error}.")
+            continue
+        told.append(one)
+        record, own = result.record, one["trials"].iloc[0]
+        titles.append(f"{record.metric} of {record.study}/{record.run} ({own} finished searched trials)")
+    if titles:
+        how = (
+            f"Share of the variance of the metric; 95 % interval from {args.resamples} resamples of the trials, p from "
+            f"{args.permutations} permutations of the metric."
+        )
+        notes.insert(0, how)
+    title = f"Which hyperparameter mattered{' for ' if titles else ': not told'}{', '.join(titles)}"
+    return Table(pd.concat(told[1:] or told, ignore_index=True), title, notes, list(map(figures.importance, told[1:])))
 
 
 def _resamples(text: str) -> int:

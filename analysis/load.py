@@ -5,6 +5,8 @@ The layout and the column names are the contract in `search.records`. Nothing is
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,16 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from analysis.folders import ResultsError as ResultsError
+from analysis.folders import choose, is_run, runs_below
+from analysis.parquet_table import read_rows, read_table
 from analysis.schema import SchemaError, check_epochs, check_members, checked, empty
 from search import records as r
 
 OPTIONAL = ("members", "predictions")  # a study of single models has no members
-
-
-class ResultsError(ValueError):
-    """What was asked of a results folder cannot be answered; the message is one line for the user."""
+FEW = 8  # runs that one line can name
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Results:
         Raises ResultsError if predictions.parquet is damaged.
         """
         if trial_id not in self._predictions:
-            rows = _table(self.path, "predictions", self.record, filters=[(r.TRIAL_ID, "==", trial_id)])
+            rows = _table(self.path, "predictions", self.record, trial_id)
             self._predictions[trial_id] = rows.sort_values(r.IMAGE, ignore_index=True)
         return self._predictions[trial_id]
 
@@ -137,16 +138,54 @@ def _differs(name: str, settings: Mapping[str, object], declared: Mapping[str, o
     return name not in declared or settings[name] != declared[name]
 
 
-def load(paths: Iterable[str | Path]) -> list[Results]:
-    """Each path is a run's folder, or a study's, which stands for its newest run.
+def load(paths: Iterable[str | Path], say: Callable[[str], None] | None = None) -> list[Results]:
+    """Read the runs that `paths` stand for: a run's folder that run, any other folder all runs in it, at any depth.
 
-    Raises ResultsError: no such folder, not a results folder, a damaged file, one run named twice.
+    Which of them are left out, and why, is the rule of `analysis.folders`; `say` receives a line on what a folder was
+    taken for, and one on each run left out. Raises ResultsError: no such folder, not a results folder, a damaged run
+    that is named or the only one, one run named twice.
     """
-    folders = [_run_folder(Path(path)) for path in paths]
-    for i, folder in enumerate(folders):
-        if any(folder.samefile(earlier) for earlier in folders[:i]):
+    places = [Path(path) for path in paths]
+    named = [place for place in places if is_run(place)]
+    roots = [place for place in places if place not in named]
+    inside = {root: runs_below(root) for root in roots}
+    folders = [*named, *itertools.chain(*inside.values())]
+    once: dict[str, Path] = {}
+    for folder in folders:
+        if once.setdefault(os.path.realpath(folder), folder) is not folder:
             raise ResultsError(f"each run must be named once, got {folder} twice")
-    return [_read(folder) for folder in folders]
+    read, unreadable = [], dict[Path, str]()
+    for folder in folders[len(named) :]:
+        try:
+            read.append(_read(folder))
+        except ResultsError as error:
+            if len(folders) == 1:
+                raise
+            unreadable[folder] = str(error)
+    used, left_out = choose([_read(folder) for folder in named], read)
+    left_out |= unreadable
+    if folders and not used:
+        raise ResultsError(f"none of {len(folders)} runs can be read; of the first: {next(iter(unreadable.values()))}")
+    if say:
+        for root, runs in inside.items():
+            _say_which(root, runs, used, left_out, say)
+    return used
+
+
+def _say_which(
+    root: Path, runs: Sequence[Path], used: Sequence[Results], left_out: Mapping[Path, str], say: Callable[[str], None]
+) -> None:
+    """Say for which of its runs a folder stands, if that is not plain from its name."""
+    if len(runs) == 1:
+        return
+    taken = [result.record for result in used if result.path in runs]
+    studies = list(dict.fromkeys(record.study for record in taken))
+    which = f"study {studies[0]}" if len(studies) == 1 else f"{len(studies)} studies"
+    names = f" ({', '.join(record.run for record in taken)})" if len(taken) <= FEW else ""
+    say(f"{root} stands for {len(taken)} of {len(runs)} runs, of {which}{names}.")
+    for run in runs:
+        if reason := left_out.get(run):
+            say(f"Not read: {reason}." if str(run) in reason else f"Not read: {run}: {reason}.")
 
 
 def require_one(results: Sequence[Results], what: str, of: Callable[[Results], Iterable[str]]) -> None:
@@ -176,21 +215,12 @@ def by_study(results: Sequence[Results]) -> dict[str, list[Results]]:
     return pooled
 
 
-def _run_folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise ResultsError(f"{path} is not a folder" if path.exists() else f"{path}: no such folder")
-    if (path / r.STUDY_FILE).is_file():
-        return path
-    runs = [file.parent for file in path.glob(f"*/{r.STUDY_FILE}")]
-    if not runs:
-        raise ResultsError(f"{path} is not a results folder: no {r.STUDY_FILE} in it or its runs")
-    return max(runs, key=lambda run: r.run_order(run.name, _record(run)))
-
-
 def _read(folder: Path) -> Results:
     record = _record(folder)
     # In this order: a run that goes on writes the trials last, so that each has all its rows in what is read later.
     trials, epochs, members = (_table(folder, name, record) for name in ("trials", "epochs", "members"))
+    if odd := [arm for arm in trials[r.ARM].dropna().unique() if not arm or set(arm) & set("/:@")]:
+        raise ResultsError(f"{folder / 'trials.parquet'} must hold arms without '/', ':' and '@', got {odd[0]!r:.80}")
     with _telling(folder / "epochs.parquet"):
         check_epochs(trials, epochs)
     with _telling(folder / "members.parquet"):
@@ -206,6 +236,10 @@ def _record(folder: Path) -> r.StudyRecord:
         record = r.StudyRecord.from_json(file.read_text(encoding="utf-8"), str(file))
     except (r.RecordError, OSError, UnicodeDecodeError) as error:
         raise ResultsError(_line(error)) from None
+    try:
+        record.to_json().encode()
+    except ValueError as error:  # half a character, or a number that JSON has not
+        raise ResultsError(f"{file}: text and numbers that can be written again required: {_line(error)}") from None
     assigned, path = record.options.get("set", []), record.options.get("path")
     if not (isinstance(assigned, list) and all(isinstance(each, str) for each in assigned)):
         raise ResultsError(f"{file}: options must hold what --set was given, got {assigned!r:.40}")
@@ -214,21 +248,20 @@ def _record(folder: Path) -> r.StudyRecord:
     return record
 
 
-def _table(
-    folder: Path, name: str, record: r.StudyRecord, filters: list[tuple[str, str, int]] | None = None
-) -> pd.DataFrame:
+def _table(folder: Path, name: str, record: r.StudyRecord, trial_id: int | None = None) -> pd.DataFrame:
     file = folder / f"{name}.parquet"
     if not file.exists():
         if name not in OPTIONAL:
             raise ResultsError(f"{folder} is not a whole results folder: it has no {file.name}")
         return empty(name)
-    try:
-        # Opened once: a run that goes on replaces the file, and a second look would see another one.
-        with file.open("rb") as opened:
-            frame = pq.read_table(opened, filters=filters).to_pandas()
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # what damaged metadata raises too
-        raise ResultsError(f"{file} cannot be read: {_line(error)}") from None
     with _telling(file):
+        try:
+            frame = read_table(file) if trial_id is None else read_rows(file, r.TRIAL_ID, trial_id)
+        except SchemaError:
+            raise
+        # What damaged metadata raises too.
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+            raise ResultsError(f"{file} cannot be read: {_line(error)}") from None
         return checked(name, frame, record.own_columns, record.columns.get(name, ()))
 
 

@@ -140,6 +140,7 @@ def write(results: list[Results], args: argparse.Namespace) -> None:
     for result in results:
         study = export(result, f"sqlite:///{args.output}")
         print(f"{args.output}: study {study.study_name}, {len(study.trials)} trials")
+    print(*args.read, sep="\n", end="\n" if args.read else "", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,6 +29,8 @@ th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible { outline: 2px solid var(--link); }
 th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
+nav ol { padding-left: 1.4rem; } nav li { margin: .3rem 0; overflow-wrap: anywhere; }
+section + section { margin-top: 4rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .main-svg text:not(.hoverlayer *) { fill: var(--ink) !important; }

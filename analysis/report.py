@@ -37,15 +37,41 @@ from search import records as r
 FEW = 3  # claims that one sentence can name
 
 
-def report(results: Sequence[Results]) -> str:
-    """The page's HTML. Raises ResultsError where runs of one study differ in data set."""
+def report(results: Sequence[Results], read: Sequence[str] = ()) -> str:
+    """The page's HTML; `read` says which runs were read, where that is not plain.
+
+    Raises ResultsError where runs of one study differ in data set.
+    """
     numbers = itertools.count(1)
     studies = by_study(results)
     verdicts = claims.claims(results)
-    parts = [
-        part for study, runs in studies.items() for part in _study(runs, verdicts[verdicts["study"] == study], numbers)
+    own = {study: verdicts[verdicts["study"] == study] for study in studies}
+    anchors = {study: f"study-{place}" for place, study in enumerate(studies, 1)}
+    parts = [_text(line, "soft") for line in read]
+    if len(studies) > 1:
+        parts.append(_contents([(anchors[study], runs, own[study]) for study, runs in studies.items()]))
+    for study, runs in studies.items():
+        body = "\n".join(_study(runs, own[study], numbers))
+        back = '<p class="soft"><a href="#contents">Contents</a></p>' if len(studies) > 1 else ""
+        parts.append(f'<section id="{anchors[study]}">\n{body}\n{back}</section>')
+    title = f"Report: {', '.join(studies)}" if len(studies) <= FEW else f"Report: {len(studies)} studies"
+    return page.page(tables.printable(title), [tables.printable(part) for part in parts])
+
+
+def _contents(studies: Sequence[tuple[str, list[Results], pd.DataFrame]]) -> str:
+    """A line a study: its question, which leads to it, and what was found."""
+    lines = [
+        f'<li><a href="#{anchor}">{escape(runs[0].record.question)}</a> '
+        f'<span class="soft">{escape(runs[0].record.study)}: {escape(_found(runs, verdicts))}</span></li>'
+        for anchor, runs, verdicts in studies
     ]
-    return page.page(f"Report: {', '.join(studies)}", parts)
+    return f'<nav id="contents"><h1>{len(studies)} studies</h1><ol>{"".join(lines)}</ol></nav>'
+
+
+def _found(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
+    trials = sum(len(result.trials) for result in results)
+    decided = [claims.summary(verdicts)] if (verdicts["n"] > 0).any() else []
+    return "; ".join([f"{trials} trials", *decided])
 
 
 def _study(results: list[Results], verdicts: pd.DataFrame, numbers: Iterator[int]) -> Iterator[str]:
@@ -240,8 +266,9 @@ def _run(result: Results) -> str:
 
 
 def write(results: list[Results], args: argparse.Namespace) -> None:
-    args.output.write_text(report(results), encoding="utf-8")
-    print(args.output)
+    args.output.write_text(report(results, args.read), encoding="utf-8")
+    print(tables.printable(str(args.output)))
+    print(*map(tables.printable, args.read), sep="\n", end="\n" if args.read else "", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -40,9 +40,26 @@ def heading(column: str) -> str:
     return f"{name} %" if column.endswith("accuracy") else name
 
 
+def headings(columns: Iterable[str]) -> list[str]:
+    """Return a heading for each column, no two alike: a setting and what was measured may have one name."""
+    names = list(columns)
+    short = [heading(name) for name in names]
+    said = [
+        f"{one} (setting)" if name.startswith(CONFIG) and short.count(one) > 1 else one
+        for name, one in zip(names, short, strict=True)
+    ]
+    return [name if said.count(one) > 1 else one for name, one in zip(names, said, strict=True)]
+
+
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` as text for a reader."""
-    return pd.DataFrame({heading(name): [cell(v, name) for v in frame[name]] for name in frame}, dtype=str)
+    texts = [[cell(value, name) for value in frame[name]] for name in frame]
+    return pd.DataFrame(list(zip(*texts, strict=True)), columns=headings(frame), dtype=str)
+
+
+def printable(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: a file's name may have bytes that are no character."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -65,11 +82,11 @@ class Table:
                 raise ResultsError("parquet is not text: name a file with -o")
             self.frame.to_parquet(output, index=False)
         elif output is None:
-            sys.stdout.write(self.text(form))
+            sys.stdout.write(printable(self.text(form)))
         else:
-            output.write_text(self.text(form), encoding="utf-8")
+            output.write_text(printable(self.text(form)), encoding="utf-8")
         if form in ("csv", "parquet"):
-            print(*(self.title, *self.notes), sep="\n", file=sys.stderr)
+            print(*map(printable, (self.title, *self.notes)), sep="\n", file=sys.stderr)
 
     def text(self, form: str) -> str:
         if form == "csv":

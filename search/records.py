@@ -94,6 +94,8 @@ MEASURING = frozenset(
 # Settings that are younger than results that were kept, with the value that does what was done before them.
 YOUNGER: Mapping[str, Any] = {"loss_unit": "nats", "linear_weight_decay": 0.0, "input_scale": 1}
 
+LAST_EPOCH = 10**6  # of a printed curve
+
 STUDY_FILE = "study.json"
 RUN_NAME = "%Y%m%d-%H%M%S"  # of a run's folder, for strftime
 # What study.json and the tables beside it look like; search/README.md has the history. The one before is read, too.
@@ -469,7 +471,7 @@ class StudyRecord:
         written = raw.setdefault("format", 1)
         if type(written) is not int or not FORMAT - 1 <= written <= FORMAT:
             raise RecordError(f"{where} must be of format {FORMAT - 1} or {FORMAT}, got {written!r:.40}: {_REMEDY}")
-        known = {f.name: f for f in dataclasses.fields(cls)}
+        known, hints = {f.name: f for f in dataclasses.fields(cls)}, typing.get_type_hints(cls)
         required = {
             name
             for name, f in known.items()
@@ -480,7 +482,11 @@ class StudyRecord:
         if unknown := sorted(raw.keys() - known.keys()):
             raise RecordError(f"{where} has fields this version does not know: {', '.join(unknown)}")
         for name, value in raw.items():
-            if not _is_a(value, str(known[name].type)):
+            # What is in these is checked below, where it can be named.
+            outer = {"reported": list, "claims": list} | dict.fromkeys(
+                ("columns", "arms", "declared", "answered_by", "known"), dict
+            )
+            if not _fits(value, outer.get(name, hints[name])):
                 raise RecordError(f"{where}: {name} must be {known[name].type}, got {value!r:.40}")
         for table, names in raw.get("columns", {}).items():
             if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
@@ -500,7 +506,7 @@ class StudyRecord:
         try:
             raw["reported"] = [Reported(**_tuples(run)) for run in raw.get("reported", [])]
             for run in raw["reported"]:
-                if problem := _mistyped(run):
+                if problem := _mistyped(run) or _unplaced(run.curve):
                     raise RecordError(f"reported run {run.run!r:.80} {problem}")
             raw["claims"] = [Claim(**_tuples(claim)) for claim in raw.get("claims", [])]
             own_columns(raw.get("metrics", []))
@@ -512,23 +518,6 @@ class StudyRecord:
 
 
 _REMEDY = "another version of this project wrote it"
-_JSON: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-    "dict": (dict,),
-    "list": (list,),
-}
-
-
-def _is_a(value: Any, annotation: str) -> bool:
-    """Whether JSON's `value` is of the annotated type, as far as its outermost type goes."""
-    outer, _, optional = annotation.partition(" | ")
-    if value is None:
-        return optional == "None"
-    kinds = _JSON[outer.partition("[")[0]]
-    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
 def _mistyped(record: Any) -> str | None:
@@ -540,7 +529,15 @@ def _mistyped(record: Any) -> str | None:
     return None
 
 
+def _unplaced(curve: tuple[Mapping[str, Any], ...]) -> str | None:
+    """What a printed curve has in the place of an epoch."""
+    epochs = [point.get(EPOCH) for point in curve]
+    odd = [epoch for epoch in epochs if not (isinstance(epoch, int) and 1 <= epoch <= LAST_EPOCH)]
+    return f"needs an epoch from 1 to {LAST_EPOCH} at each point of its curve, got {odd[0]!r:.40}" if odd else None
+
+
 def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that `hint` names, with all that is in it; numbers are finite."""
     arguments = typing.get_args(hint)
     match typing.get_origin(hint):
         case typing.Literal:
@@ -548,11 +545,20 @@ def _fits(value: Any, hint: Any) -> bool:
         case types.UnionType | typing.Union:
             return any(_fits(value, each) for each in arguments)
         case collections.abc.Mapping:
-            return isinstance(value, Mapping)
-        case origin if origin is tuple:
-            return isinstance(value, tuple) and all(_fits(each, arguments[0]) for each in value)
+            return isinstance(value, Mapping) and all(_fits(each, arguments[1]) for each in value.values())
+        case origin if origin in (tuple, list):
+            return isinstance(value, origin) and all(_fits(each, arguments[0]) for each in value)
+        case origin if origin is dict:
+            return isinstance(value, dict) and all(_fits(each, arguments[1]) for each in value.values())
+    if hint is Any:
+        return True
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        try:
+            return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        except OverflowError:  # a whole number beyond every float
+            return False
     return isinstance(value, hint)
 
 

@@ -18,3 +18,68 @@ def test_the_size_axis_is_labelled_on_both_sides_of_the_points(sizes):
 
 def test_without_points_there_are_no_labels():
     assert not figures.pareto(NONE, NONE, NONE).layout.xaxis.tickvals
+
+
+def curve(epochs, arm="a", run="B/16", n=3):
+    """Ours beside the note's, as `analysis.compare.curves` has them; one seed has no interval."""
+    spread = 0.01 if n > 1 else float("nan")
+    rows = [
+        {"arm": arm, "run": run, "quantity": "test_accuracy", "epoch": e, "ours": e / 100, "n": n, "reported": e / 90}
+        for e in range(1, epochs + 1)
+    ]
+    return pd.DataFrame(rows).assign(low=lambda x: x["ours"] - spread, high=lambda x: x["ours"] + spread)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 9, 10, 40])
+def test_a_curve_is_seen_however_short_and_its_band_has_no_dots(epochs):
+    band, ours, note = figures.curves(curve(epochs)).data
+    assert (band.fill, band.mode) == ("toself", "lines")
+    assert ours.mode == ("lines+markers" if epochs < 10 else "lines")
+    assert note.mode == "markers"
+    # One epoch's band has no width: its interval is a bar.
+    assert ours.error_y.visible == (epochs == 1)
+    assert ours.error_y.array[0] == pytest.approx(0.01)
+
+
+def test_one_seed_has_no_interval_to_draw():
+    _, ours, _ = figures.curves(curve(1, n=1)).data
+    assert not ours.error_y.visible
+    assert ours.mode == "lines+markers"
+
+
+LINK = '<a href="http://x">click</a><b>'
+
+
+def words(figure):
+    """Every text that Plotly would draw, and read tags in."""
+    for trace in figure.data:
+        yield trace.name
+        for text in (trace.text, trace.y if trace.orientation == "h" else None):
+            if text is not None:
+                yield from map(str, [text] if isinstance(text, str) else text)
+    yield from (figure.layout.title.text, figure.layout.yaxis.title.text)
+
+
+def test_names_are_drawn_as_they_are_not_as_tags():
+    sizes = pd.DataFrame({"ensemble": LINK, "members": [1, 2], "test_accuracy": 0.5, "low": 0.4, "high": 0.6})
+    sizes = sizes.assign(over=LINK, independent_test_accuracy=0.5)
+    trust = sizes.assign(images="test", quantity="ece", value=0.1)
+    losses = curve(3, arm=LINK, run=LINK).assign(unit=LINK)
+    shares = pd.DataFrame({"hyperparameter": [LINK], "importance": 0.5, "low": 0.4, "high": 0.6})
+    points = pd.DataFrame({"parameters": [1, 2], "val_accuracy": 0.5, "test_accuracy": 0.5, "arm": LINK})
+    arms = pd.DataFrame(
+        {"dataset": LINK, "by": ["ours", LINK], "parameters": [1, 2], "test_accuracy": 0.5, "arm": LINK}
+    )
+    drawn = [
+        figures.curves(curve(3, arm=LINK, run=LINK)),
+        figures.ensemble_sizes(sizes),
+        figures.uncertainty(trust),
+        figures.loss_curve(losses),
+        figures.importance(shares),
+        figures.pareto(points, points, points),
+        figures.families(arms),
+    ]
+    for figure in drawn:
+        text = [word for word in words(figure) if word]
+        assert "&lt;a href=" in " ".join(text)
+        assert not [word for word in text if "<" in word.replace("<br>", "")]

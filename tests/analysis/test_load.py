@@ -44,16 +44,6 @@ def test_predictions_are_one_trials_in_order_of_image(made_up, tmp_path):
     assert list(results.predictions(0)["predicted"]) == [7]
 
 
-def test_a_study_folder_is_its_newest_run(run, made_up, tmp_path):
-    # The newest by its record, not by its name.
-    made_up(run="a", started="2027-01-01T00:00:00+00:00", finished=False).write(run.parent / "a")
-    for table in ("trials.parquet", "epochs.parquet"):
-        (run.parent / "a" / table).write_bytes((run / table).read_bytes())
-    (results,) = load([run.parent])
-    assert results.path.name == "a"
-    assert results.partial
-
-
 def broken(run, what):
     if what == "json":
         (run / "study.json").write_text("{")
@@ -106,8 +96,9 @@ def test_paths_that_are_no_results_folder(run, tmp_path):
         load([tmp_path / "nowhere"])
     with pytest.raises(ResultsError, match="not a folder"):
         load([run / "study.json"])
-    with pytest.raises(ResultsError, match="not a results folder"):
-        load([tmp_path])
+    (tmp_path / "empty" / "below").mkdir(parents=True)
+    with pytest.raises(ResultsError, match=r"not a results folder.*found below/"):
+        load([tmp_path / "empty"])
     # A run named twice would count its trials twice.
     with pytest.raises(ResultsError, match="once"):
         load([run, run.parent])
@@ -121,3 +112,37 @@ def test_other_data_is_refused_by_name(run, made_up, tmp_path, changes):
     with pytest.raises(ResultsError, match="data set") as error:
         require_one_data_set(results)
     assert next(iter(changes.values())) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("point", "what"),
+    [
+        ({"test_accuracy": 0.3}, "an epoch from 1 to .* got None"),
+        ({"epoch": 0}, "an epoch from 1 to .* got 0"),
+        ({"epoch": 1.5}, "an epoch from 1"),
+        ({"epoch": 10**400}, "an epoch from 1"),
+        ({"epoch": True}, "curve of type"),
+        ({"epoch": 1, "test_accuracy": "high"}, "curve of type"),
+    ],
+)
+def test_a_printed_curve_has_epochs_and_numbers(made_up, reported, tmp_path, point, what):
+    folder = made_up(reported=[reported(curve=({"epoch": 1, "test_accuracy": None}, point))]).write(tmp_path / "run")
+    with pytest.raises(ResultsError, match=f"study.json: reported run .*{what}"):
+        load([folder])
+
+
+@pytest.mark.parametrize("arm", ["a/b", "a:2", "a@3", "/", ""])
+def test_an_arm_is_not_called_what_claims_write_otherwise(made_up, tmp_path, arm):
+    study = made_up()
+    study.trial(arm=arm, val=[0.2], test=0.2)
+    with pytest.raises(ResultsError, match=r"trials\.parquet must hold arms without"):
+        load([study.write(tmp_path / "run")])
+
+
+def test_half_a_character_is_one_clear_line(made_up, tmp_path):
+    folder = made_up().write(tmp_path / "run")
+    file = folder / "study.json"
+    file.write_text(file.read_text().replace("Does a smaller batch", "Does \\ud83d"))
+    with pytest.raises(ResultsError, match=r"study\.json: text .* required") as error:
+        load([folder])
+    assert "\n" not in str(error.value)

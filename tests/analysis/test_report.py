@@ -207,16 +207,61 @@ def test_a_recovery_answers_with_its_setting_alone(made_up, tmp_path):
     assert "share of the variance" in said.lower()
 
 
-def test_several_studies_stand_one_after_the_other(made_up, tmp_path):
-    folders = []
-    for name in ("first", "second"):
-        study = made_up(study=name, question=f"The {name} question?", dataset=name)
-        study.trial(val=[0.1], test=0.1, config={"lr": 0.1, "batch_size": 16})
-        folders.append(str(study.write(tmp_path / name)))
-    file = tmp_path / "report.html"
-    assert report.main([*folders, "-o", str(file)]) == 0
-    said = text_of(file)
-    assert said.index("The first question?") < said.index("The second question?")
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, made_up, claim):
+    """The page of five studies, read from the folder that holds them."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(5):
+        study = made_up(study=f"study{number:02}", question=f"Question <{number}>?", claims=[claim()])
+        for arm, accuracy in (("small", 0.3), ("large", 0.2)):
+            study.trial(arm=arm, val=[0.1, accuracy], test=accuracy, config={"lr": 0.1, "epochs": 9 + accuracy})
+        study.write(folder / "results" / study.record.study / "run")
+    file = folder / "report.html"
+    assert report.main([str(folder / "results"), "-o", str(file)]) == 0
+    return file
+
+
+def test_several_studies_stand_one_after_the_other(many):
+    said = text_of(many)
+    places = [said.index(f"Question <{number}>?", said.index("Question <4>?") + 1) for number in range(5)]
+    assert places == sorted(places)
+
+
+def test_contents_lead_to_every_study_and_back(many):
+    page = many.read_text(encoding="utf-8")
+    contents = page[page.index('<nav id="contents">') : page.index("</nav>")]
+    links = re.findall(r'<a href="#([^"]+)">Question &lt;(\d+)&gt;\?</a>', contents)
+    assert [number for _, number in links] == [str(number) for number in range(5)]
+    for anchor, number in links:
+        (section,) = re.findall(rf'<section id="{anchor}">.*?</section>', page, re.DOTALL)
+        assert f"<h1>Question &lt;{number}&gt;?</h1>" in section
+        assert '<a href="#contents">' in section
+    assert "study03: 2 trials; 1 claims: 1 undecided" in text_of(many)
+    assert "stands for 5 of 5 runs, of 5 studies" in text_of(many)
+
+
+def test_one_study_needs_no_contents(written):
+    assert "contents" not in re.sub(r"<script>.*?</script>", "", written.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_a_link_of_the_contents_leads_there(many, browser):
+    browser.emulate(width=390)
+    browser.open(many)
+    tall = browser.run("return document.querySelector('section:nth-of-type(5)').getBoundingClientRect().top")
+    browser.run("document.querySelector('nav li:nth-child(5) a').click()")
+    end = time.monotonic() + 20
+    script = "return document.querySelector('section:nth-of-type(5)').getBoundingClientRect().top"
+    while abs(top := browser.run(script)) > 900 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert abs(top) <= 900 < tall
+    assert browser.run("return document.documentElement.scrollWidth") <= 390
+    assert browser.errors() == []
+
+
+def test_every_trial_shows_how_long_it_ran_and_how_long_it_might(many):
+    said = text_of(many)
+    assert "epochs\n" in said
+    assert "epochs (setting)\n" in said
 
 
 def test_bad_input_writes_nothing(tmp_path, capsys):
