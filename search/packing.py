@@ -25,11 +25,10 @@ import torch
 
 from search.resources import cpu_count, memory_limit
 from search.study import Study, StudyError
-from trainables.allocator import keep_pages
 from trainables.base import build
 from trainables.data import ImageData
 from trainables.data import load as load_data
-from trainables.steps import first_steps
+from trainables.steps import first_steps, prepare_process
 from trainables.task import DeviceData
 
 AUTO = "auto"
@@ -213,8 +212,7 @@ def _tell(process: subprocess.Popen[str]) -> None:
 def main() -> None:
     """One trial of a packing: says when it is ready, and trains when told."""
     trainable, config, dataset, folder, device = pickle.loads(Path(sys.argv[1]).read_bytes())
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    keep_pages()  # as a worker does
+    prepare_process(int(os.environ["OMP_NUM_THREADS"]))
     training = build(trainable, config, DeviceData(load_data(dataset, folder), device))
     first_steps(training, 1)
     print("ready", flush=True)

@@ -19,11 +19,10 @@ from search.records import PARAMETERS
 from search.schedulers import make_rule
 from search.study import Study, StudyError
 from search.tuner import Resources
-from trainables.allocator import keep_pages
 from trainables.base import build
 from trainables.data import ImageData
 from trainables.paths import FUSE, PLAIN, features
-from trainables.steps import first_steps
+from trainables.steps import first_steps, prepare_process
 from trainables.task import DeviceData, Task
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
@@ -123,8 +122,7 @@ def make_plan(
     `configs` are the trials to run where they are known (a grid, arms); otherwise the study is sampled.
     A configuration's cost is taken as its multiply-adds times the measured time of one.
     """
-    torch.set_num_threads(max(1, int(resources.cpus_per_trial)))
-    keep_pages()  # as a worker does
+    prepare_process(resources.cpus_per_trial)
     trials = study.samples if configs is None else len(configs)
     candidates = _sampled(study) if configs is None else [{"epochs": study.epochs, **config} for config in configs]
     device = DeviceData(data, "cuda" if torch.cuda.is_available() and resources.gpus_per_trial else "cpu")

@@ -15,12 +15,12 @@ from ray import tune
 
 from search import columns
 from trainables import checkpoint
-from trainables.allocator import keep_pages
 from trainables.bagging import Bagging
 from trainables.data import ImageData
 from trainables.loop import Diverged
 from trainables.model_size import one_image_memory
 from trainables.recipe import RecipeMaker
+from trainables.steps import prepare_process
 from trainables.strategy import Strategy, Training
 from trainables.task import DeviceData, Task
 
@@ -45,8 +45,7 @@ class ImageTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any], data: ImageData) -> None:
         # Ray gives each worker as many OpenMP threads as the trial has CPUs.
-        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
-        keep_pages()
+        prepare_process(int(os.environ.get("OMP_NUM_THREADS", "1")))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.data = DeviceData(data, device)
         self._begin(config)

@@ -1,14 +1,21 @@
-"""The first steps of a training, for who measures or compares how they are executed."""
+"""The process that trains, and the first steps of a training: for whoever runs, measures or compares them."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn.modules.dropout import _DropoutNd
 
+from trainables.allocator import keep_pages
 from trainables.bagging import Bagging
 from trainables.fused import can_fuse
 from trainables.loop import EpochOutcome
 from trainables.strategy import Training
+
+
+def prepare_process(threads: float) -> None:
+    """Give PyTorch so many threads, one at least, and keep the allocator's pages: in every process that trains."""
+    torch.set_num_threads(max(1, int(threads)))
+    keep_pages()
 
 
 def first_steps(training: Training, steps: int) -> list[EpochOutcome]:
