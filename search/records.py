@@ -92,7 +92,12 @@ MEASURING = frozenset(
     {"vote", "train_measure", "train_measure_every", "test_every_epoch", "test_images", "test_augmented"}
 )
 # Settings that are younger than results that were kept, with the value that does what was done before them.
-YOUNGER: Mapping[str, Any] = {"loss_unit": "nats", "linear_weight_decay": 0.0, "input_scale": 1}
+YOUNGER: Mapping[str, Any] = {
+    "loss_unit": "nats",
+    "linear_weight_decay": 0.0,
+    "input_scale": 1,
+    "evaluation": "float32",
+}
 
 LAST_EPOCH = 10**6  # of a printed curve
 

@@ -125,7 +125,7 @@ class Member:
     def logits(
         self, images: torch.Tensor, indices: torch.Tensor, augmentation: torch.Generator | None = None
     ) -> torch.Tensor:
-        """Outputs [len(indices), classes] on images[indices], in evaluation mode, float32.
+        """Outputs [len(indices), classes] on images[indices], in evaluation mode, as float32.
 
         With `augmentation` the images are prepared as for training. Raises Diverged if an output is not finite.
         """
@@ -136,7 +136,8 @@ class Member:
             return self.recipe.train_inputs(batch, augmentation)
 
         self.network.eval()
-        outputs = [self.network(inputs(images[batch])) for batch in indices.split(EVALUATION_BATCH)]
+        with paths.precision(self.recipe.settings.evaluation == paths.BF16, self.recipe.device):
+            outputs = [self.network(inputs(images[batch])) for batch in indices.split(EVALUATION_BATCH)]
         logits = torch.cat(outputs).float()
         # An epoch's last update can overflow the weights after every training loss was finite.
         if not logits.isfinite().all():

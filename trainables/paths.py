@@ -3,7 +3,7 @@
 A path is "plain", the reference, or features joined by "+":
 
 bf16     the training forward under autocast to bfloat16, so its backward, too; losses, weights, optimizer and all
-         evaluation stay float32
+         evaluation stay float32 (the setting `evaluation` is another matter)
 compile  torch.compile of the training forward and backward; on a GPU as CUDA graphs. A last batch that is not full
          goes through the network as it is, since another shape would be compiled anew
 fuse     all members of an ensemble in one step, see trainables.fused
@@ -30,9 +30,9 @@ def features(path: str) -> frozenset[str]:
     return frozenset(path.split("+")) - {PLAIN}
 
 
-def precision(wanted: frozenset[str], device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Around a training forward."""
-    return torch.autocast(device.type, torch.bfloat16) if BF16 in wanted else contextlib.nullcontext()
+def precision(bf16: bool, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return the context of a forward pass, in bfloat16 or in float32."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
 
 
 def compiled(network: nn.Module, wanted: frozenset[str], device: torch.device) -> nn.Module:

@@ -123,7 +123,7 @@ class Recipe(Generic[S]):
 
     def forward(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         """Logits [n, classes] of a training step as the path computes them, float32 at least."""
-        with paths.precision(self.features, self.device):
+        with paths.precision(paths.BF16 in self.features, self.device):
             logits: torch.Tensor = network(inputs)
         if logits.dtype == torch.bfloat16:
             return logits.float()

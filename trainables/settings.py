@@ -37,7 +37,9 @@ class Settings:
 
     `momentum` is SGD's: Adam has PyTorch's own betas. `label_smoothing` is the share of the target that goes,
     in equal parts, to the wrong classes. The first `warmup_epochs` raise the rate linearly; then it decays.
-    `path` is how a step is executed, see trainables.paths. The six from `train_images` on say how a run is
+    `path` is how a step is executed, see trainables.paths. `evaluation` is the precision of everything measured
+    after an epoch: "bf16" is faster, but its figures are not those of float32 weights; it also decides how AdaBoost
+    weighs images. The six from `train_images` on say how a run is
     measured (its protocol): a search holds out a validation set and looks at the test set once, at the last
     epoch; a replay measures as the reported run did. `train_measure`: training accuracy is the epoch's own
     ("running": dropout on, augmented, weights in motion) or the vote's after the epoch, on the training images
@@ -62,6 +64,7 @@ class Settings:
     vote: Literal["hard", "soft"] = "hard"
     bootstrap: bool = False
     path: StepPath = "plain"
+    evaluation: Literal["float32", "bf16"] = "float32"
     train_images: int | None = number(None, low=1)
     test_images: int | None = number(None, low=1)
     validation: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,6 +152,17 @@ def test_fused_members_agree_with_one_alone(tiny_data: ImageData, path: str) -> 
         check(wrong, tiny_data, ONE, None, path)
 
 
+@pytest.mark.parametrize(
+    ("path", "instead"), [("compile", "plain"), ("bf16+compile", "bf16"), ("fuse+bf16+compile", "fuse+bf16")]
+)
+def test_compiling_on_a_cpu_is_refused_wherever_it_is_named(tiny_data: ImageData, path: str, instead: str) -> None:
+    message = rf"^path {re.escape(path)}: compile needs a GPU, .*; use {re.escape(instead)}$"
+    searched = study().with_fixed({"path": tune.choice(["plain", path])})
+    for one, configs, named in ((study(), None, path), (searched, None, "plain"), (study(), [{"path": path}], "plain")):
+        with pytest.raises(PathError, match=message):
+            check(one, tiny_data, ONE, configs, named)
+
+
 def test_dropout_and_a_wild_rate_disturb_no_comparison(tiny_data: ImageData) -> None:
     check(study().with_fixed({"dropout": 0.9, "lr": 1e9}), tiny_data, ONE, None, "bf16")
 
@@ -269,7 +281,7 @@ def test_a_run_of_before_there_were_paths_goes_on_plain() -> None:
 
 
 @pytest.mark.long
-def test_without_a_compiler_the_path_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_without_a_compiler_or_a_gpu_the_path_is_refused_in_one_line(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "CXX": "/nonexistent",
@@ -287,5 +299,5 @@ def test_without_a_compiler_the_path_is_refused_in_one_line(tmp_path: Path) -> N
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("search.run: path compile: ")
-    assert "/nonexistent" in done.stderr
+    assert ("/nonexistent" if torch.cuda.is_available() else "compile needs a GPU") in done.stderr
     assert not (tmp_path / "results").exists()

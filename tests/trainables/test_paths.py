@@ -51,6 +51,20 @@ def test_bf16_is_what_the_forward_computes_in_and_nothing_else(bagging, config):
     assert torch.float32 in {value.dtype for value in held}
 
 
+@pytest.mark.parametrize("path", ["plain", "bf16"])
+def test_evaluation_in_bf16_is_asked_for_and_changes_nothing_else(bagging, path):
+    plain, asked = (bagging(path=path, evaluation=precision, dropout=0.0) for precision in ("float32", "bf16"))
+    expected, found = plain.run_epoch(), asked.run_epoch()
+    assert found["train_loss"] == expected["train_loss"]
+    for own, other in zip(asked.members[0].network.parameters(), plain.members[0].network.parameters(), strict=True):
+        assert torch.equal(own, other)
+    logits = [
+        each.members[0].logits(each.recipe.task.data.test_images, each.recipe.task.test) for each in (plain, asked)
+    ]
+    assert [each.dtype for each in logits] == [torch.float32] * 2
+    assert 1e-4 < distance(logits[1], logits[0]) < 0.05
+
+
 def test_losses_and_logits_of_bf16_are_float32(recipe):
     made = recipe(path="bf16")
     network, labels = made.network(), made.task.data.train_labels[:8]
