@@ -1,12 +1,15 @@
 """How a study's training steps are executed: the fastest path that agrees with the plain one on this machine.
 
 A candidate takes one step beside the plain path, from the same weights with the same images; loss and gradient must
-agree within the tolerances below. Then both train in turn, and what a trial would take decides, compilation included.
+agree within the tolerances below. Both go on for some tens of steps, and their losses must stay together (see
+search.trajectory). Then both train in turn, and what a trial would take decides, compilation included.
 Dropout is off meanwhile, in both: a compiled or fused step draws its masks from another stream.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import gc
 import statistics
 import textwrap
@@ -20,11 +23,12 @@ import torch
 from ray.tune.search.sample import Categorical, Domain, LogUniform, Quantized
 
 from search.study import Study, StudyError
+from search.trajectory import TOO_DEAR, Trajectory, affordable
 from search.tuner import Resources
 from trainables.base import ImageTrainable, build
 from trainables.data import ImageData
 from trainables.paths import BF16, COMPILE, FUSE, PATHS, PLAIN, features
-from trainables.steps import first_steps, fuses, gradient, other_gradient, prepare_process, without_dropout
+from trainables.steps import first_steps, fuses, gradient, losses, other_gradient, prepare_process, without_dropout
 from trainables.task import DeviceData
 
 LOSS = 0.02  # of the loss; rounding to bfloat16 changes a mean over a batch by far less
@@ -54,11 +58,13 @@ class Agreement:
     loss: float
     gradient: float
     another: float
+    further: str = ""  # what the steps after the first showed, or why they were not compared
 
     def __str__(self) -> str:
+        further = f"; {self.further}" if self.further else ""
         return (
             f"loss within {_percent(self.loss)}, gradient within {_percent(self.gradient)} "
-            f"(another batch's: {_percent(self.another)})"
+            f"(another batch's: {_percent(self.another)}){further}"
         )
 
 
@@ -88,6 +94,7 @@ class Steps:
         if FUSE not in features(path):
             changes["members"] = 1
         self.training = without_dropout(build(study.trainable, {**config, **changes}, device))
+        self.lr = study.settings(config).lr
 
     def run(self, steps: int) -> tuple[float, float]:
         """The first member's loss, and seconds per image."""
@@ -112,6 +119,31 @@ class Plain:
             self.seconds = self.steps.run(1)[1]  # warm
         # Steps between two looks at the clock.
         self.at_once = max(1, min(STEPS, int(SECONDS / (2 * ROUNDS * self.seconds * batch))))
+        training = self.steps.training
+        batches = len(training.members[0].images) // batch
+        self.compared = affordable(self.seconds * batch, batches)  # steps
+        self._again = functools.partial(Steps, study, config, PLAIN, device)
+
+    @functools.cached_property
+    def losses(self) -> tuple[list[float], list[float]] | None:
+        """Return the losses of some tens of steps, and those on other batches; None if plain itself diverges."""
+        found = []
+        for backwards in (False, True):
+            steps = self._again()
+            steps.run(1)  # as the candidate has
+            found.append(losses(steps.training, steps.lr, self.compared, backwards=backwards))
+        return (found[0], found[1]) if np.isfinite(found).all() else None
+
+    def follow(self, other: Steps, found: Agreement) -> Agreement:
+        """Train some tens of steps after the first; raises PathError if the losses part from plain's."""
+        if not self.compared:
+            return dataclasses.replace(found, further=f"one step compared: {TOO_DEAR}")
+        if self.losses is None:
+            return dataclasses.replace(found, further="one step compared: plain diverges at its own rate")
+        trajectory = Trajectory.of(losses(other.training, other.lr, self.compared), *self.losses)
+        if not trajectory.agrees:
+            raise PathError(f"disagrees with plain after its first step: {trajectory}")
+        return dataclasses.replace(found, further=str(trajectory))
 
     def agreement(self, other: Steps) -> Agreement:
         """Run the other's first step; raises PathError where it disagrees."""
@@ -187,7 +219,8 @@ def check(
     device = _device(data, resources)
     config = typical(study, configs)
     try:
-        Plain(study, config, device).agreement(Steps(study, config, path, device))
+        plain, other = Plain(study, config, device), Steps(study, config, path, device)
+        plain.follow(other, plain.agreement(other))
     except Exception as error:  # noqa: BLE001 - a compiler, a driver or memory may raise anything
         raise PathError(f"path {path}: {_cause(error)}") from None
     finally:
@@ -261,6 +294,7 @@ def _measure(study: Study, config: dict[str, Any], path: str, device: DeviceData
     if COMPILE in features(path):
         own.run(WARM_UP)
     preparation = time.perf_counter() - start if COMPILE in features(path) else 0.0
+    agreement = plain.follow(own, agreement)
     rounds: list[tuple[float, float]] = []
     start = time.perf_counter()
     while not rounds or (len(rounds) < ROUNDS and time.perf_counter() - start < SECONDS):

@@ -108,7 +108,7 @@ def test_search_knows_no_space_no_analysis_and_of_trainables_no_family(module: s
         assert foreign(module) == {"trainables.checkpoint"}  # whether one is whole
         return
     # How a step is executed: measured before a study.
-    how = {"trainables.paths", "trainables.steps", "trainables.allocator"}
+    how = {"trainables.paths", "trainables.steps"}
     assert foreign(module) <= {"trainables.base", "trainables.data", "trainables.task"} | how
     if module == "search.options":
         assert foreign(module) == {"trainables.paths"}  # their names

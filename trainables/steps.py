@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+
 import torch
 from torch.nn.modules.dropout import _DropoutNd
 
 from trainables.allocator import keep_pages
 from trainables.bagging import Bagging
 from trainables.fused import can_fuse
-from trainables.loop import EpochOutcome
+from trainables.loop import Diverged, EpochOutcome
 from trainables.strategy import Training
 
 
@@ -23,6 +26,34 @@ def first_steps(training: Training, steps: int) -> list[EpochOutcome]:
     if isinstance(training, Bagging):
         return training.train_epoch(1, steps)
     return [training.members[0].train_epoch(1, steps=steps)]
+
+
+def losses(training: Training, lr: float, steps: int, *, backwards: bool = False) -> list[float]:
+    """Train the first batches of an epoch at a rate of its own; return the first member's mean loss of each.
+
+    `backwards` takes the epoch's images from the end, so that the batches are others. A training that diverges has
+    losses that are not finite.
+    """
+    recipe, found = training.recipe, []
+    own, settings = recipe.losses, recipe.settings
+
+    def watched(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        result = own(logits, labels)
+        found.append(result.detach()[: settings.batch_size].mean())  # of members in one step, the first come first
+        return result
+
+    recipe.losses = watched  # type: ignore[method-assign]
+    recipe.settings = dataclasses.replace(settings, lr=lr)
+    try:
+        with contextlib.suppress(Diverged):
+            if backwards:
+                member = training.members[0]
+                member.train_epoch(1, steps=steps, order=member.order(1).flip(0))
+            else:
+                first_steps(training, steps)
+    finally:
+        recipe.losses, recipe.settings = own, settings  # type: ignore[method-assign]
+    return torch.stack(found).tolist()
 
 
 def fuses(training: Training) -> bool:

@@ -25,7 +25,7 @@ from search.records import StudyRecord
 from search.study import Study
 from search.tuner import Resources
 from trainables.base import ImageTrainable
-from trainables.data import ImageData
+from trainables.data import ImageData, load
 from trainables.lenet import LeNetTrainable
 from trainables.models.lenet import LeNetRecipe
 
@@ -46,6 +46,17 @@ class WrongRecipe(LeNetRecipe):
     def forward(self, network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         logits = super().forward(network, inputs)
         return logits * 1.5 if self.features else logits
+
+
+class HastyRecipe(LeNetRecipe):
+    """Computes the same gradients and steps ten times as far by them, wherever it may."""
+
+    def lr(self, epoch: int) -> float:
+        return super().lr(epoch) * (10 if self.features else 1)
+
+
+class HastyTrainable(ImageTrainable):
+    recipe = HastyRecipe
 
 
 class WrongTrainable(ImageTrainable):
@@ -141,6 +152,15 @@ def test_a_path_that_computes_something_else_is_left_out(tiny_data: ImageData) -
         check(study(WrongTrainable), tiny_data, ONE, None, "bf16")
     check(study(), tiny_data, ONE, None, "bf16")
     check(study(WrongTrainable), tiny_data, ONE, None, "plain")
+
+
+@pytest.mark.parametrize("path", ["bf16", "fuse"])
+def test_a_path_whose_first_step_agrees_and_whose_training_does_not_is_left_out(path: str) -> None:
+    changes = {"members": 2, "batch_size": 32, "lr": 0.02, "momentum": 0.9}
+    digits = load("digits")
+    check(study().with_fixed(changes), digits, ONE, None, path)
+    with pytest.raises(PathError, match=f"^path {path}: disagrees with plain after its first step: losses of 20 steps"):
+        check(study(HastyTrainable).with_fixed(changes), digits, ONE, None, path)
 
 
 @pytest.mark.parametrize("path", ["fuse", "fuse+bf16"])
