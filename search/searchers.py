@@ -329,6 +329,8 @@ class StudySearcher(Searcher):
         status = ending(log.last)
         if status == COMPLETED and number in self.saving:
             return  # interrupted before its weights were kept
+        if result is not None and result.get(EPOCH, 0) < max(log.results, default=0):
+            return  # interrupted on the way through epochs that are known
         if status:
             self._end(log, status, log.last.get("diverged"))
         # else interrupted: the next `--resume` goes on with it

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from search.journal import JOURNAL_FILE, Journal, read
-from search.options import parser
+from search.options import parser, restore_options
 from search.provenance import new_record
 from search.records import STUDY_FILE, StudyRecord
 from search.results import ResultsWriter, schema_of, write_record
+from search.resume import require_journal, require_same
 from search.run import adapt, main, propose
 from search.searchers import StudySearcher
 from search.study import load
@@ -447,3 +448,23 @@ def test_a_folder_of_the_group_is_written_in_without_following_links(
     (folder / JOURNAL_FILE).unlink()
     (folder / JOURNAL_FILE).symlink_to(victim)
     assert f"{folder / JOURNAL_FILE} must be a plain file" in refused("--resume")
+
+
+def test_a_run_of_an_earlier_version_goes_on_from_elsewhere(toy_space: Path, tmp_path: Path) -> None:
+    """Killed on another machine's disk by the version of 2026-11-24, with trials completed, stopped and running."""
+    folder = tmp_path / "moved"
+    shutil.copytree(OLD / "28e8219", folder)
+    record = StudyRecord.from_json((folder / STUDY_FILE).read_text())
+    record.versions = {}  # those of the day
+    options = parser().parse_args([str(toy_space), "--resume"])
+    restore_options(options, folder, record)
+    study = adapt(load(toy_space), options)
+    require_same(record, folder, study, toy_space, samples=record.samples, seed=record.seed)
+    journal = Journal(folder, begun=True)
+    require_journal(journal, record, study, propose(study, options))
+    statuses = {log.status for log in journal.trials.values()}
+    assert statuses == {"completed", "stopped", None}
+    places = [name for log in journal.trials.values() for _, name in log.checkpoints]
+    assert places
+    assert all(name.startswith("trials/000") for name in places)
+    journal.close()

@@ -372,6 +372,19 @@ def test_a_trial_that_lost_its_last_weights_trains_the_last_epoch_again(
     assert searcher.journal.trials[0].status == "completed"
 
 
+def test_a_trial_stopped_on_its_way_back_has_not_ended(make: Make, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    searcher = searcher_over(journal, OptunaProposals(make(), "random", 2, seed=3))
+    searcher.suggest("a")
+    for epoch in range(1, EPOCHS + 1):
+        journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5})
+    searcher.on_trial_complete("a", error=True)
+    searcher.fail(0, "its worker was lost")
+    searcher.suggest("b")
+    searcher.on_trial_complete("b", {"epoch": 1, "total_epochs": EPOCHS})
+    assert journal.trials[0].status is None
+
+
 def test_an_arm_may_have_its_own_epochs_and_seed(tmp_path: Path) -> None:
     searcher = searcher_over(Journal(tmp_path), Listed([({"epochs": 9, "seed": 17}, "nine")]))
     config = searcher.suggest("a")
