@@ -42,11 +42,10 @@ def test_no_machine_is_set_up_from_a_lock_that_a_clone_lacks() -> None:
         assert not re.search("--(frozen|locked)", path.read_text(encoding="utf-8")), path
 
 
-def shell(*command: str | Path, folder: Path, **environment: str) -> str:
-    """What a command prints, in a folder and with an environment that know nothing of this clone."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "UV_CACHE_DIR", "UV_INDEX_URL") if name in os.environ}
+def shell(*command: str | Path, folder: Path, environment: dict[str, str]) -> str:
+    """What a command prints."""
     done = subprocess.run(
-        list(map(str, command)), cwd=folder, env={**kept, **environment}, capture_output=True, text=True, check=False
+        list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -65,15 +64,18 @@ def test_installed_into_a_clean_environment_both_commands_work_from_anywhere(tmp
         shutil.copy(ROOT / name, source / name)
     home.mkdir()
     elsewhere.mkdir()
-    shell(uv, "venv", "-q", tmp_path / "clean", folder=tmp_path)
+    outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    shell(uv, "venv", "-q", tmp_path / "clean", folder=tmp_path, environment=outside)
     python = tmp_path / "clean" / "bin" / "python"
-    shell(uv, "pip", "install", "-q", "--python", python, source, folder=tmp_path)
+    shell(uv, "pip", "install", "-q", "--python", python, source, folder=tmp_path, environment=outside)
     shutil.copy(ROOT / "spaces" / "lenet_flip.py", elsewhere / "question.py")
     shutil.rmtree(source)
     bare = {"PATH": "/nowhere", "HOME": str(home), "TMPDIR": str(tmp_path)}
-    printed = shell(python, "-m", "search.run", "question.py", "--smoke", "--samples", "2", folder=elsewhere, **bare)
+    printed = shell(
+        python, "-m", "search.run", "question.py", "--smoke", "--samples", "2", folder=elsewhere, environment=bare
+    )
     assert "2 trials" in printed
     assert "| --- |" in printed  # the Pareto table
     (run,) = elsewhere.glob("results/*/*")
     assert '"commit": null' in (run / "study.json").read_text(encoding="utf-8")
-    assert "| --- |" in shell(python, "-m", "analysis.pareto", "results/lenet_flip", folder=elsewhere, **bare)
+    assert "| --- |" in shell(python, "-m", "analysis.pareto", "results/lenet_flip", folder=elsewhere, environment=bare)
