@@ -12,7 +12,7 @@ from search import folders
 from search.folders import check_writable, new_folder, newest_run
 from search.options import UsageError
 from search.records import StudyRecord, run_order
-from search.results import write_record
+from search.results import ResultsWriter, write_record
 
 
 def record(run: str, started: str) -> StudyRecord:
@@ -60,12 +60,13 @@ def test_resume_and_analysis_take_the_same_run_for_the_newest(tmp_path: Path) ->
         folder = tmp_path / "toy" / name
         folder.mkdir(parents=True)
         write_record(folder, record(name, f"20{50 - number}-01-01T00:00:00+00:00"))
+        ResultsWriter(folder).refresh({}, force=True)
         assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0] == folder
-        assert analysis._run_folder(tmp_path / "toy") == folder
+        assert analysis.load([tmp_path / "toy"])[-1].path == folder  # the newest comes last
     # Renamed: its record still says when it began.
     last = (tmp_path / "toy" / began[-1]).rename(tmp_path / "toy" / "best")
     assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0] == last
-    assert analysis._run_folder(tmp_path / "toy") == last
+    assert analysis.load([tmp_path / "toy"])[-1].path == last
 
 
 def test_results_that_no_file_system_can_hold_are_refused(tmp_path: Path) -> None:
