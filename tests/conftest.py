@@ -1,11 +1,16 @@
 from search import environment  # noqa: F401  (Ray's settings count only before the first test imports ray)
 
 # isort: split
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would every search that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=[pytest.param(20, id="few"), pytest.param(1000, id="many", marks=pytest.mark.long)])
