@@ -36,5 +36,6 @@ def test_of_200_trials_logs_are_left_and_one_set_of_weights(tmp_path: Path) -> N
     assert len(pq.read_table(folder / "trials.parquet")) == 200
     assert [path.relative_to(folder) for path in folder.rglob("*.pt")] == [Path("best.pt")]
     assert not list(folder.rglob("checkpoint_*"))
+    assert not list(folder.rglob("*_state-*.json"))  # Ray's snapshots
     taken = sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
     assert taken < 200 * TRIAL_BYTES + (folder / "best.pt").stat().st_size
