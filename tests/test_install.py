@@ -70,7 +70,10 @@ def test_installed_into_a_clean_environment_both_commands_work_from_anywhere(tmp
     shell(uv, "pip", "install", "-q", "--python", python, source, folder=tmp_path, environment=outside)
     shutil.copy(ROOT / "spaces" / "lenet_flip.py", elsewhere / "question.py")
     shutil.rmtree(source)
-    bare = {"PATH": "/nowhere", "HOME": str(home), "TMPDIR": str(tmp_path)}
+    (tmp_path / "bin").mkdir()
+    for name in ("bash", "sh"):  # Ray starts its workers by bash
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
+    bare = {"PATH": str(tmp_path / "bin"), "HOME": str(home), "TMPDIR": str(tmp_path)}
     printed = shell(
         python, "-m", "search.run", "question.py", "--smoke", "--samples", "2", folder=elsewhere, environment=bare
     )
