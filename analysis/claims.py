@@ -27,6 +27,7 @@ from analysis import statistics as s
 from analysis.answers import with_answers
 from analysis.family import Families
 from analysis.load import Results, by_study
+from analysis.sizes import by_size
 from analysis.tables import Table
 from analysis.weigh import Weighed, weigh
 from search import records as r
@@ -47,18 +48,42 @@ COLUMNS = [
 def claims(results: Sequence[Results]) -> pd.DataFrame:
     """A row a claim, with `COLUMNS`: the claim, what our runs say (`Weighed`), what its clean arms say.
 
-    `rests_on` names settings that the note does not print, so that the verdict rests on what they are taken to be;
-    `least` and `most` are the size that the statement gives; `q` is of the verdict that counts, which of a confounded
-    claim is that of its clean arms; `rules` is the version of the rules. Runs of one study are pooled, under the
-    claims of the newest. Raises ResultsError where they differ in data set or the trials of one arm
-    in protocol, and for a claim that no results folder can answer.
+    A claim whose arms have runs of several sizes (`--set`) has a row for each. `rests_on` names settings that the note
+    does not print, so that the verdict rests on what they are taken to be; `least` and `most` are the size that the
+    statement gives; `q` is of the verdict that counts, which of a confounded claim is that of its clean arms; `rules`
+    is the version of the rules. Runs of one study are pooled, under the claims of the newest. Raises ResultsError
+    where they differ in data set or the trials of one arm in protocol, and for a claim that no results folder can
+    answer.
     """
+    frames = [_claims(view) for view in by_size(results)]
+    frame = frames[0] if len(frames) == 1 else _told_once(pd.concat(frames, ignore_index=True))
+    p = frame["clean_p"].where(frame["verdict"] == CONFOUNDED, frame["p"])
+    return frame.assign(q=s.false_discovery(p.astype("float64")), rules=s.RULES)
+
+
+def _claims(results: Sequence[Results]) -> pd.DataFrame:
+    """The claims on runs of one size."""
     results = with_answers(results)
     families = Families(results)
     rows = [{"study": study} | _row(claim, study, results, families) for study, claim in declared(results)]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    p = frame["clean_p"].where(frame["verdict"] == CONFOUNDED, frame["p"])
-    return frame.assign(q=s.false_discovery(p.astype("float64")), rules=s.RULES)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _told_once(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out rows on the same trials, and the untested sizes of a claim that another size tests."""
+    seeds = frame["clean_n"].where(frame["verdict"] == CONFOUNDED, frame["n"]).astype("float64").fillna(0)
+    order = {
+        claim: place for place, claim in enumerate(dict.fromkeys(zip(frame["study"], frame["claim"], strict=True)))
+    }
+    place = [order[claim] for claim in zip(frame["study"], frame["claim"], strict=True)]
+    frame = frame.assign(_seeds=seeds, _place=place)
+    most = frame.groupby("_place")["_seeds"].transform("max")
+    # A claim that no size tests keeps one row.
+    frame = frame[(frame["_seeds"] > 0) | ((most == 0) & ~frame["_place"].duplicated())]
+    frame = frame[
+        ~frame.assign(clean_trials=frame["clean_trials"].astype(str)).duplicated(["_place", "trials", "clean_trials"])
+    ]
+    return frame.sort_values("_place", kind="stable", ignore_index=True).drop(columns=["_seeds", "_place"])
 
 
 def declared(results: Sequence[Results]) -> list[tuple[str, r.Claim]]:
@@ -272,7 +297,9 @@ def summary(frame: pd.DataFrame) -> str:
         return "no claims"
     sure = discoveries(frame)
     expected = f", of which {s.DISCOVERY * sure:.1f} may be false" if sure else ""
-    return f"{len(frame)} claims: {told} ({sure} with q at most {s.DISCOVERY:g}{expected})"
+    claims = len(frame[["study", "claim"]].drop_duplicates())
+    verdicts = f" at {len(frame)} sizes" if len(frame) > claims else ""
+    return f"{claims} claims{verdicts}: {told} ({sure} with q at most {s.DISCOVERY:g}{expected})"
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:

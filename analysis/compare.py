@@ -25,6 +25,7 @@ from analysis import cli, figures, measure
 from analysis import statistics as s
 from analysis.answers import with_answers
 from analysis.load import Results, by_study
+from analysis.sizes import by_size
 from analysis.tables import Table, cell, heading
 from search import records as r
 
@@ -49,7 +50,7 @@ COLUMNS = [
 ]
 CURVE_COLUMNS = [
     *("study", r.ARM, "run", "quantity", r.EPOCH, "ours", "low", "high", "n", "reported", "difference"),
-    "outside",
+    *("outside", "changed"),
 ]
 
 
@@ -63,6 +64,8 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
     rows = []
     for study, pooled, run in _replayed(results):
         trials = measure.trials(pooled, run.arm)
+        changed = pooled[trials["result"].iloc[0]].changed_of(run.arm)
+        of_run = curve[(curve["run"] == run.run) & (curve["study"] == study) & (curve["changed"] == changed)]
         for quantity, field in FIGURES.items():
             reported = getattr(run, field)
             ours = _ours(pooled, run, quantity)
@@ -70,7 +73,7 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                 reported *= NATS.get(str(run.loss_unit), math.nan)
             if reported is None or math.isnan(reported) or ours.empty:
                 continue
-            points = curve[(curve["run"] == run.run) & (curve["study"] == study) & (curve["quantity"] == quantity)]
+            points = of_run[of_run["quantity"] == quantity]
             outside = points[points["outside"]]
             bias = _selection_bias(pooled, trials) if quantity == r.TEST_ACCURACY else math.nan
             rows.append(
@@ -87,7 +90,7 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                     "leaves_at": outside[r.EPOCH].min() if len(outside) else None,
                     "selection_bias": bias,
                     "trials": measure.names(trials, pooled),
-                    "changed": pooled[trials["result"].iloc[0]].changed_of(run.arm),
+                    "changed": changed,
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -96,7 +99,8 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
 def curves(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
     """A row for each printed epoch that a finished trial of the run's arm measured; `CURVE_COLUMNS`."""
     rows = []
-    for study, _, run, ours in replayed_epochs(results):
+    for study, pooled, run, ours in replayed_epochs(results):
+        changed = pooled[measure.trials(pooled, run.arm)["result"].iloc[0]].changed_of(run.arm)
         for quantity in CURVES:
             # Two trials of one seed are the same draw.
             measured = ours.dropna(subset=[quantity]).groupby([r.EPOCH, r.SEED])[quantity].mean()
@@ -110,6 +114,7 @@ def curves(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                     {"study": study, r.ARM: run.arm, "run": run.run, "quantity": quantity, r.EPOCH: epoch}
                     | mean(at)
                     | {"reported": value, "difference": difference, "outside": abs(difference) > band}
+                    | {"changed": changed}
                 )
     return pd.DataFrame(rows, columns=CURVE_COLUMNS).astype({"outside": bool})
 
@@ -128,17 +133,20 @@ def replayed_epochs(
 
 
 def _replayed(results: Sequence[Results]) -> list[tuple[str, list[Results], r.Reported]]:
-    """Each reported run on the studied data set whose arm has a finished trial: study, its runs, the run."""
-    found = []
-    for study, pooled in by_study(with_answers(results)).items():
-        runs = {run.run: run for result in pooled for run in result.record.reported}
-        dataset = pooled[0].record.dataset
-        found += [
-            (study, pooled, run)
-            for run in runs.values()
-            if run.dataset == dataset and len(measure.trials(pooled, run.arm))
-        ]
-    return found
+    """Each reported run on the studied data set whose arm has a finished trial: study, its runs, the run.
+
+    Once for each size at which the arm was run, see `analysis.sizes`.
+    """
+    found: dict[tuple[object, ...], tuple[str, list[Results], r.Reported]] = {}
+    for view in by_size(results):
+        for study, pooled in by_study(with_answers(view)).items():
+            runs = {run.run: run for result in pooled for run in result.record.reported}
+            dataset = pooled[0].record.dataset
+            for run in runs.values():
+                trials = measure.trials(pooled, run.arm)
+                if run.dataset == dataset and len(trials):
+                    found.setdefault((study, run.run, measure.names(trials, pooled)), (study, pooled, run))
+    return list(found.values())
 
 
 def _ours(results: Sequence[Results], run: r.Reported, quantity: str) -> pd.Series:
@@ -243,7 +251,11 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
     if args.curves:
         return Table(curve, title, notes)
     return Table(
-        frame, title, notes, [figures.curves(one) for _, one in curve.groupby(["study", "run"], sort=False)], readable
+        frame,
+        title,
+        notes,
+        [figures.curves(one) for _, one in curve.groupby(["study", "run", "changed"], sort=False)],
+        readable,
     )
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from analysis import independent_voters, measure
 from analysis import statistics as s
 from analysis.load import Results
+from analysis.sizes import arms_by_size
 from search import records as r
 
 MEMBER, INDEPENDENT, CORRELATION = "member_test_accuracy", "independent_test_accuracy", "correlation"
@@ -42,9 +43,7 @@ def ensemble_sizes(results: Sequence[Results]) -> pd.DataFrame:
     one study.
     """
     rows = []
-    arms = dict.fromkeys(arm for result in results for arm in result.finished()[r.ARM].dropna())
-    for arm in arms:
-        trials = measure.trials(results, arm)
+    for arm, trials in arms_by_size(results):
         found = [(results[t["result"]], t, _prefixes(results[t["result"]], t)) for _, t in trials.iterrows()]
         if max((rows[r.MEMBERS].max() for *_, rows in found if len(rows)), default=1) == 1:
             continue

@@ -115,6 +115,11 @@ def _short(size: float) -> str:
     return f"{size:g}"
 
 
+def _of_run(row: pd.Series) -> str:
+    changed = f" ({row['changed']})" if row.get("changed") else ""
+    return f"{row[r.ARM]}{changed}, reported as {row['run']}"
+
+
 def curves(rows: pd.DataFrame) -> go.Figure:
     """One reported run, epoch by epoch: ours with its interval over seeds, and the printed points.
 
@@ -122,7 +127,7 @@ def curves(rows: pd.DataFrame) -> go.Figure:
     """
     first = rows.iloc[0]
     figure = go.Figure(layout=_LAYOUT)
-    figure.update_layout(title=_plain(f"{first[r.ARM]}, reported as {first['run']}"), margin={"t": 50})
+    figure.update_layout(title=_plain(_of_run(first)), margin={"t": 50})
     for quantity, one in rows.groupby("quantity", sort=False):
         name, color = CURVES[quantity]
         x, band = one[r.EPOCH], one.dropna(subset=["low"])

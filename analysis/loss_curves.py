@@ -63,7 +63,7 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
     frame = loss_curves(results)
     title = f"Training losses beside {len(frame)} printed ones: {', '.join(by_study(results))}"
     notes = [NOTE] if len(frame) else ["No arm of a run whose note prints an epoch's mean loss has finished here."]
-    drawn = [figures.loss_curve(one) for _, one in frame.groupby(["study", "run"], sort=False)]
+    drawn = [figures.loss_curve(one) for _, one in frame.groupby(["study", "run", "changed"], sort=False)]
     return Table(frame.dropna(axis="columns", how="all"), title, notes, drawn)
 
 

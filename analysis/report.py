@@ -176,14 +176,14 @@ def _comparison(results: Sequence[Results], numbers: Iterator[int]) -> list[str]
     if figures_table.empty:
         return []
     curves = compare.curves(results)
-    drawn = [_figure(figures.curves(one), numbers) for _, one in curves.groupby("run", sort=False)]
+    drawn = [_figure(figures.curves(one), numbers) for _, one in curves.groupby(["run", "changed"], sort=False)]
     told = [tables.html(compare.readable(figures_table)), _text(compare.note(compare.BAND)), *drawn]
     return [*told, *_losses(results, numbers), *_weights(results)]
 
 
 def _losses(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
     rows = loss_curves.loss_curves(results)
-    drawn = [_figure(figures.loss_curve(one), numbers) for _, one in rows.groupby("run", sort=False)]
+    drawn = [_figure(figures.loss_curve(one), numbers) for _, one in rows.groupby(["run", "changed"], sort=False)]
     return [*drawn, _table(rows, "The training losses"), _text(loss_curves.NOTE)] if drawn else []
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 from analysis import cli, ensemble_size, figures, measure
 from analysis import statistics as s
 from analysis.load import Results, by_study
+from analysis.sizes import arms_by_size
 from analysis.tables import Table, cell, heading
 from search import records as r
 
@@ -73,8 +74,7 @@ def _ensembles(results: Sequence[Results]) -> Iterator[tuple[str, pd.DataFrame]]
 
     The trials have the place of their `result` as a column.
     """
-    for arm in dict.fromkeys(arm for result in results for arm in result.finished()[r.ARM].dropna()):
-        yield arm, measure.trials(results, arm)
+    yield from arms_by_size(results)
     for place, result in enumerate(results):
         best = [] if result.recovery else [result.best(), ensemble_size.best_searched_ensemble(result)]
         for one in {trial[r.TRIAL_ID]: trial for trial in best if trial is not None}.values():
