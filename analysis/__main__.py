@@ -12,7 +12,7 @@ def commands() -> dict[str, str]:
     """Return each module of this room that is a command, with the first sentence of its docstring."""
     found = {}
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        # Parsed, not imported: the list stands there at once.
+        # Parsed, not imported: importing all commands takes seconds.
         tree = ast.parse(file.read_text(encoding="utf-8"))
         is_command = any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
         if is_command and not file.stem.startswith("_"):
@@ -22,7 +22,7 @@ def commands() -> dict[str, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the commands. Returns 0, or 2 after one line on stderr if there are arguments."""
+    """Print the commands; return 0, or 2 after one line on stderr if there are arguments."""
     listed = commands()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments not in (["-h"], ["--help"]):

@@ -1,9 +1,9 @@
-"""AdaBoost's weights of its members, alpha, beside the ones that a note prints, round by round.
+"""Compare AdaBoost's weights of its members, alpha, with those that a note prints, round by round.
 
-Note A's alpha is log2((K - 1) a / (1 - a)) / K for a member that was right on the share a of the training images, so
-a printed weight tells that accuracy to the image: `reported_train_accuracy` is derived from it (a K-th of the images,
-chance, gives 0). Ours is the member's running training accuracy in the last epoch of its round, and the alpha that
-our run voted with; means over seeds, with the 95 % t interval of alpha.
+Note A's alpha is log2((K - 1) a / (1 - a)) / K for a member that was right on the share a of the training images (a
+share of 1 / K, chance, gives 0). So a printed weight gives that accuracy to the image: `reported_train_accuracy` is
+derived from it. Ours are the member's running training accuracy in the last epoch of its round, and the alpha that our
+run voted with: means over seeds, with the 95 % t interval of alpha.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import cli, compare, independent_voters, measure
+from analysis import cli, compare, independent_voters
+from analysis.arms import arm_trials, trial_names
 from analysis.load import Results, by_study
 from analysis.tables import Table
-from search import records as r
+from search.records import ARM, EPOCH, EPOCHS, MEMBERS, SEED, TRIAL_ID
 
 ROUND_ACCURACY, REPORTED_ACCURACY = "train_accuracy", "reported_train_accuracy"
 COLUMNS = [
-    *("study", r.ARM, "run", "round", "ours", "low", "high", "n", "reported", "difference"),
+    *("study", ARM, "run", "round", "ours", "low", "high", "n", "reported", "difference"),
     *(ROUND_ACCURACY, REPORTED_ACCURACY, "trials", "changed"),
 ]
 
@@ -30,32 +31,32 @@ COLUMNS = [
 def adaboost_weights(results: Sequence[Results]) -> pd.DataFrame:
     """Return a row for each printed weight whose round a finished trial of the run's arm ended.
 
-    Columns: `COLUMNS`; accuracies are fractions, NaN where a run did not record them or kept no labels to count the
-    classes by. Raises ResultsError where runs of one study differ in data set or an arm's trials in protocol.
+    Columns: `COLUMNS`; accuracies are fractions, NaN if a run did not record them or kept no labels to count the
+    classes by. Raises ResultsError if runs of one study differ in data set or an arm's trials in protocol.
     """
     rows = []
     for study, pooled, run, _ in compare.replayed_epochs(results):
         if not run.alphas:
             continue
-        trials = measure.trials(pooled, run.arm)
+        trials = arm_trials(pooled, run.arm)
         ended = pd.concat([_rounds(pooled[t["result"]], t) for _, t in trials.iterrows()])
         first = trials.iloc[0]
         result = pooled[first["result"]]
-        _, classes = independent_voters.of_trial(result, int(first[r.TRIAL_ID]))
-        seeds = ended.groupby([r.MEMBERS, r.SEED]).mean()
+        _, classes = independent_voters.of_trial(result, int(first[TRIAL_ID]))
+        seeds = ended.groupby([MEMBERS, SEED]).mean()
         for round_, printed in enumerate(run.alphas, 1):
-            if round_ not in seeds.index.get_level_values(r.MEMBERS):
+            if round_ not in seeds.index.get_level_values(MEMBERS):
                 continue
-            of_round = seeds.xs(round_, level=r.MEMBERS).dropna(subset=["alpha"])
+            of_round = seeds.xs(round_, level=MEMBERS).dropna(subset=["alpha"])
             if of_round.empty:
                 continue
             rows.append(
-                {"study": study, r.ARM: run.arm, "run": run.run, "round": round_}
+                {"study": study, ARM: run.arm, "run": run.run, "round": round_}
                 | compare.mean(of_round["alpha"])
                 | {"reported": printed, "difference": of_round["alpha"].mean() - printed}
                 | {ROUND_ACCURACY: of_round["own_train_accuracy"].mean()}
                 | {REPORTED_ACCURACY: accuracy_of(printed, classes) if classes > 1 else math.nan}
-                | {"trials": measure.names(trials, pooled), "changed": result.changed}
+                | {"trials": trial_names(trials, pooled), "changed": result.changed}
             )
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -68,8 +69,8 @@ def accuracy_of(alpha: float, classes: int) -> float:
 
 def _rounds(result: Results, trial: pd.Series) -> pd.DataFrame:
     rows = result.members
-    rows = rows[(rows[r.TRIAL_ID] == trial[r.TRIAL_ID]) & (rows[r.EPOCH] == trial[r.EPOCHS])]
-    return rows[[r.MEMBERS, "alpha", "own_train_accuracy"]].assign(**{r.SEED: trial[r.SEED]})
+    rows = rows[(rows[TRIAL_ID] == trial[TRIAL_ID]) & (rows[EPOCH] == trial[EPOCHS])]
+    return rows[[MEMBERS, "alpha", "own_train_accuracy"]].assign(**{SEED: trial[SEED]})
 
 
 NOTE = (

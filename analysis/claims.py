@@ -1,13 +1,13 @@
-"""A verdict for each claim of a note that the study replayed.
+"""Judge each claim of a note that the study replayed.
 
-The claims and what they compare stand in study.json; the rules, declared before the runs that they judge, are those
-of `analysis.statistics`. Only finished trials of the claims' arms count.
+The claims and the arms that they compare stand in study.json. The rules, declared before the runs that they judge, are
+those of `analysis.intervals`. Only finished trials of the claims' arms count.
 
     direction   reproduced | contradicted | undecided | confounded | not tested
     size        fits | differs | not comparable
 
-A claim whose comparison changes more than one thing is confounded whatever it measures; the verdict of the
-arms that change one thing only stands with it. The parameter count of a model is exact: one run decides it.
+A claim whose comparison changes more than one thing is confounded, whatever it measures; beside it stands the verdict
+of the arms that change one thing only. The parameter count of a model is exact: one run decides it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import cli, measure
-from analysis import statistics as s
+from analysis import cli
 from analysis.answers import with_answers
+from analysis.arms import GAP, SECONDS_PER_EPOCH, split_arm, split_quantity
 from analysis.family import Families
+from analysis.intervals import CONTRADICTED, DISCOVERY, LOOKS, NOT_TESTED, REPRODUCED, RULES, UNDECIDED, false_discovery
 from analysis.load import Results, by_study
 from analysis.sizes import by_size
 from analysis.tables import Table
-from analysis.weigh import Weighed, weigh
-from search import records as r
+from analysis.verdicts import Weighed, weigh
+from search.records import PARAMETERS, Claim, Reported
 
 CONFOUNDED = "confounded"
-VERDICTS = (s.REPRODUCED, s.CONTRADICTED, s.UNDECIDED, CONFOUNDED, s.NOT_TESTED)
+VERDICTS = (REPRODUCED, CONTRADICTED, UNDECIDED, CONFOUNDED, NOT_TESTED)
 
 _WEIGHED = [field.name for field in dataclasses.fields(Weighed)]
-_CLEAN = [name for name in _WEIGHED if not name.startswith("size")]  # the note's figure is of its own arms
+_CLEAN = [name for name in _WEIGHED if not name.startswith("size")]  # the note's figure belongs to its own arms
 COLUMNS = [
     *("study", "claim", "statement", "source", "arms", "quantity", "kind", "expected", "margin", "least", "most"),
     *("note_effect", "confounded_by", "clean_arms", *_WEIGHED),
@@ -46,23 +47,23 @@ COLUMNS = [
 
 
 def claims(results: Sequence[Results]) -> pd.DataFrame:
-    """A row a claim, with `COLUMNS`: the claim, what our runs say (`Weighed`), what its clean arms say.
+    """Return a row for each claim: the claim, what our runs say (`Weighed`), what its clean arms say.
 
-    A claim whose arms have runs of several sizes (`--set`) has a row for each. `rests_on` names settings that the note
-    does not print, so that the verdict rests on what they are taken to be; `least` and `most` are the size that the
-    statement gives; `q` is of the verdict that counts, which of a confounded claim is that of its clean arms; `rules`
-    is the version of the rules. Runs of one study are pooled, under the claims of the newest. Raises ResultsError
-    where they differ in data set or the trials of one arm in protocol, and for a claim that no results folder can
-    answer.
+    Columns: `COLUMNS`. A claim whose arms have runs of several sizes (`--set`) has a row for each size. `rests_on`
+    names settings that the note does not print, so that the verdict rests on the values taken for them; `least` and
+    `most` are the size that the statement gives; `q` belongs to the verdict that counts, for a confounded claim that of
+    its clean arms; `rules` is the version of the rules. Runs of one study are pooled, under the claims of the newest.
+    Raises ResultsError if they differ in data set or the trials of one arm in protocol, and for a claim that no results
+    folder can answer.
     """
     frames = [_claims(view) for view in by_size(results)]
     frame = frames[0] if len(frames) == 1 else _told_once(pd.concat(frames, ignore_index=True))
     p = frame["clean_p"].where(frame["verdict"] == CONFOUNDED, frame["p"])
-    return frame.assign(q=s.false_discovery(p.astype("float64")), rules=s.RULES)
+    return frame.assign(q=false_discovery(p.astype("float64")), rules=RULES)
 
 
 def _claims(results: Sequence[Results]) -> pd.DataFrame:
-    """The claims on runs of one size."""
+    """Return the claims' rows on runs of one size."""
     results = with_answers(results)
     families = Families(results)
     rows = [{"study": study} | _row(claim, study, results, families) for study, claim in declared(results)]
@@ -70,7 +71,7 @@ def _claims(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def _told_once(frame: pd.DataFrame) -> pd.DataFrame:
-    """Leave out rows on the same trials, and the untested sizes of a claim that another size tests."""
+    """Leave out rows on the same trials, and a claim's untested sizes if another size tests it."""
     seeds = frame["clean_n"].where(frame["verdict"] == CONFOUNDED, frame["n"]).astype("float64").fillna(0)
     order = {
         claim: place for place, claim in enumerate(dict.fromkeys(zip(frame["study"], frame["claim"], strict=True)))
@@ -86,8 +87,8 @@ def _told_once(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values("_place", kind="stable", ignore_index=True).drop(columns=["_seeds", "_place"])
 
 
-def declared(results: Sequence[Results]) -> list[tuple[str, r.Claim]]:
-    """Return each study's claims as its newest run has them, with the study's name.
+def declared(results: Sequence[Results]) -> list[tuple[str, Claim]]:
+    """Return each study's claims as its newest run declares them, with the study's name.
 
     Raises ResultsError if runs of one study differ in data set.
     """
@@ -99,23 +100,23 @@ def declared(results: Sequence[Results]) -> list[tuple[str, r.Claim]]:
     return found
 
 
-def counted(claim: r.Claim, study: str, results: Sequence[Results]) -> r.Claim:
-    """Return the claim whose verdict counts: on its clean arms, if something else still differs between its own."""
+def counted(claim: Claim, study: str, results: Sequence[Results]) -> Claim:
+    """Return the claim whose verdict counts: on its clean arms, if its own arms still differ in something else."""
     if not _confounders(claim, study, results):
         return claim
     return dataclasses.replace(claim, arms=claim.clean_arms, confounded_by=(), clean_arms=(), effect=None, printed=())
 
 
-def _undisclosed(claim: r.Claim, study: str, results: Sequence[Results]) -> list[str]:
-    """The settings of `UNPRINTED` that the claim's arms have and its note does not print.
+def _undisclosed(claim: Claim, study: str, results: Sequence[Results]) -> list[str]:
+    """Return the settings of `UNPRINTED` that the claim's arms have but its note does not print.
 
-    An arm that no reported run has takes after all of the study's: it lacks what each of them lacks.
+    An arm that no reported run has is taken to resemble all runs of the study: it lacks what each of them lacks.
     """
-    if claim.quantity == r.PARAMETERS or claim.quantity.startswith(measure.SECONDS_PER_EPOCH):
+    if claim.quantity == PARAMETERS or claim.quantity.startswith(SECONDS_PER_EPOCH):
         return []
     lacking: set[str] = set()
     for arm in (*claim.arms, *claim.clean_arms):
-        of = measure.split_arm(arm)
+        of = split_arm(arm)
         runs = [run for x in results if x.record.study == (of.study or study) for run in x.record.reported]
         own = [run for run in runs if run.arm == of.name] or runs
         missing = [{name for name in UNPRINTED if name not in run.config} - _unused(run) for run in own]
@@ -123,20 +124,20 @@ def _undisclosed(claim: r.Claim, study: str, results: Sequence[Results]) -> list
     return [name for name in UNPRINTED if name in lacking]
 
 
-UNPRINTED = ("lr", "momentum")  # what the notes leave out and every network's training needs
+UNPRINTED = ("lr", "momentum")  # settings that some notes leave out and every training needs
 
 
-def _unused(run: r.Reported) -> set[str]:
+def _unused(run: Reported) -> set[str]:
     return {"momentum"} if run.config.get("optimizer") == "adam" else set()
 
 
-def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list[str]:
-    """The claim's confounders, less those in which its arms were declared to differ and `--set` made them alike."""
+def _confounders(claim: Claim, study: str, results: Sequence[Results]) -> list[str]:
+    """Return the confounders that still apply: `--set` may have made arms alike that were declared to differ."""
     declared: dict[str, dict[str, Any]] = {}
     run: dict[str, dict[str, Any]] = {}
     for result in results:
         for arm in claim.arms:
-            of = measure.split_arm(arm)
+            of = split_arm(arm)
             if result.record.study == (of.study or study) and of.name in result.record.declared:
                 declared[arm] = result.record.declared[of.name]
                 run[arm] = declared[arm] | result.record.arms.get(of.name, {})
@@ -148,7 +149,7 @@ def _confounders(claim: r.Claim, study: str, results: Sequence[Results]) -> list
     return [name for name in claim.confounded_by if not (whole and differ(declared, name) and not differ(run, name))]
 
 
-def _row(claim: r.Claim, study: str, results: Sequence[Results], families: Families) -> dict[str, object]:
+def _row(claim: Claim, study: str, results: Sequence[Results], families: Families) -> dict[str, object]:
     confounders = _confounders(claim, study, results)
     row: dict[str, object] = {
         "claim": claim.name,
@@ -175,32 +176,32 @@ def _row(claim: r.Claim, study: str, results: Sequence[Results], families: Famil
 
 
 NOTES = (
-    f"Rules {s.RULES}: intervals over seeds and, if labels were kept, test images; looks at "
-    f"{', '.join(map(str, s.LOOKS))} seeds, 95 % over all of them. Differences of accuracy in points. "
+    f"Rules {RULES}: intervals over seeds and, if labels were kept, test images; looks at "
+    f"{', '.join(map(str, LOOKS))} seeds, 95 % over all of them. Differences of accuracy in points. "
     "p of the verdict over all looks, q after Benjamini and Hochberg. The note's own figure fits our 95 % prediction "
     "interval for one further run, differs, or is not comparable. "
     "A verdict on runs that --set changed holds at that size only.",
 )
-_UNITS = {measure.SECONDS_PER_EPOCH: "s", r.PARAMETERS: "parameters"}
+_UNITS = {SECONDS_PER_EPOCH: "s", PARAMETERS: "parameters"}
 
 
 def amount(value: float, quantity: str, kind: str = "difference") -> str:
-    """An effect as a reader sees it: points of accuracy, nats, seconds; a ratio with ×."""
+    """Return an effect as a reader sees it: points of accuracy, nats, seconds; a ratio with ×."""
     if not math.isfinite(value):
         return "–"
     if kind == "ratio":
         return f"{value:.3g}×"
-    sign = "" if kind == "level" and not quantity.startswith(measure.GAP) else "+"
-    name = measure.split_quantity(quantity)[0]
-    if name == measure.GAP or name.endswith("accuracy"):
+    sign = "" if kind == "level" and not quantity.startswith(GAP) else "+"
+    name = split_quantity(quantity)[0]
+    if name == GAP or name.endswith("accuracy"):
         return f"{100 * value:{sign}.2f}"
-    return f"{value:{sign},.0f}" if name == r.PARAMETERS else f"{value:{sign},.3g}"
+    return f"{value:{sign},.0f}" if name == PARAMETERS else f"{value:{sign},.3g}"
 
 
-def _unit(quantity: str, kind: str) -> str:
+def unit(quantity: str, kind: str) -> str:
     if kind == "ratio":
         return ""
-    name = measure.split_quantity(quantity)[0]
+    name = split_quantity(quantity)[0]
     if kind == "level" and name.endswith("accuracy"):
         return " %"
     return " " + _UNITS.get(name, "nats" if name.endswith("loss") else "points")
@@ -211,7 +212,7 @@ def _probability(value: float) -> str:
 
 
 def required(claim: dict[str, Any]) -> str:
-    """What counts as the claim's own size: " [within 1.50]", " [57.00 to 60.00]", " [at least 21.00]", or nothing."""
+    """Return what counts as the claim's own size: " [within 1.50]", " [57.00 to 60.00]", " [above 21.00]", or ""."""
     quantity, kind = str(claim["quantity"]), str(claim["kind"])
 
     def told(value: Any) -> str:
@@ -228,7 +229,7 @@ def required(claim: dict[str, Any]) -> str:
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    # Where only the clean arms could be compared, it is they that --set changed.
+    # If only the clean arms could be compared, --set changed these.
     changes = frame["changed"].where(frame["changed"] != "", frame["clean_changed"].astype(object).fillna(""))
     frame = frame.assign(changed=changes)
     scaled = bool((changes != "").any())
@@ -239,7 +240,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         def told(prefix: str = "") -> str:
             effect, low, high = (amount(one[prefix + x], quantity, kind) for x in ("effect", "low", "high"))
             interval = "no interval" if "–" in (low, high) else f"{low} to {high}"
-            return "not measured" if effect == "–" else f"{effect}{_unit(quantity, kind)} ({interval})"
+            return "not measured" if effect == "–" else f"{effect}{unit(quantity, kind)} ({interval})"
 
         def judged(prefix: str = "") -> str:
             needed, note, why = (one[prefix + x] for x in ("seeds_needed", "note_seeds", "why"))
@@ -248,7 +249,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
                 hints = [f"{note:.0f} seeds would decide an effect of the note's size"]
             if not hints and pd.notna(one[prefix + "detectable"]):
                 least = amount(one[prefix + "detectable"], quantity, kind).lstrip("+")
-                hints = [f"{s.LOOKS[-1]} seeds would decide {least}{_unit(quantity, kind)} beyond its bound"]
+                hints = [f"{LOOKS[-1]} seeds would decide {least}{unit(quantity, kind)} beyond its bound"]
             return "; ".join([str(one[prefix + "verdict"]), *hints, *([str(why)] if why else [])])
 
         note = ""
@@ -260,7 +261,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         if one["verdict"] == CONFOUNDED:
             verdict = f"confounded by {one['confounded_by']}; clean arms: {told('clean_')}, {judged('clean_')}"
             counts = "clean_"
-        if one["rests_on"] and one[counts + "verdict"] != s.NOT_TESTED:
+        if one["rests_on"] and one[counts + "verdict"] != NOT_TESTED:
             verdict += f"; rests on the {one['rests_on'].replace(', ', ' and ')} taken, not printed"
         p, q = one[counts + "p"], one["q"]
         changed = {"changed": str(one["changed"])} if scaled else {}
@@ -268,7 +269,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "claim": str(one["statement"]) + required(one),
             "verdict": verdict,
             "ours (95 %)": told(),
-            # Of the arms that the verdict is of.
+            # The seeds of the arms that were judged.
             "seeds": f"{one[counts + 'n']:.0f}",
             "p": _probability(p) if pd.notna(p) else "",
             "q": _probability(q) if pd.notna(q) else "",
@@ -286,20 +287,23 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def discoveries(frame: pd.DataFrame) -> int:
     """Return how many verdicts stand after the correction for many claims."""
-    return int((frame["q"] <= s.DISCOVERY).sum())
+    return int((frame["q"] <= DISCOVERY).sum())
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """ "3 claims: 2 reproduced, 1 undecided (2 with q at most .05, of which .1 may be false)"."""
+    """Return the verdicts in words.
+
+    "3 claims: 2 reproduced, 1 undecided (2 with q at most .05, of which .1 may be false)".
+    """
     counts = Counter(frame["verdict"])
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     if not told:
         return "no claims"
     sure = discoveries(frame)
-    expected = f", of which {s.DISCOVERY * sure:.1f} may be false" if sure else ""
+    expected = f", of which {DISCOVERY * sure:.1f} may be false" if sure else ""
     claims = len(frame[["study", "claim"]].drop_duplicates())
     verdicts = f" at {len(frame)} sizes" if len(frame) > claims else ""
-    return f"{claims} claims{verdicts}: {told} ({sure} with q at most {s.DISCOVERY:g}{expected})"
+    return f"{claims} claims{verdicts}: {told} ({sure} with q at most {DISCOVERY:g}{expected})"
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:

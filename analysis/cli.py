@@ -1,4 +1,4 @@
-"""What every command of this room shares: RESULTS..., --format, -o, one line and status 2 on bad input."""
+"""Share what every command of this room has: RESULTS..., --format, -o; bad input is one line and status 2."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(name: str, description: str | None, output: str | None = None) -> Parser:
-    """The options every command has. `description`: the module's docstring; `output`: the file it must be
-    given, for a command that does not write text to stdout.
+    """Return a parser with the options that every command has.
+
+    `description`: the command's docstring; `output`: the name of the file that -o must give, for a command that does
+    not write text to stdout.
     """
     options = Parser(
         prog=f"python -m analysis.{name}",
@@ -33,7 +35,7 @@ def parser(name: str, description: str | None, output: str | None = None) -> Par
         "results",
         nargs="+",
         metavar="RESULTS",
-        help="a run's folder, or a folder of runs (a study's, or all of --results): all of them that go together",
+        help="a run's folder, or a folder of runs (a study's, or all of --results): all runs in it that go together",
     )
     options.add_argument(
         "-o",
@@ -49,13 +51,16 @@ def parser(name: str, description: str | None, output: str | None = None) -> Par
 def table(
     options: Parser, answer: Callable[[list[Results], argparse.Namespace], Table], argv: Sequence[str] | None
 ) -> int:
-    """Runs a command that answers with a table. Returns its exit status."""
-    options.add_argument("--format", choices=FORMATS, help="default: as FILE is called, else md")
+    """Run a command that answers with a table; return its exit status."""
+    options.add_argument("--format", choices=FORMATS, help="default: FILE's ending, else md")
 
     def write(results: list[Results], args: argparse.Namespace) -> None:
         form = args.format or (args.output.suffix[1:] if args.output else "md")
         if form not in FORMATS:
-            raise ResultsError(f"cannot tell the format from {args.output.name!r}: give --format")
+            raise ResultsError(
+                f"-o must name a file that ends in .{', .'.join(FORMATS)}, got {args.output.name!r}: "
+                f"rename it or give --format"
+            )
         table = answer(results, args)
         if any(result.partial for result in results):
             table = replace(table, title=f"{table.title}; partial: the run has not ended")
@@ -70,10 +75,10 @@ def table(
 
 
 def run(options: Parser, body: Callable[[list[Results], argparse.Namespace], None], argv: Sequence[str] | None) -> int:
-    """Reads the folders and hands them to `body`, with a line on each choice among their runs as `args.read`.
+    """Read the folders and hand them to `body`, with a line on each choice among their runs as `args.read`.
 
-    Returns 0, or 2 after one line on stderr. A terminal that lacks a character is given its escape; a reader of
-    stdout who has seen enough ends the output, not the command.
+    Returns 0, or 2 after one line on stderr. Characters that the terminal lacks are escaped. A reader that closes
+    stdout early ends the output, not the command.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -84,7 +89,7 @@ def run(options: Parser, body: Callable[[list[Results], argparse.Namespace], Non
         body(load(args.results, args.read.append), args)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python reports the pipe again at exit
     except (ResultsError, OSError) as error:
         print(f"{options.prog}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -1,12 +1,12 @@
-"""Each replayed arm beside the run its note reports, figure by figure and epoch by epoch.
+"""Compare each replayed arm with the run that its note reports, figure by figure and epoch by epoch.
 
-Ours is the mean over seeds with its 95 % t interval. What a note calls its result is measured as the note
-measured it: the last epoch, or the best test epoch where it printed that. Losses are compared where the note's
-unit is known (bits are converted to nats); note D's least training loss is not: it lies so far below the final one
-that it must be a single batch's (inferred). The times are of other machines: told, not judged.
+Ours is the mean over seeds with its 95 % t interval. The note's result is measured as the note measured it: at the last
+epoch, or at the best test epoch if the note printed that. Losses are compared if the note's unit is known (bits are
+converted to nats). Note D's least training loss is not compared: it lies so far below the final one that it must be a
+single batch's (inferred). The notes' times come from other machines: they are shown, not judged.
 
 leaves_at       the first printed epoch at which our mean lies farther than --band from the printed figure
-changed         what --set made different from the reported run: its figures are then those of another run
+changed         settings that --set made different from the reported run: our figures are then those of another run
 selection_bias  what choosing by test data would have gained: the best epoch's test accuracy less that of the
                 epoch which validation accuracy chooses
 """
@@ -21,49 +21,70 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import cli, figures, measure
-from analysis import statistics as s
+from analysis import cli, figures
 from analysis.answers import with_answers
+from analysis.arms import SECONDS_PER_EPOCH, arm_trials, arm_values, best_values, trial_names
+from analysis.intervals import mean_interval
 from analysis.load import Results, by_study
 from analysis.sizes import by_size
 from analysis.tables import Table, cell, heading
-from search import records as r
+from search.records import (
+    ARM,
+    BEST_VAL_EPOCH,
+    EPOCH,
+    MEMBERS,
+    OWN_TEST_ACCURACY,
+    OWN_VAL_ACCURACY,
+    PARAMETERS,
+    ROUND,
+    RUNNING_TRAIN_ACCURACY,
+    SEED,
+    TEST_ACCURACY,
+    TEST_KL_LOSS,
+    TEST_LOSS,
+    TEST_TOP5_ACCURACY,
+    TRAIN_ACCURACY,
+    TRAIN_LOSS,
+    TRIAL_ID,
+    VAL_ACCURACY,
+    Reported,
+)
 
 BAND = 0.03
-CURVES = (r.TRAIN_ACCURACY, r.VAL_ACCURACY, r.TEST_ACCURACY)
-KL = "nats, KL to the smoothed target"  # of a test loss
+CURVES = (TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY)
+KL = "nats, KL to the smoothed target"  # unit of note C's test loss
 NATS = {"nats": 1.0, KL: 1.0, "bits": math.log(2)}
-# Ours -> the field of a reported run.
+# Our quantities, and the fields of a reported run.
 FIGURES = {
-    r.TEST_ACCURACY: "test_accuracy",
-    r.TEST_TOP5_ACCURACY: "top5_accuracy",
-    r.VAL_ACCURACY: "val_accuracy",
-    r.TRAIN_ACCURACY: "train_accuracy",
-    r.TRAIN_LOSS: "train_loss",
-    r.TEST_LOSS: "test_loss",
-    r.PARAMETERS: "parameters",
-    measure.SECONDS_PER_EPOCH: "seconds_per_epoch",
+    TEST_ACCURACY: "test_accuracy",
+    TEST_TOP5_ACCURACY: "top5_accuracy",
+    VAL_ACCURACY: "val_accuracy",
+    TRAIN_ACCURACY: "train_accuracy",
+    TRAIN_LOSS: "train_loss",
+    TEST_LOSS: "test_loss",
+    PARAMETERS: "parameters",
+    SECONDS_PER_EPOCH: "seconds_per_epoch",
 }
 COLUMNS = [
-    *("study", r.ARM, "run", "section", "quantity", "ours", "low", "high", "n", "reported", "difference"),
+    *("study", ARM, "run", "section", "quantity", "ours", "low", "high", "n", "reported", "difference"),
     *("epochs_compared", "leaves_at", "selection_bias", "trials", "changed"),
 ]
 CURVE_COLUMNS = [
-    *("study", r.ARM, "run", "quantity", r.EPOCH, "ours", "low", "high", "n", "reported", "difference"),
+    *("study", ARM, "run", "quantity", EPOCH, "ours", "low", "high", "n", "reported", "difference"),
     *("outside", "changed"),
 ]
 
 
 def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
-    """A row for each figure that a reported run prints and a finished trial of its arm measured.
+    """Return a row for each figure that a reported run prints and a finished trial of its arm measured.
 
     Columns: `COLUMNS`; accuracies and `band` are fractions, losses nats. `difference` is ours less reported.
-    Raises ResultsError where runs of one study differ in data set or an arm's trials in protocol.
+    Raises ResultsError if runs of one study differ in data set or an arm's trials in protocol.
     """
     curve = curves(results, band)
     rows = []
     for study, pooled, run in _replayed(results):
-        trials = measure.trials(pooled, run.arm)
+        trials = arm_trials(pooled, run.arm)
         changed = pooled[trials["result"].iloc[0]].changed_of(run.arm)
         of_run = curve[(curve["run"] == run.run) & (curve["study"] == study) & (curve["changed"] == changed)]
         for quantity, field in FIGURES.items():
@@ -75,11 +96,11 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                 continue
             points = of_run[of_run["quantity"] == quantity]
             outside = points[points["outside"]]
-            bias = _selection_bias(pooled, trials) if quantity == r.TEST_ACCURACY else math.nan
+            bias = _selection_bias(pooled, trials) if quantity == TEST_ACCURACY else math.nan
             rows.append(
                 {
                     "study": study,
-                    r.ARM: run.arm,
+                    ARM: run.arm,
                     "run": run.run,
                     "section": f"{run.note} {run.section}",
                     "quantity": quantity,
@@ -87,9 +108,9 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
                     "reported": reported,
                     "difference": ours.mean() - reported,
                     "epochs_compared": len(points),
-                    "leaves_at": outside[r.EPOCH].min() if len(outside) else None,
+                    "leaves_at": outside[EPOCH].min() if len(outside) else None,
                     "selection_bias": bias,
-                    "trials": measure.names(trials, pooled),
+                    "trials": trial_names(trials, pooled),
                     "changed": changed,
                 }
             )
@@ -97,21 +118,21 @@ def compare(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
 
 
 def curves(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
-    """A row for each printed epoch that a finished trial of the run's arm measured; `CURVE_COLUMNS`."""
+    """Return a row for each printed epoch that a finished trial of the run's arm measured; columns `CURVE_COLUMNS`."""
     rows = []
     for study, pooled, run, ours in replayed_epochs(results):
-        changed = pooled[measure.trials(pooled, run.arm)["result"].iloc[0]].changed_of(run.arm)
+        changed = pooled[arm_trials(pooled, run.arm)["result"].iloc[0]].changed_of(run.arm)
         for quantity in CURVES:
             # Two trials of one seed are the same draw.
-            measured = ours.dropna(subset=[quantity]).groupby([r.EPOCH, r.SEED])[quantity].mean()
+            measured = ours.dropna(subset=[quantity]).groupby([EPOCH, SEED])[quantity].mean()
             for printed in run.curve:
-                epoch, value = printed[r.EPOCH], printed.get(quantity)
-                if value is None or epoch not in measured.index.get_level_values(r.EPOCH):
+                epoch, value = printed[EPOCH], printed.get(quantity)
+                if value is None or epoch not in measured.index.get_level_values(EPOCH):
                     continue
-                at = measured.xs(epoch, level=r.EPOCH)
+                at = measured.xs(epoch, level=EPOCH)
                 difference = at.mean() - value
                 rows.append(
-                    {"study": study, r.ARM: run.arm, "run": run.run, "quantity": quantity, r.EPOCH: epoch}
+                    {"study": study, ARM: run.arm, "run": run.run, "quantity": quantity, EPOCH: epoch}
                     | mean(at)
                     | {"reported": value, "difference": difference, "outside": abs(difference) > band}
                     | {"changed": changed}
@@ -121,85 +142,85 @@ def curves(results: Sequence[Results], band: float = BAND) -> pd.DataFrame:
 
 def replayed_epochs(
     results: Sequence[Results],
-) -> Iterator[tuple[str, list[Results], r.Reported, pd.DataFrame]]:
-    """Yield each reported run whose arm has a finished trial: study, its runs, the run, its trials' epochs.
+) -> Iterator[tuple[str, list[Results], Reported, pd.DataFrame]]:
+    """Yield each reported run whose arm has a finished trial: study, its runs, the reported run, its trials' epochs.
 
-    The epochs have columns epoch, seed and what a curve prints (accuracies and train_loss), as the run's curve
-    measured it. Raises ResultsError.
+    The epochs have the columns epoch, seed and those that a curve prints (accuracies and train_loss), measured as the
+    run's curve was. Raises ResultsError.
     """
     for study, pooled, run in _replayed(results):
-        trials = measure.trials(pooled, run.arm)
+        trials = arm_trials(pooled, run.arm)
         yield study, pooled, run, pd.concat([_epochs(pooled[t["result"]], t, run) for _, t in trials.iterrows()])
 
 
-def _replayed(results: Sequence[Results]) -> list[tuple[str, list[Results], r.Reported]]:
-    """Each reported run on the studied data set whose arm has a finished trial: study, its runs, the run.
+def _replayed(results: Sequence[Results]) -> list[tuple[str, list[Results], Reported]]:
+    """Return each reported run on the studied data set whose arm has a finished trial, with its study and runs.
 
-    Once for each size at which the arm was run, see `analysis.sizes`.
+    Each comes once for each size at which the arm was run, see `analysis.sizes`.
     """
-    found: dict[tuple[object, ...], tuple[str, list[Results], r.Reported]] = {}
+    found: dict[tuple[object, ...], tuple[str, list[Results], Reported]] = {}
     for view in by_size(results):
         for study, pooled in by_study(with_answers(view)).items():
             runs = {run.run: run for result in pooled for run in result.record.reported}
             dataset = pooled[0].record.dataset
             for run in runs.values():
-                trials = measure.trials(pooled, run.arm)
+                trials = arm_trials(pooled, run.arm)
                 if run.dataset == dataset and len(trials):
-                    found.setdefault((study, run.run, measure.names(trials, pooled)), (study, pooled, run))
+                    found.setdefault((study, run.run, trial_names(trials, pooled)), (study, pooled, run))
     return list(found.values())
 
 
-def _ours(results: Sequence[Results], run: r.Reported, quantity: str) -> pd.Series:
-    if quantity == r.TEST_LOSS and run.loss_unit == KL:
-        quantity = r.TEST_KL_LOSS
-    if run.selection == "best" and quantity in (r.TEST_ACCURACY, r.TEST_TOP5_ACCURACY, r.TEST_LOSS, r.TEST_KL_LOSS):
-        return measure.best_values(results, run.arm, quantity)
-    return measure.values(results, run.arm, quantity)
+def _ours(results: Sequence[Results], run: Reported, quantity: str) -> pd.Series:
+    if quantity == TEST_LOSS and run.loss_unit == KL:
+        quantity = TEST_KL_LOSS
+    if run.selection == "best" and quantity in (TEST_ACCURACY, TEST_TOP5_ACCURACY, TEST_LOSS, TEST_KL_LOSS):
+        return best_values(results, run.arm, quantity)
+    return arm_values(results, run.arm, quantity)
 
 
 def mean(values: pd.Series) -> dict[str, float]:
     """Return the mean over seeds as "ours", its interval as low and high (NaN if unbounded) and n."""
-    interval = s.mean_interval(values)
+    interval = mean_interval(values)
     bounded = math.isfinite(interval.low)
     low, high = (interval.low, interval.high) if bounded else (math.nan, math.nan)
     return {"ours": interval.effect, "low": low, "high": high, "n": interval.n}
 
 
-def _epochs(result: Results, trial: pd.Series, run: r.Reported) -> pd.DataFrame:
-    """One trial's accuracies and training loss by epoch, as the run's curve measured them.
+def _epochs(result: Results, trial: pd.Series, run: Reported) -> pd.DataFrame:
+    """Return one trial's accuracies and training loss by epoch, measured as the run's curve was.
 
     A curve "of the last member" (AdaBoost, whose members train one after the other) counts the epochs of that
     member's round, with the member's own running training accuracy and loss and its own test accuracy.
     """
-    rows = result.epochs[result.epochs[r.TRIAL_ID] == trial[r.TRIAL_ID]]
-    if "last member" in (run.train_accuracy_measured or "") and r.ROUND in rows:
-        last = rows[rows[r.ROUND] == rows[r.ROUND].max()]
-        members = result.members[result.members[r.TRIAL_ID] == trial[r.TRIAL_ID]]
-        own = members[members[r.MEMBERS] == last[r.ROUND].max()].set_index(r.EPOCH)
+    rows = result.epochs[result.epochs[TRIAL_ID] == trial[TRIAL_ID]]
+    if "last member" in (run.train_accuracy_measured or "") and ROUND in rows:
+        last = rows[rows[ROUND] == rows[ROUND].max()]
+        members = result.members[result.members[TRIAL_ID] == trial[TRIAL_ID]]
+        own = members[members[MEMBERS] == last[ROUND].max()].set_index(EPOCH)
         rows = last.assign(
             **{
-                r.TRAIN_ACCURACY: last[r.RUNNING_TRAIN_ACCURACY],
-                r.VAL_ACCURACY: last[r.EPOCH].map(own[r.OWN_VAL_ACCURACY]),
-                r.TEST_ACCURACY: last[r.EPOCH].map(own[r.OWN_TEST_ACCURACY]),
-                r.EPOCH: last[r.EPOCH] - last[r.EPOCH].min() + 1,
+                TRAIN_ACCURACY: last[RUNNING_TRAIN_ACCURACY],
+                VAL_ACCURACY: last[EPOCH].map(own[OWN_VAL_ACCURACY]),
+                TEST_ACCURACY: last[EPOCH].map(own[OWN_TEST_ACCURACY]),
+                EPOCH: last[EPOCH] - last[EPOCH].min() + 1,
             }
         )
-    return rows[[r.EPOCH, *CURVES, r.TRAIN_LOSS]].assign(**{r.SEED: trial[r.SEED]})
+    return rows[[EPOCH, *CURVES, TRAIN_LOSS]].assign(**{SEED: trial[SEED]})
 
 
 def _selection_bias(results: Sequence[Results], trials: pd.DataFrame) -> float:
-    """Mean over trials; NaN without a validation accuracy or a test accuracy at every epoch."""
+    """Return the mean selection bias of the trials; NaN without validation accuracy or test accuracy at every epoch."""
     gains = []
     for _, trial in trials.iterrows():
         epochs = results[trial["result"]].epochs
-        test = epochs[epochs[r.TRIAL_ID] == trial[r.TRIAL_ID]].set_index(r.EPOCH)[r.TEST_ACCURACY]
-        if pd.notna(trial[r.BEST_VAL_EPOCH]) and test.notna().all():
-            gains.append(test.max() - test[trial[r.BEST_VAL_EPOCH]])
+        test = epochs[epochs[TRIAL_ID] == trial[TRIAL_ID]].set_index(EPOCH)[TEST_ACCURACY]
+        if pd.notna(trial[BEST_VAL_EPOCH]) and test.notna().all():
+            gains.append(test.max() - test[trial[BEST_VAL_EPOCH]])
     return float(pd.Series(gains, dtype="float64").mean())
 
 
 def _difference(value: float, quantity: str) -> str:
-    """Accuracies in points."""
+    """Return a difference as text; accuracies in points."""
     if pd.isna(value):
         return ""
     return f"{100 * value:+.2f}" if quantity.endswith("accuracy") else f"{value:+,.4g}"
@@ -213,7 +234,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             at = one["leaves_at"]
             leaves = f"not in {one['epochs_compared']} epochs" if pd.isna(at) else f"epoch {at:.0f}"
         return {
-            "arm": one[r.ARM],
+            "arm": one[ARM],
             "note": one["section"],
             "quantity": heading(quantity),
             "ours": cell(one["ours"], quantity),
@@ -222,22 +243,22 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             "reported": cell(one["reported"], quantity),
             "difference": _difference(one["difference"], quantity),
             "leaves the curve": leaves,
-            "selection bias": _difference(one["selection_bias"], r.TEST_ACCURACY),
+            "selection bias": _difference(one["selection_bias"], TEST_ACCURACY),
             **({"changed": one["changed"]} if scaled else {}),
         }
 
     scaled = bool((frame["changed"] != "").any())
     rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
     shown = pd.DataFrame(rows, columns=None if rows else [], dtype=str)
-    # Of most notes there are no curves, or no validation set.
+    # Most notes have no curves, or no validation set.
     said = [name for name in shown if name not in ("leaves the curve", "selection bias") or shown[name].any()]
     return shown[said]
 
 
 def note(band: float) -> str:
     return (
-        "Accuracies in percent, their differences in points, losses in nats, times in seconds and of other "
-        f"machines. A curve is left at the first epoch more than {100 * band:g} points away."
+        "Accuracies in percent, their differences in points, losses in nats, times in seconds; the notes' times come "
+        f"from other machines. A curve is left at the first epoch more than {100 * band:g} points away."
     )
 
 
@@ -268,9 +289,9 @@ def _band(text: str) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     options = cli.parser("compare", __doc__)
     options.add_argument(
-        "--band", type=_band, default=BAND, metavar="POINTS", help="how far is off the curve; default: 3 points"
+        "--band", type=_band, default=BAND, metavar="POINTS", help="distance that leaves a curve; default: 3 points"
     )
-    options.add_argument("--curves", action="store_true", help="the table epoch by epoch")
+    options.add_argument("--curves", action="store_true", help="print the table epoch by epoch")
     return cli.table(options, answer, argv)
 
 

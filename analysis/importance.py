@@ -1,10 +1,11 @@
-"""Which hyperparameter mattered: each one's share of the variance of the metric, by functional ANOVA.
+"""Rank hyperparameters by importance: each one's share of the variance of the metric, by functional ANOVA.
 
-Over searched trials that finished, so that all are at equal fidelity; what early stopping took out of the
-comparison is not seen, so a hyperparameter that ruins a trial at once can look harmless. Low and high are the
-2.5th and 97.5th percentile over bootstrap resamples of the trials. The row "(noise)" is a hyperparameter that
-does nothing, drawn at random: what ranks no clearer than it has not been shown to matter. `p` is by permutation: how
-often the share is as large if the metric is dealt out to the trials at random, so that nothing matters.
+The shares are computed over searched trials that finished, so that all are at equal fidelity. Trials that early
+stopping ended are not seen, so a hyperparameter that ruins a trial at once can look harmless. Low and high are the
+2.5th and 97.5th percentile over bootstrap resamples of the trials. The row "(noise)" is a hyperparameter that does
+nothing, drawn at random: a hyperparameter that ranks no clearer has not been shown to matter. `p` is by permutation:
+how often the share is as large if the metric is dealt out to the trials at random, so that nothing matters.
+A hyperparameter that some trials lack, since another one excludes it, stands at the middle of its domain there.
 
 Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing hyperparameter importance", 2014, as Optuna
 computes it.
@@ -15,40 +16,38 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
-from optuna.distributions import FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, create_trial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from analysis import cli, figures
+from analysis.fanova import Encoding
 from analysis.load import Results, ResultsError
 from analysis.optuna_export import distributions, parameters
 from analysis.tables import Table
-from search import records as r
+from search.records import ARM, CONFIG
 
-FEWEST = 20  # trials: of fewer, shares tell more of the forest than of the hyperparameters
+FEWEST = 20  # least number of trials: with fewer, shares reflect the forest more than the hyperparameters
 RESAMPLES = 50
-PERMUTATIONS = 99  # so that p can be .01
+PERMUTATIONS = 99  # number of permutations, so that p can be .01
 NOISE = "(noise)"
 COLUMNS = ["study", "run", "hyperparameter", "importance", "low", "high", "p", "trials"]
 
 
 class UntoldError(ResultsError):
-    """The trials say nothing of importance: too few, or none that differ."""
+    """Trials from which no importance follows: too few, or none that differ."""
 
 
 def importance(
     result: Results, resamples: int = RESAMPLES, seed: int = 0, permutations: int = PERMUTATIONS
 ) -> pd.DataFrame:
-    """A row a hyperparameter that varied, and one for noise; the largest share first. `COLUMNS`.
+    """Return a row for each hyperparameter that varied, and one for noise; the largest share first; columns `COLUMNS`.
 
-    Shares add up to 1. `trials` counts those behind them. Raises UntoldError for fewer than twenty, saying how many
-    more are needed, or none that differ, and ResultsError for domains that cannot be read.
+    Shares add up to 1. `trials` counts the trials behind them. Raises UntoldError for fewer than twenty trials, saying
+    how many more are needed, or for trials that do not differ, and ResultsError for domains that cannot be read.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     record = result.record
     rows = result.searched()
     if len(rows) < FEWEST:
@@ -57,66 +56,67 @@ def importance(
             f"{FEWEST - len(rows)} more"
         )
     domains = {
-        name: domain
-        for name, domain in distributions(result).items()
-        if rows[r.CONFIG + name].astype(str).nunique() > 1
+        name: domain for name, domain in distributions(result).items() if rows[CONFIG + name].astype(str).nunique() > 1
     }
     if not domains:
         raise UntoldError(f"{result.path}: no hyperparameter varied over the finished trials")
     if rows[record.metric].nunique() == 1:
         raise UntoldError(f"{result.path}: all finished trials have the same {record.metric}: nothing to explain")
     rng = np.random.default_rng(seed)
-    points = [(parameters(row, domains), float(row[record.metric])) for row in rows.to_dict("records")]
-    domains[NOISE] = FloatDistribution(0, 1)
+    # A hyperparameter that a trial lacks, since another one excludes it, stands at the middle of its domain.
+    middles = {name: _middle(domain) for name, domain in domains.items()}
+    settings = [middles | parameters(row, domains) for row in rows.to_dict("records")]
+    encoding = Encoding.of({**domains, NOISE: FloatDistribution(0, 1)})
+    points = encoding.encode([one | {NOISE: 0.0} for one in settings])
+    values = rows[record.metric].to_numpy(dtype=float)
+    names, count = list(encoding.domains), len(points)
 
-    def shares(settings: Sequence[int], values: Sequence[int] | None = None) -> dict[str, float]:
-        """Of the trials with these settings and, if they are not their own, those values."""
-        trials = [
-            create_trial(params=points[i][0] | {NOISE: rng.random()}, distributions=domains, value=points[j][1])
-            for i, j in zip(settings, values or settings, strict=True)
-        ]
-        return _shares(trials, seed)
+    def shares(chosen: np.ndarray, dealt: np.ndarray | None = None) -> np.ndarray:
+        """Return the shares over the trials `chosen`, with the values of the trials `dealt` (by default their own)."""
+        drawn = points[chosen]
+        drawn[:, -1] = rng.random(len(chosen))
+        return encoding.shares(drawn, values[chosen if dealt is None else dealt], seed)
 
-    everything = shares(range(len(points)))
-    drawn = pd.DataFrame([shares(rng.integers(len(points), size=len(points)).tolist()) for _ in range(resamples)])
-    own = list(range(len(points)))
-    dealt = pd.DataFrame([shares(own, rng.permutation(len(points)).tolist()) for _ in range(permutations)])
+    own = np.arange(count)
+    everything = dict(zip(names, shares(own), strict=True))
+    drawn = pd.DataFrame([shares(rng.integers(count, size=count)) for _ in range(resamples)], columns=names)
+    dealt = pd.DataFrame([shares(own, rng.permutation(count)) for _ in range(permutations)], columns=names)
     table = pd.DataFrame(
         {
             "study": record.study,
             "run": record.run,
-            "hyperparameter": list(domains),
-            "importance": [everything[name] for name in domains],
-            "low": [drawn[name].quantile(0.025) for name in domains],
-            "high": [drawn[name].quantile(0.975) for name in domains],
-            "p": [(1 + (dealt[name] >= everything[name]).sum()) / (1 + permutations) for name in domains],
-            "trials": len(points),
+            "hyperparameter": names,
+            "importance": [everything[name] for name in names],
+            "low": [drawn[name].quantile(0.025) for name in names],
+            "high": [drawn[name].quantile(0.975) for name in names],
+            "p": [(1 + (dealt[name] >= everything[name]).sum()) / (1 + permutations) for name in names],
+            "trials": count,
         }
     )
     return table.sort_values("importance", ascending=False, ignore_index=True)[COLUMNS]
 
 
-def _shares(trials: Sequence[FrozenTrial], seed: int) -> dict[str, float]:
-    if len({trial.value for trial in trials}) == 1:  # a resample of few trials
-        return dict.fromkeys(trials[0].params, 0.0)
-    study = optuna.create_study()
-    study.add_trials(trials)
-    # Shallow trees: as telling at these sizes, and a bootstrap in seconds.
-    evaluator = FanovaImportanceEvaluator(n_trees=16, max_depth=8, seed=seed)
-    return {name: float(share) for name, share in get_param_importances(study, evaluator=evaluator).items()}
+def _middle(domain: BaseDistribution) -> Any:
+    """Return the middle choice, or the value halfway along a range on its own scale."""
+    if isinstance(domain, CategoricalDistribution):
+        return domain.choices[len(domain.choices) // 2]
+    assert isinstance(domain, FloatDistribution | IntDistribution)
+    if isinstance(domain, IntDistribution):
+        return (domain.low + domain.high) // 2
+    return (domain.low * domain.high) ** 0.5 if domain.log else (domain.low + domain.high) / 2
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:
-    """The shares of each run that tells any; of the others a note says why not."""
+    """Return the shares of each run that has any, with a note on each run that has none."""
     told, titles, notes = [pd.DataFrame(columns=COLUMNS)], list[str](), list[str]()
-    searches = [result for result in results if result.trials[r.ARM].isna().any()]
+    searches = [result for result in results if result.trials[ARM].isna().any()]
     if 0 < len(searches) < len(results):
         notes.append(f"{len(results) - len(searches)} of the runs replayed arms and searched nothing.")
     for result in searches or results:
         try:
             one = importance(result, args.resamples, permutations=args.permutations)
         except UntoldError as error:
-            notes.append(f"Not told: {error}.")
+            notes.append(f"No importance: {error}.")
             continue
         told.append(one)
         record, own = result.record, one["trials"].iloc[0]
@@ -127,7 +127,7 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
             f"{args.permutations} permutations of the metric."
         )
         notes.insert(0, how)
-    title = f"Which hyperparameter mattered{' for ' if titles else ': not told'}{', '.join(titles)}"
+    title = f"Which hyperparameter mattered{' for ' if titles else ': unknown'}{', '.join(titles)}"
     return Table(pd.concat(told[1:] or told, ignore_index=True), title, notes, list(map(figures.importance, told[1:])))
 
 

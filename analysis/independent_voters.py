@@ -1,11 +1,11 @@
-"""What a vote would reach if its members erred independently, and how far real ones do not.
+"""Compute what a vote would reach if its members erred independently, and how far real members are from that.
 
 The note's arithmetic (A, section 3): of 3, 5, 7 independent voters that are right with probability .7 on two classes,
 the majority is right with .784, .837, .874. For K classes the model is: every voter is right with the same
-probability, independently of the others, and if wrong its vote falls on any of the K - 1 other labels alike; the label
-with most votes wins, and of t labels with as many it is the right one in 1/t of cases (the smallest label wins a tie,
-and no label is smaller more often). Real members share what is hard, and confuse the same classes: the model is an
-upper end, farther away the more classes there are.
+probability, independently of the others, and a wrong vote falls on each of the K - 1 other labels alike; the label
+with most votes wins; if t labels have equally many votes, the right one wins in 1/t of cases (the smallest label wins a
+tie, and no label is smaller more often). Real members find the same images hard and confuse the same classes: the model
+is an upper end, farther away the more classes there are.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import math
 import numpy as np
 
 from analysis.load import Results
-from search import records as r
+from search.records import LABEL, MEMBER_PREDICTED
 
 
 def vote_accuracy(members: int, accuracy: float, classes: int) -> float:
-    """Return the probability that the vote of independent members is right, by the model above.
+    """Return the probability that the vote of independent members is right, by the model in this module's docstring.
 
     members >= 1, accuracy in [0, 1], classes >= 2.
     """
@@ -31,7 +31,7 @@ def vote_accuracy(members: int, accuracy: float, classes: int) -> float:
 
 
 def _wins(right: int, wrong: int, labels: int) -> float:
-    """Return the right label's chance with `right` votes, of `wrong` ones that fall alike on other `labels`."""
+    """Return the chance that a label with `right` votes wins if `wrong` votes fall alike on `labels` other labels."""
     # Exponential generating functions: a label with i of the wrong votes is (x / labels)^i / i!, and the coefficient
     # of x^wrong, times wrong!, is a probability.
     fewer = np.array([labels**-i / math.factorial(i) for i in range(min(right, wrong + 1))])
@@ -58,11 +58,11 @@ def _power(polynomial: np.ndarray, exponent: int, degree: int) -> np.ndarray:
 
 
 def correlations(right: np.ndarray) -> list[float]:
-    """Return the members' mean correlation for the first 1, 2, ... n of them.
+    """Return the members' mean correlation for the first 1, 2, ... n members.
 
     right: bool [n, images]. The correlation is Pearson's, of two members being right on an image: 0 for independent
-    ones, 1 for ones that are right on the same images. Pairs without one (a member that is always or never right) are
-    left out; NaN without a pair.
+    members, 1 for members that are right on the same images. Pairs without a correlation (a member that is always or
+    never right) are left out; NaN without a pair.
     """
     means, found = [], []
     for size in range(len(right)):
@@ -76,14 +76,14 @@ def correlations(right: np.ndarray) -> list[float]:
 def of_trial(result: Results, trial_id: int) -> tuple[list[float], int]:
     """Return the members' correlations on the test images, and the number of classes among these.
 
-    An empty list where the members' labels were not kept, 0 classes where none were. Raises ResultsError.
+    The list is empty if the members' labels were not kept; 0 classes if no labels were kept. Raises ResultsError.
     """
     kept = result.predictions(trial_id)
     if kept.empty:
         return [], 0
-    labels = kept[r.LABEL].to_numpy()
+    labels = kept[LABEL].to_numpy()
     classes = int(labels.max()) + 1
-    if r.MEMBER_PREDICTED not in kept or kept[r.MEMBER_PREDICTED].isna().any():
+    if MEMBER_PREDICTED not in kept or kept[MEMBER_PREDICTED].isna().any():
         return [], classes
-    predicted = np.stack(kept[r.MEMBER_PREDICTED].to_list()).T
+    predicted = np.stack(kept[MEMBER_PREDICTED].to_list()).T
     return correlations(predicted == labels), classes

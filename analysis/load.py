@@ -1,4 +1,4 @@
-"""Results folders -> tables: the only way into this room.
+"""Read results folders into tables: the only way into this room.
 
 The layout and the column names are the contract in `search.records`. Nothing is unpickled.
 """
@@ -16,14 +16,31 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from analysis.folders import ResultsError as ResultsError
-from analysis.folders import choose, is_run, runs_below
 from analysis.parquet_table import read_rows, read_table
+from analysis.runs import ResultsError as ResultsError
+from analysis.runs import choose, is_run, runs_below
 from analysis.schema import SchemaError, check_epochs, check_members, checked, empty
-from search import records as r
+from search.records import (
+    ARM,
+    COMPLETED,
+    CONFIG,
+    ENGINE_COLUMN,
+    IMAGE,
+    MEMBERS,
+    OLD_ENGINE_COLUMN,
+    PROTOCOL,
+    RECOVERY_PROTOCOL,
+    STATUS,
+    STUDY_FILE,
+    TRIAL_ID,
+    WITH_ENGINES,
+    RecordError,
+    StudyRecord,
+    Training,
+)
 
-OPTIONAL = ("members", "predictions")  # a study of single models has no members
-FEW = 8  # runs that one line can name
+OPTIONAL = ("members", "predictions")  # tables that a run may lack: single models have no members
+FEW = 8  # most runs that one line names
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +50,7 @@ class Results:
     `partial`: the run had not ended when it was read, so more trials may come.
     """
 
-    record: r.StudyRecord
+    record: StudyRecord
     trials: pd.DataFrame
     epochs: pd.DataFrame
     members: pd.DataFrame
@@ -42,29 +59,29 @@ class Results:
     _predictions: dict[int, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     def predictions(self, trial_id: int) -> pd.DataFrame:
-        """One trial's final test labels in order of image; no rows if none were kept. Read on demand.
+        """Return one trial's final test labels in order of image, read on demand; no rows if none were kept.
 
         Raises ResultsError if predictions.parquet is damaged.
         """
         if trial_id not in self._predictions:
             rows = _table(self.path, "predictions", self.record, trial_id)
-            self._predictions[trial_id] = rows.sort_values(r.IMAGE, ignore_index=True)
+            self._predictions[trial_id] = rows.sort_values(IMAGE, ignore_index=True)
         return self._predictions[trial_id]
 
     def finished(self) -> pd.DataFrame:
-        """Trials that ran to their end under a protocol whose figures may stand in a table."""
+        """Return the trials that ran to their end under a protocol whose figures may stand in a table."""
         trials = self.trials
-        return trials[(trials[r.STATUS] == r.COMPLETED) & (trials[r.PROTOCOL] != r.RECOVERY_PROTOCOL)]
+        return trials[(trials[STATUS] == COMPLETED) & (trials[PROTOCOL] != RECOVERY_PROTOCOL)]
 
     def searched(self) -> pd.DataFrame:
-        """Finished trials that the study's metric ranks: its searched ones, of a recovery its own."""
-        trials = self.trials[self.trials[r.STATUS] == r.COMPLETED] if self.recovery else self.finished()
+        """Return the finished searched trials that the study's metric ranks; for a recovery, its own trials."""
+        trials = self.trials[self.trials[STATUS] == COMPLETED] if self.recovery else self.finished()
         if self.record.metric not in trials:
             return trials[:0]
-        return trials[trials[r.ARM].isna() & trials[self.record.metric].notna()]
+        return trials[trials[ARM].isna() & trials[self.record.metric].notna()]
 
     def best(self) -> pd.Series | None:
-        """The searched trial with the best metric, None before any has finished."""
+        """Return the searched trial with the best metric, None before any has finished."""
         trials, record = self.searched(), self.record
         if trials.empty:
             return None
@@ -72,22 +89,21 @@ class Results:
         return trials.loc[metric.idxmax() if record.mode == "max" else metric.idxmin()]
 
     def tried(self, trial: pd.Series) -> dict[str, object]:
-        """What a trial had of each searched hyperparameter. Raises ResultsError where the table does not say."""
-        if missing := [r.CONFIG + name for name in self.record.space if r.CONFIG + name not in trial]:
+        """Return a trial's values of the searched hyperparameters. Raises ResultsError if the table lacks one."""
+        if missing := [CONFIG + name for name in self.record.space if CONFIG + name not in trial]:
             raise ResultsError(f"{self.path / 'trials.parquet'} lacks {', '.join(missing)}")
-        return {name: trial[r.CONFIG + name] for name in self.record.space}
+        return {name: trial[CONFIG + name] for name in self.record.space}
 
     @property
     def changed(self) -> str:
-        """What a run's figures depend on beside the study: "epochs=3, train_images=2000" of the command line, and the
-        path of its training steps where that is not the plain one."""
+        """Return what the command changed: "epochs=3, train_images=2000", and the engine if it is not the plain one."""
         changes = set(self.record.options.get("set", ()))
         if self.engine != "plain":
-            changes.add(f"path={self.engine}")
+            changes.add(f"engine={self.engine}")
         return ", ".join(sorted(changes))
 
     def changed_of(self, arm: str) -> str:
-        """What the command line changed of an arm: what `changed` says, less what the arm has been declared with."""
+        """Return what the command changed of an arm: `changed` without settings that the arm was declared with."""
         settings, declared = self.record.settings_of(arm), self.record.declared.get(arm, {})
         if settings is None:
             return self.changed
@@ -96,42 +112,45 @@ class Results:
 
     @property
     def engine(self) -> str:
-        """The path that the training steps took."""
-        return str(self.record.options.get("path") or "plain")
+        """Return the engine that executed the training steps."""
+        return str(self.record.options.get("engine") or "plain")
 
-    def training_of(self, arm: str) -> r.Training | None:
-        """What an arm's trials trained; of an older record, which does not say, as its finished trials do, if any."""
+    def training_of(self, arm: str) -> Training | None:
+        """Return what an arm's trials trained, None if unknown.
+
+        An older record does not say; then the arm's first finished trial does.
+        """
         record = self.record
         if (said := record.training_of(arm)) is not None:
             return said
         trials = self.finished()
-        for _, trial in trials[trials[r.ARM] == arm].head(1).iterrows():
-            told = {name.removeprefix(r.CONFIG): trial[name] for name in trial.index if name.startswith(r.CONFIG)}
+        for _, trial in trials[trials[ARM] == arm].head(1).iterrows():
+            told = {name.removeprefix(CONFIG): trial[name] for name in trial.index if name.startswith(CONFIG)}
             settings = {name: None if pd.isna(value) else value for name, value in told.items()}
-            if isinstance(members := settings.get(r.MEMBERS), Real):
-                settings |= {r.MEMBERS: int(float(members)), "path": self.engine}
-                return r.Training.of(record.trainable, record.dataset_fingerprint, settings)
+            if isinstance(members := settings.get(MEMBERS), Real):
+                settings |= {MEMBERS: int(float(members)), "engine": self.engine}
+                return Training.of(record.trainable, record.dataset_fingerprint, settings)
         return None
 
     @property
     def assigned(self) -> dict[str, object]:
-        """Each setting that `changed` names, with its value."""
+        """Return each setting that `changed` names, with its value."""
         names = [each.partition("=")[0] for each in self.changed.split(", ") if each]
-        values = {**self.record.fixed, "epochs": self.record.epochs, "path": self.engine}
+        values = {**self.record.fixed, "epochs": self.record.epochs, "engine": self.engine}
         return {name: values.get(name) for name in names}
 
     def meets(self, arm: str, assigned: Mapping[str, object]) -> bool:
-        """Whether an arm is as `--set` of these would have left it; False if the record does not say how it is."""
+        """Return whether an arm is as `--set` of these would have left it; False if its settings are not on record."""
         settings = self.record.settings_of(arm)
         return settings is not None and all(
-            settings.get(name) == value or (name == r.MEMBERS and settings.get(name) == 1)
+            settings.get(name) == value or (name == MEMBERS and settings.get(name) == 1)
             for name, value in assigned.items()
         )
 
     @property
     def recovery(self) -> bool:
-        """The study fits a printed test curve; its trials stand in no table of accuracies."""
-        return self.record.protocol == r.RECOVERY_PROTOCOL
+        """Return whether the study fits a printed test curve; its trials stand in no table of accuracies."""
+        return self.record.protocol == RECOVERY_PROTOCOL
 
 
 def _differs(name: str, settings: Mapping[str, object], declared: Mapping[str, object]) -> bool:
@@ -141,9 +160,9 @@ def _differs(name: str, settings: Mapping[str, object], declared: Mapping[str, o
 def load(paths: Iterable[str | Path], say: Callable[[str], None] | None = None) -> list[Results]:
     """Read the runs that `paths` stand for: a run's folder that run, any other folder all runs in it, at any depth.
 
-    Which of them are left out, and why, is the rule of `analysis.folders`; `say` receives a line on what a folder was
-    taken for, and one on each run left out. Raises ResultsError: no such folder, not a results folder, a damaged run
-    that is named or the only one, one run named twice.
+    The rule of `analysis.runs` says which of them are left out, and why; `say` receives a line on what a folder was
+    taken for, and a line on each run left out. Raises ResultsError for a missing folder, a folder without results, a
+    damaged run that is named or the only one, and one run named twice.
     """
     places = [Path(path) for path in paths]
     named = [place for place in places if is_run(place)]
@@ -165,7 +184,7 @@ def load(paths: Iterable[str | Path], say: Callable[[str], None] | None = None) 
     used, left_out = choose([_read(folder) for folder in named], read)
     left_out |= unreadable
     if folders and not used:
-        raise ResultsError(f"none of {len(folders)} runs can be read; of the first: {next(iter(unreadable.values()))}")
+        raise ResultsError(f"none of {len(folders)} runs can be read; the first: {next(iter(unreadable.values()))}")
     if say:
         for root, runs in inside.items():
             _say_which(root, runs, used, left_out, say)
@@ -175,7 +194,7 @@ def load(paths: Iterable[str | Path], say: Callable[[str], None] | None = None) 
 def _say_which(
     root: Path, runs: Sequence[Path], used: Sequence[Results], left_out: Mapping[Path, str], say: Callable[[str], None]
 ) -> None:
-    """Say for which of its runs a folder stands, if that is not plain from its name."""
+    """Report for which of its runs a folder stands, unless the folder is just one run."""
     if len(runs) == 1:
         return
     taken = [result.record for result in used if result.path in runs]
@@ -189,24 +208,24 @@ def _say_which(
 
 
 def require_one(results: Sequence[Results], what: str, of: Callable[[Results], Iterable[str]]) -> None:
-    """Raises ResultsError, naming them, where `of` gives more than one value over all `results`."""
+    """Raise ResultsError, naming the values, if `of` returns more than one value over all `results`."""
     where: dict[str, Path] = {}
     for result in results:
         for value in of(result):
             where.setdefault(value, result.path)
     if len(where) > 1:
         found = "; ".join(f"{value} ({path})" for value, path in where.items())
-        raise ResultsError(f"these compare only under one {what}, got {len(where)}: {found}")
+        raise ResultsError(f"runs compare only under one {what}, got {len(where)}: {found}")
 
 
 def require_one_data_set(results: Sequence[Results]) -> None:
-    """Raises ResultsError unless all ran on the same data: name and fingerprint."""
+    """Raise ResultsError unless all runs used the same data: name and fingerprint."""
     require_one(results, "data set", lambda x: [x.record.dataset])
     require_one(results, "data set", lambda x: [f"{x.record.dataset} {x.record.dataset_fingerprint}"])
 
 
 def by_study(results: Sequence[Results]) -> dict[str, list[Results]]:
-    """The runs of each study, in the order given. Raises ResultsError where those of one differ in data."""
+    """Return the runs of each study, in the order given. Raises ResultsError if runs of one study differ in data."""
     pooled: dict[str, list[Results]] = {}
     for result in results:
         pooled.setdefault(result.record.study, []).append(result)
@@ -217,9 +236,9 @@ def by_study(results: Sequence[Results]) -> dict[str, list[Results]]:
 
 def _read(folder: Path) -> Results:
     record = _record(folder)
-    # In this order: a run that goes on writes the trials last, so that each has all its rows in what is read later.
+    # Trials first: a run that is still going writes them last, so that the later tables have all rows of each trial.
     trials, epochs, members = (_table(folder, name, record) for name in ("trials", "epochs", "members"))
-    if odd := [arm for arm in trials[r.ARM].dropna().unique() if not arm or set(arm) & set("/:@")]:
+    if odd := [arm for arm in trials[ARM].dropna().unique() if not arm or set(arm) & set("/:@")]:
         raise ResultsError(f"{folder / 'trials.parquet'} must hold arms without '/', ':' and '@', got {odd[0]!r:.80}")
     with _telling(folder / "epochs.parquet"):
         check_epochs(trials, epochs)
@@ -230,39 +249,44 @@ def _read(folder: Path) -> Results:
     )
 
 
-def _record(folder: Path) -> r.StudyRecord:
-    file = folder / r.STUDY_FILE
+def _record(folder: Path) -> StudyRecord:
+    file = folder / STUDY_FILE
     try:
-        record = r.StudyRecord.from_json(file.read_text(encoding="utf-8"), str(file))
-    except (r.RecordError, OSError, UnicodeDecodeError) as error:
+        record = StudyRecord.from_json(file.read_text(encoding="utf-8"), str(file))
+    except (RecordError, OSError, UnicodeDecodeError) as error:
         raise ResultsError(_line(error)) from None
     try:
         record.to_json().encode()
-    except ValueError as error:  # half a character, or a number that JSON has not
+    except ValueError as error:  # half a surrogate pair, or a number that JSON lacks
         raise ResultsError(f"{file}: text and numbers that can be written again required: {_line(error)}") from None
-    assigned, path = record.options.get("set", []), record.options.get("path")
+    assigned, engine = record.options.get("set", []), record.options.get("engine")
     if not (isinstance(assigned, list) and all(isinstance(each, str) for each in assigned)):
-        raise ResultsError(f"{file}: options must hold what --set was given, got {assigned!r:.40}")
-    if not isinstance(path, str | None):
-        raise ResultsError(f"{file}: options must hold the path that was taken, got {path!r:.40}")
+        raise ResultsError(f"{file}: options must hold the list of --set's texts, got {assigned!r:.40}")
+    if not isinstance(engine, str | None):
+        raise ResultsError(f"{file}: options must hold the engine's name, got {engine!r:.40}")
     return record
 
 
-def _table(folder: Path, name: str, record: r.StudyRecord, trial_id: int | None = None) -> pd.DataFrame:
+def _table(folder: Path, name: str, record: StudyRecord, trial_id: int | None = None) -> pd.DataFrame:
     file = folder / f"{name}.parquet"
     if not file.exists():
         if name not in OPTIONAL:
             raise ResultsError(f"{folder} is not a whole results folder: it has no {file.name}")
         return empty(name)
+    promised = record.columns.get(name, ())
+    if record.format < WITH_ENGINES:
+        promised = [ENGINE_COLUMN if each == OLD_ENGINE_COLUMN else each for each in promised]
     with _telling(file):
         try:
-            frame = read_table(file) if trial_id is None else read_rows(file, r.TRIAL_ID, trial_id)
+            frame = read_table(file) if trial_id is None else read_rows(file, TRIAL_ID, trial_id)
         except SchemaError:
             raise
-        # What damaged metadata raises too.
+        # Damaged metadata raises any of these.
         except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
             raise ResultsError(f"{file} cannot be read: {_line(error)}") from None
-        return checked(name, frame, record.own_columns, record.columns.get(name, ()))
+        if record.format < WITH_ENGINES:
+            frame = frame.rename(columns={OLD_ENGINE_COLUMN: ENGINE_COLUMN})
+        return checked(name, frame, record.own_columns, promised)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Our training loss beside the one that a note prints, epoch by epoch, in the note's unit.
+"""Compare our training loss with the one that a note prints, epoch by epoch, in the note's unit.
 
 Note A's losses are in bits (log base 2), ours in nats: ours are divided by ln 2 here. An epoch's loss is the mean over
-its batches while the weights change; for AdaBoost, whose printed epochs are the last member's, that member's own; for
-Bagging the mean of its members'. Losses of single batches (notes D and E) compare with no epoch's mean. Ours is the
+its batches while the weights change: for AdaBoost, whose printed epochs are the last member's, that member's loss; for
+Bagging the mean over its members. Losses of single batches (notes D and E) compare with no epoch's mean. Ours is the
 mean over seeds, with its 95 % t interval.
 """
 
@@ -15,21 +15,22 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import cli, compare, figures, measure
+from analysis import cli, compare, figures
+from analysis.arms import arm_trials
 from analysis.load import Results, by_study
 from analysis.tables import Table
-from search import records as r
+from search.records import ARM, EPOCH, SEED, TRAIN_LOSS
 
-NATS = {"nats": 1.0, "bits": math.log(2)}  # of one of the unit
+NATS = {"nats": 1.0, "bits": math.log(2)}  # nats in one of each unit
 COLUMNS = [
-    *("study", r.ARM, "run", r.EPOCH, "unit", "ours", "low", "high", "n", "reported", "difference", "changed"),
+    *("study", ARM, "run", EPOCH, "unit", "ours", "low", "high", "n", "reported", "difference", "changed"),
 ]
 
 
 def loss_curves(results: Sequence[Results]) -> pd.DataFrame:
     """Return a row for each printed epoch's training loss that a finished trial of the run's arm measured.
 
-    Columns: `COLUMNS`, losses in `unit`; `difference` is ours less reported. Raises ResultsError where runs of one
+    Columns: `COLUMNS`, losses in `unit`; `difference` is ours less reported. Raises ResultsError if runs of one
     study differ in data set or an arm's trials in protocol.
     """
     rows = []
@@ -37,15 +38,15 @@ def loss_curves(results: Sequence[Results]) -> pd.DataFrame:
         unit = run.loss_unit
         if unit not in NATS:
             continue
-        changed = pooled[measure.trials(pooled, run.arm)["result"].iloc[0]].changed_of(run.arm)
+        changed = pooled[arm_trials(pooled, run.arm)["result"].iloc[0]].changed_of(run.arm)
         # Two trials of one seed are the same draw.
-        measured = ours.dropna(subset=[r.TRAIN_LOSS]).groupby([r.EPOCH, r.SEED])[r.TRAIN_LOSS].mean() / NATS[unit]
+        measured = ours.dropna(subset=[TRAIN_LOSS]).groupby([EPOCH, SEED])[TRAIN_LOSS].mean() / NATS[unit]
         for printed in run.curve:
-            epoch, value = printed[r.EPOCH], printed.get("train_loss_printed")
-            if value is not None and epoch in measured.index.get_level_values(r.EPOCH):
-                at = measured.xs(epoch, level=r.EPOCH)
+            epoch, value = printed[EPOCH], printed.get("train_loss_printed")
+            if value is not None and epoch in measured.index.get_level_values(EPOCH):
+                at = measured.xs(epoch, level=EPOCH)
                 rows.append(
-                    {"study": study, r.ARM: run.arm, "run": run.run, r.EPOCH: epoch, "unit": unit}
+                    {"study": study, ARM: run.arm, "run": run.run, EPOCH: epoch, "unit": unit}
                     | compare.mean(at)
                     | {"reported": value, "difference": at.mean() - value}
                     | {"changed": changed}

@@ -1,13 +1,13 @@
-"""Which arms with how many more seeds decide most claims an hour, and which claims are hopeless, with their price.
+"""Plan what to run next: the arms and seeds that decide most claims an hour, and the hopeless claims, with their price.
 
-For each open claim the chance that its next looks decide it follows from what its seeds have shown so far, the pooled
-spread and the test images; the price is the measured time of its arms' trials, one after the other. Step by step the
-seeds are taken that gain most decided claims an hour, counting every claim that shares their arms, until the hours are
-spent; no further for one claim than to a chance of 80 %, for what these seeds show is worth another question. Of a
-claim of which no seed was run nothing is known: its first look is taken to decide it with even odds.
+For each open claim the chance that its next looks decide it follows from its seeds so far, the pooled spread and the
+test images; the price is the measured time of its arms' trials, one after the other. Step by step, the plan takes the
+seeds that gain most decided claims an hour, counting every claim that shares their arms, until the hours are spent. For
+one claim it goes no further than to a chance of 80 %, since what these seeds show is worth another look. Nothing is
+known of a claim without a seed: its first look is taken to decide it with even odds.
 
     action   run: worth its time; leave: the last look at 20 seeds would decide the claim in less than a fifth of cases
-    decides  claims that are expected to be decided by it
+    decides  number of claims that the action is expected to decide
 
 The commands replay the arms with seeds that they lack, under the same changes.
 """
@@ -25,44 +25,46 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import claims, cli, measure
-from analysis import statistics as s
+from analysis import claims, cli, intervals
 from analysis.answers import with_answers
+from analysis.arms import arm_trials, split_arm
 from analysis.family import Families
+from analysis.further_seeds import Outlook
+from analysis.intervals import LOOKS, NOT_TESTED, POWER, RULES, UNDECIDED
 from analysis.load import Results
 from analysis.tables import Table
-from analysis.weigh import Outlook, outlook, weigh
-from search import records as r
+from analysis.verdicts import outlook, weigh
+from search.records import SECONDS, SEED, Claim
 
-HOPELESS = 0.2  # chance of the last look under which a claim is left
+HOPELESS = 0.2  # chance of the last look below which a claim is left
 UNKNOWN = 0.5  # chance of the first look of a claim that was never run
-LEAST = 0.02  # decided claims under which a step is not worth its command
+LEAST = 0.02  # number of decided claims below which a step is not worth its command
 RUN, LEAVE = "run", "leave"
 COLUMNS = ["action", "study", "arms", "seed", "repeats", "hours", "decides", "claims", "command"]
 
-Seeds = Mapping[str, frozenset[int]]  # of each arm, "study/arm"
+Seeds = Mapping[str, frozenset[int]]  # seeds of each arm, "study/arm"
 
 
 @dataclass(frozen=True)
 class Open:
-    """A claim that more seeds may decide. `arms`: "study/arm" of the trainings that it needs; `seeds` they share."""
+    """A claim that more seeds may decide. `arms`: "study/arm" of the trainings that it needs, with shared seeds."""
 
     study: str
-    claim: r.Claim
+    claim: Claim
     arms: tuple[str, ...]
     outlook: Outlook | None
 
     def chance(self, seeds: int) -> float:
-        """The probability that it is decided by the last look at `seeds` seeds."""
-        look = s.look(seeds)
+        """Return the probability that the claim is decided by the last look at `seeds` seeds."""
+        look = intervals.look(seeds)
         if self.outlook is None:
             return UNKNOWN if look else 0.0
-        return max((self.outlook.chance(n) for n in s.LOOKS if n <= look), default=0.0)
+        return max((self.outlook.chance(n) for n in LOOKS if n <= look), default=0.0)
 
 
 @dataclass
 class Plan:
-    """Seeds to run, by arm, and what was taken step by step."""
+    """Seeds to run, by arm, and the hours that they take."""
 
     have: Seeds
     seconds: Mapping[str, float]
@@ -76,7 +78,7 @@ class Plan:
         return len(frozenset.intersection(*(self.seeds(arm) for arm in one.arms)))
 
     def price(self, arms: Iterable[str], seeds: frozenset[int]) -> float:
-        """Hours of the trials that `arms` still lack of these seeds."""
+        """Return the hours of the trials that `arms` still lack of these seeds."""
         return sum(len(seeds - self.seeds(arm)) * self.seconds[arm] for arm in arms) / 3600
 
     def take(self, arms: Iterable[str], seeds: frozenset[int]) -> None:
@@ -86,45 +88,45 @@ class Plan:
 
 
 def open_claims(results: Sequence[Results], families: Families) -> list[Open]:
-    """The claims that are undecided or were not run, of those that more seeds can test."""
+    """Return the claims that are undecided or were not run, if more seeds can test them."""
     found = []
     for study, declared in claims.declared(results):
         claim = claims.counted(declared, study, results)
         arms = tuple(dict.fromkeys(_training(arm, study) for arm in claim.arms))
         if any(_record(arm, results) is None for arm in arms):
-            continue  # of a study whose results were not given
+            continue  # the claim needs a study whose results were not given
         verdict = weigh(results, claim, study, claim.arms, families)
-        # What was not tested for another reason, more seeds do not test either.
-        lacking = not frozenset.intersection(*(frozenset(measure.trials(results, arm)[r.SEED]) for arm in arms))
-        if verdict.verdict == s.UNDECIDED or (verdict.verdict == s.NOT_TESTED and lacking):
+        # More seeds do not test a claim that was not tested for another reason.
+        lacking = not frozenset.intersection(*(frozenset(arm_trials(results, arm)[SEED]) for arm in arms))
+        if verdict.verdict == UNDECIDED or (verdict.verdict == NOT_TESTED and lacking):
             found.append(Open(study, claim, arms, outlook(results, claim, study, claim.arms, families)))
     return found
 
 
 def _training(arm: str, study: str) -> str:
-    of = measure.split_arm(arm)
+    of = split_arm(arm)
     return f"{of.study or study}/{of.name}"
 
 
 def _record(arm: str, results: Sequence[Results]) -> Results | None:
-    """The newest run whose study has this arm, "study/arm"."""
-    of = measure.split_arm(arm)
+    """Return the newest run whose study has this arm, "study/arm"."""
+    of = split_arm(arm)
     runs = [x for x in results if x.record.study == of.study and of.name in x.record.arms and not x.recovery]
     return max(runs, key=lambda x: x.record.started, default=None)
 
 
 def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]:
-    """Return a row a command, then a row a hopeless claim (`COLUMNS`), and how many claims the commands would decide.
+    """Return a row for each command, then for each hopeless claim (`COLUMNS`), and the number of claims decided.
 
-    Raises ResultsError.
+    The number is expected if the commands are run. Raises ResultsError.
     """
     results = with_answers(results)
     families = Families(results)
     waiting = open_claims(results, families)
     arms = dict.fromkeys(arm for one in waiting for arm in one.arms)
-    have = {arm: frozenset(measure.trials(results, arm)[r.SEED].astype(int)) for arm in arms}
+    have = {arm: frozenset(arm_trials(results, arm)[SEED].astype(int)) for arm in arms}
     made = Plan(have, _seconds(results, list(arms)))
-    hopeless = [one for one in waiting if one.chance(s.LOOKS[-1]) < HOPELESS]
+    hopeless = [one for one in waiting if one.chance(LOOKS[-1]) < HOPELESS]
     live = [one for one in waiting if one not in hopeless]
     while (step := _best_step(made, live, hours)) is not None:
         made.take(*step)
@@ -134,25 +136,25 @@ def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]
 
 
 def _seconds(results: Sequence[Results], arms: Sequence[str]) -> dict[str, float]:
-    """A trial's mean time, of an arm that was not run that of its study's others; NaN if none was."""
-    rows = {arm: measure.trials(results, arm) for arm in arms}
-    own = {arm: float(one[r.SECONDS].mean()) for arm, one in rows.items() if len(one) and one[r.SECONDS].notna().any()}
+    """Return a trial's mean time by arm, for an arm that was not run that of its study's others; NaN if none was."""
+    rows = {arm: arm_trials(results, arm) for arm in arms}
+    own = {arm: float(one[SECONDS].mean()) for arm, one in rows.items() if len(one) and one[SECONDS].notna().any()}
     found = {}
     for arm in arms:
-        study = measure.split_arm(arm).study
-        beside = [x.finished()[r.SECONDS].mean() for x in results if x.record.study == study and len(x.finished())]
+        study = split_arm(arm).study
+        beside = [x.finished()[SECONDS].mean() for x in results if x.record.study == study and len(x.finished())]
         found[arm] = own.get(arm, float(pd.Series(beside, dtype="float64").mean()))
     return found
 
 
 def _best_step(made: Plan, live: Sequence[Open], hours: float) -> tuple[tuple[str, ...], frozenset[int]] | None:
-    """The arms and seeds with most decided claims an hour that fit the hours left; None if none is worth it."""
+    """Return the arms and seeds with most decided claims an hour that fit the hours left; None if none is worth it."""
     best, rate = None, 0.0
     for one in live:
         shared = made.shared(one)
-        if one.chance(shared) >= s.POWER:
-            continue  # enough until these seeds have been seen
-        for look in s.LOOKS:
+        if one.chance(shared) >= POWER:
+            continue  # enough until these seeds have been run
+        for look in LOOKS:
             if look <= shared:
                 continue
             seeds = _target(made, one, look)
@@ -166,7 +168,7 @@ def _best_step(made: Plan, live: Sequence[Open], hours: float) -> tuple[tuple[st
 
 
 def _target(made: Plan, one: Open, look: int) -> frozenset[int]:
-    """The seeds that all arms of a claim then share: those they share now, then the cheapest others, then new ones."""
+    """Return `look` seeds for all arms of a claim: those already shared, then the cheapest others, then new ones."""
     sets = [made.seeds(arm) for arm in one.arms]
     shared = frozenset.intersection(*sets)
     some = sorted(frozenset.union(*sets) - shared, key=lambda seed: (made.price(one.arms, frozenset([seed])), seed))
@@ -176,22 +178,22 @@ def _target(made: Plan, one: Open, look: int) -> frozenset[int]:
 
 
 def _gain(made: Plan, live: Sequence[Open], arms: Iterable[str], seeds: frozenset[int]) -> float:
-    """How many more of the claims are expected to be decided once `arms` have these seeds."""
+    """Return how many more of the claims are expected to be decided once `arms` have these seeds."""
     then = dataclasses.replace(made, then=made.then | {arm: made.seeds(arm) | seeds for arm in arms})
     return sum(one.chance(then.shared(one)) - one.chance(made.shared(one)) for one in live)
 
 
 def _commands(results: Sequence[Results], made: Plan, live: Sequence[Open]) -> list[dict[str, Any]]:
-    """A row for each study and run of seeds that several of its arms lack."""
+    """Return a row for each study and range of seeds that several of its arms lack."""
     runs: dict[tuple[str, int, int], list[str]] = {}
     for arm in made.then:
         for first, count in _ranges(made.seeds(arm) - made.have.get(arm, frozenset())):
-            runs.setdefault((str(measure.split_arm(arm).study), first, count), []).append(arm)
+            runs.setdefault((str(split_arm(arm).study), first, count), []).append(arm)
     rows = []
     for (study, first, count), arms in sorted(runs.items()):
         served = [one for one in live if set(one.arms) & set(arms)]
         decides = sum(one.chance(made.shared(one)) - one.chance(len(_shared(made.have, one))) for one in served)
-        names = [measure.split_arm(arm).name for arm in arms]
+        names = [split_arm(arm).name for arm in arms]
         result = _record(arms[0], results)
         assert result is not None
         rows.append(
@@ -215,7 +217,7 @@ def _shared(have: Seeds, one: Open) -> frozenset[int]:
 
 
 def _ranges(seeds: frozenset[int]) -> list[tuple[int, int]]:
-    """Runs of consecutive seeds: first and count."""
+    """Return the ranges of consecutive seeds: first and count."""
     found: list[tuple[int, int]] = []
     for seed in sorted(seeds):
         if found and seed == sum(found[-1]):
@@ -226,7 +228,7 @@ def _ranges(seeds: frozenset[int]) -> list[tuple[int, int]]:
 
 
 def command(result: Results, arms: Sequence[str], seed: int, repeats: int) -> str:
-    """The command that replays `arms` with `repeats` seeds from `seed` on as `result` was run."""
+    """Return the command that replays `arms` with `repeats` seeds from `seed` on, as `result` was run."""
     record, options = result.record, result.record.options
     words = shlex.split(record.command)
     space = next((word for word in words if word.endswith(".py")), f"spaces/{record.study}.py")
@@ -236,7 +238,7 @@ def command(result: Results, arms: Sequence[str], seed: int, repeats: int) -> st
     for one in options.get("set", ()):
         parts += ["--set", one]
     if result.engine != "plain":
-        parts += ["--path", result.engine]
+        parts += ["--engine", result.engine]
     for name in ("data", "weights"):
         if options.get(name):
             parts += [f"--{name}", str(options[name])]
@@ -246,7 +248,7 @@ def command(result: Results, arms: Sequence[str], seed: int, repeats: int) -> st
 
 
 def _left(made: Plan, one: Open) -> dict[str, Any]:
-    last = s.LOOKS[-1]
+    last = LOOKS[-1]
     return {
         "action": LEAVE,
         "study": one.study,
@@ -288,8 +290,8 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
         f"to decide {decided:.1f} claims; {len(left)} hopeless claims"
     )
     notes = [
-        f"Rules {s.RULES}. Hours of trials one after the other, as measured; decides: claims expected to be decided, "
-        f"of a hopeless one the chance of the look at {s.LOOKS[-1]} seeds. Commands of one claim's arms decide it "
+        f"Rules {RULES}. Hours of trials one after the other, as measured; decides: claims expected to be decided, "
+        f"of a hopeless one the chance of the look at {LOOKS[-1]} seeds. Commands of one claim's arms decide it "
         "together."
     ]
     return Table(frame, title, notes, read=readable)
@@ -303,7 +305,7 @@ def _hours(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = cli.parser("next", __doc__)
-    options.add_argument("--hours", type=_hours, required=True, metavar="H", help="of trials, one after the other")
+    options.add_argument("--hours", type=_hours, required=True, metavar="H", help="hours of trials, one at a time")
     return cli.table(options, answer, argv)
 
 

@@ -1,4 +1,4 @@
-"""A run as an Optuna study in a SQLite file, for optuna-dashboard and every tool that reads Optuna.
+"""Export a run as an Optuna study in a SQLite file, for optuna-dashboard and every tool that reads Optuna.
 
 Finished trials become COMPLETE, those stopped early PRUNED with their values by epoch, diverged and failed
 ones FAIL; a trial still running is left out. The trial's row (arm, seed, test accuracy, ...) is in its user
@@ -11,6 +11,7 @@ import argparse
 import ast
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,21 +27,21 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis import cli
 from analysis.load import Results, ResultsError
-from search import records as r
+from search.records import COMPLETED, CONFIG, DIVERGED, EPOCH, FAILED, STATUS, STOPPED, TRIAL_ID
 
 STATES = {
-    r.COMPLETED: TrialState.COMPLETE,
-    r.STOPPED: TrialState.PRUNED,
-    r.DIVERGED: TrialState.FAIL,
-    r.FAILED: TrialState.FAIL,
+    COMPLETED: TrialState.COMPLETE,
+    STOPPED: TrialState.PRUNED,
+    DIVERGED: TrialState.FAIL,
+    FAILED: TrialState.FAIL,
 }
 
 
 def distributions(result: Results) -> dict[str, BaseDistribution]:
-    """The searched hyperparameters and their domains, as study.json has them from Ray Tune.
+    """Return the searched hyperparameters and their domains, as study.json has them from Ray Tune.
 
-    "(low, high)" with " log" for a logarithmic one, or a list of choices. Each is widened to the values that
-    trials have: arms may lie outside. Raises ResultsError for a domain written otherwise.
+    A domain is written "(low, high)", with " log" if logarithmic, or as a list of choices. Each domain is widened to
+    the values that trials have, since arms may lie outside. Raises ResultsError for a domain written otherwise.
     """
     return {name: _distribution(result, name, text) for name, text in result.record.space.items()}
 
@@ -48,11 +49,11 @@ def distributions(result: Results) -> dict[str, BaseDistribution]:
 def _distribution(result: Results, name: str, text: str) -> BaseDistribution:
     try:
         domain = ast.literal_eval(text.removesuffix(" log"))
-        column = result.trials[r.CONFIG + name]
+        column = result.trials[CONFIG + name]
     except (ValueError, SyntaxError):
         raise ResultsError(f"{result.path}: a domain is (low, high) or a list, got {text!r} for {name}") from None
     except KeyError:
-        raise ResultsError(f"{result.path}: no trial has a column {r.CONFIG}{name}") from None
+        raise ResultsError(f"{result.path}: no trial has a column {CONFIG}{name}") from None
     if isinstance(domain, list):
         known = {*map(str, domain)} | {str(None)}
         seen = [_plain(value) for value in column]
@@ -68,17 +69,17 @@ def _distribution(result: Results, name: str, text: str) -> BaseDistribution:
 
 
 def _plain(value: Any) -> Any:
-    """A cell as Python has it: None for null, no NumPy scalars."""
+    """Return a cell as Python has it: None for null, no NumPy scalars."""
     if pd.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
 def parameters(row: dict[str, Any], domains: dict[str, BaseDistribution]) -> dict[str, Any]:
-    """A trial's searched hyperparameters, less those it does not have; `row` is of trials.parquet."""
+    """Return a trial's searched hyperparameters, less those it does not have; `row` comes from trials.parquet."""
     found: dict[str, Any] = {}
     for name, domain in domains.items():
-        value = _plain(row[r.CONFIG + name])
+        value = _plain(row[CONFIG + name])
         if isinstance(domain, CategoricalDistribution):
             # A column of mixed types is kept as text.
             matches = [choice for choice in domain.choices if choice == value or str(choice) == str(value)]
@@ -92,16 +93,14 @@ def parameters(row: dict[str, Any], domains: dict[str, BaseDistribution]) -> dic
 
 
 def trial(result: Results, row: dict[str, Any], domains: dict[str, BaseDistribution]) -> FrozenTrial:
-    """One row of trials.parquet as a trial. Raises ResultsError for a finished one without its objectives."""
-    record, state = result.record, STATES[row[r.STATUS]]
+    """Return a row of trials.parquet as an Optuna trial. Raises ResultsError if a finished one lacks an objective."""
+    record, state = result.record, STATES[row[STATUS]]
     values = [float(row.get(metric, math.nan)) for metric in record.objectives]
     if state == TrialState.COMPLETE and not all(map(math.isfinite, values)):
-        raise ResultsError(
-            f"{result.path}: trial {row[r.TRIAL_ID]} has finished without {', '.join(record.objectives)}"
-        )
+        raise ResultsError(f"{result.path}: trial {row[TRIAL_ID]} has finished without {', '.join(record.objectives)}")
     found = parameters(row, domains)
-    epochs = result.epochs[result.epochs[r.TRIAL_ID] == row[r.TRIAL_ID]]
-    by_epoch = dict(zip(epochs[r.EPOCH], epochs[record.metric], strict=True)) if record.metric in epochs else {}
+    epochs = result.epochs[result.epochs[TRIAL_ID] == row[TRIAL_ID]]
+    by_epoch = dict(zip(epochs[EPOCH], epochs[record.metric], strict=True)) if record.metric in epochs else {}
     return create_trial(
         state=state,
         values=values if state == TrialState.COMPLETE else None,
@@ -109,15 +108,15 @@ def trial(result: Results, row: dict[str, Any], domains: dict[str, BaseDistribut
         distributions={name: domains[name] for name in found},
         intermediate_values={int(e): float(v) for e, v in by_epoch.items() if math.isfinite(v)},
         user_attrs={
-            name: _plain(value) for name, value in row.items() if not name.startswith(r.CONFIG) and pd.notna(value)
+            name: _plain(value) for name, value in row.items() if not name.startswith(CONFIG) and pd.notna(value)
         },
     )
 
 
 def export(result: Results, storage: str) -> optuna.Study:
-    """Writes `result` as a new study into `storage` (an Optuna storage URL). Raises ResultsError."""
+    """Write `result` as a new study into `storage` (an Optuna storage URL). Raises ResultsError."""
     domains = distributions(result)
-    rows = [row for row in result.trials.to_dict("records") if row[r.STATUS] in STATES]
+    rows = [row for row in result.trials.to_dict("records") if row[STATUS] in STATES]
     trials = [trial(result, row, domains) for row in rows]
     goals = {"max": "maximize", "min": "minimize"}
     study = optuna.create_study(
@@ -125,6 +124,9 @@ def export(result: Results, storage: str) -> optuna.Study:
         study_name=f"{result.record.study}/{result.record.run}",
         directions=[goals[goal] for goal in result.record.objectives.values()],
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(result.record.objectives))
     for name in ("question", "source", "dataset", "protocol", "command", "objectives"):
         study.set_user_attr(name, getattr(result.record, name))
     study.add_trials(trials)
@@ -133,7 +135,7 @@ def export(result: Results, storage: str) -> optuna.Study:
 
 def write(results: list[Results], args: argparse.Namespace) -> None:
     if args.output.exists():
-        raise ResultsError(f"{args.output} exists: an export needs a new file")
+        raise ResultsError(f"{args.output} exists: name a new file with -o")
     if not args.output.absolute().parent.is_dir():
         raise ResultsError(f"{args.output.parent}: no such folder")
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,7 +1,7 @@
-"""Read a table's Parquet file, after its footer has said how much that is.
+"""Read a table's Parquet file, after its footer has shown that it is not too large.
 
-A few kilobytes of equal rows unpack to gigabytes. So a file that is read whole may hold as many rows, values and bytes
-as a large study has and memory bears, and a trial as many test images as any data set.
+A few kilobytes of equal rows unpack to gigabytes. So a file that is read whole may hold at most as many rows, values
+and bytes as a large study has and memory bears, and a trial as many test images as any data set.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import pyarrow.parquet as pq
 
 from analysis.schema import SchemaError
 
-MOST_ROWS = 10_000_000  # 10,000 trials of 1,000 epochs
-MOST_VALUES = 2**26  # 512 MiB as numbers: 10,000 trials of 200 epochs with 30 columns
-MOST_BYTES = 2**30  # of a file unpacked, and of one column of text
-MOST_IMAGES = 1_000_000  # that a trial was tested on
+MOST_ROWS = 10_000_000  # rows of a file: 10,000 trials of 1,000 epochs
+MOST_VALUES = 2**26  # values of a file, 512 MiB as numbers: 10,000 trials of 200 epochs with 30 columns
+MOST_BYTES = 2**30  # bytes of a file unpacked, and of one column of text
+MOST_IMAGES = 1_000_000  # images that a trial was tested on
 
 
 def read_table(file: Path) -> pd.DataFrame:
     """Read a table whole.
 
-    Raises SchemaError for too much in it, and what pyarrow raises for a file that is damaged.
+    Raises SchemaError if the table is too large, and pyarrow's errors if the file is damaged.
     """
-    # Opened once: a run that goes on replaces the file, and a second look would see another one.
+    # Opened once: a run that is still going replaces the file, and opening it again could give another one.
     with file.open("rb") as opened:
         parquet = pq.ParquetFile(opened)
         _check_footer(parquet.metadata)
         texts = [field.name for field in parquet.schema_arrow if _is_text(field.type)]
         opened.seek(0)
-        # One text in every row is kept once by the file, and here until it is known how long it is.
+        # A text that every row repeats is stored once in the file, and in memory too until its length is known.
         table = pq.read_table(opened, read_dictionary=texts)
     for name in texts:
         place = table.schema.get_field_index(name)
@@ -46,7 +46,7 @@ def read_table(file: Path) -> pd.DataFrame:
 
 
 def read_rows(file: Path, column: str, value: int) -> pd.DataFrame:
-    """Read the rows of a table in which `column` is `value`: the predictions of one trial. Raises as `read_table`."""
+    """Read the rows of a table in which `column` is `value`: the predictions of one trial. Raises like `read_table`."""
     with file.open("rb") as opened:
         fragment = ds.ParquetFileFormat().make_fragment(opened)
         rows = fragment.head(MOST_IMAGES + 1, filter=ds.field(column) == value)
@@ -60,9 +60,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _check_footer(footer: pq.FileMetaData) -> None:
-    """Raises SchemaError for a file with too much in it.
+    """Raise SchemaError if a file is too large.
 
-    Asks of the file and its row groups alone: pyarrow 25 ends the process where a column's entry is damaged.
+    Only the file's and its row groups' entries are read: pyarrow 25 ends the process if a column's entry is damaged.
     """
     unpacked = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
     rows = footer.num_rows
@@ -72,4 +72,4 @@ def _check_footer(footer: pq.FileMetaData) -> None:
         ("bytes", unpacked, MOST_BYTES),
     ):
         if held > most:
-            raise SchemaError(f"holds {held:,} {what}, more than the {most:,} that are read")
+            raise SchemaError(f"must hold at most {most:,} {what}, got {held:,}")

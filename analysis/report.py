@@ -1,8 +1,9 @@
-"""One page that answers a study's question: self-contained, offline, light and dark.
+"""Write one page that answers a study's question: self-contained, offline, light and dark.
 
-The question, the answer in one sentence, the verdicts on the note's claims, accuracy against size, our curves
-beside the printed ones, what each ensemble member adds, which hyperparameter mattered, every trial, and how it
-was run. Each figure comes from the rows of the results folders named at the end.
+The page holds the question, the answer in one sentence, the note's claims as a forest plot, the search's history and
+curves, accuracy against size, our curves beside the printed ones, what each ensemble member adds, which hyperparameter
+mattered, every trial, and how the study was run. Each figure comes from the rows of the results folders named at the
+end. Contents lead to every study and part; parts fold, and of several studies each is folded.
 """
 
 from __future__ import annotations
@@ -22,44 +23,81 @@ from analysis import (
     claims,
     cli,
     compare,
+    confusions,
     ensemble_size,
     figures,
+    forest,
+    kept_pictures,
     loss_curves,
     page,
     pareto,
+    search_figures,
     tables,
     uncertainty,
 )
 from analysis.importance import importance
 from analysis.load import Results, ResultsError, by_study
-from search import records as r
+from search.records import (
+    ARM,
+    CONFIG,
+    EPOCHS,
+    ERROR,
+    PARAMETERS,
+    PROTOCOL,
+    RECOVERY_PROTOCOL,
+    SECONDS,
+    SEED,
+    STATUS,
+    STATUSES,
+    TEST_ACCURACY,
+    TRAIN_ACCURACY,
+    TRAIN_LOSS,
+    TRIAL_ID,
+    VAL_ACCURACY,
+)
 
-FEW = 3  # claims that one sentence can name
+FEW = 3  # most claims that one sentence names
+PERMUTATIONS = 39  # of the metric behind an importance's p, which is then at least .025: a page of 1,000 trials in 10 s
+FOLDED = ("Every trial", "How it was run")  # parts that open only if asked for
 
 
-def report(results: Sequence[Results], read: Sequence[str] = ()) -> str:
-    """The page's HTML; `read` says which runs were read, where that is not plain.
+def report(results: Sequence[Results], read: Sequence[str] = (), again: int | None = None) -> str:
+    """Return the page's HTML; `read` says which runs were read, if that is not plain.
 
-    Raises ResultsError where runs of one study differ in data set.
+    With `again` the page loads itself again after as many seconds. Raises ResultsError if runs of one study differ in
+    data set.
     """
     numbers = itertools.count(1)
     studies = by_study(results)
     verdicts = claims.claims(results)
     own = {study: verdicts[verdicts["study"] == study] for study in studies}
     anchors = {study: f"study-{place}" for place, study in enumerate(studies, 1)}
+    sections = {
+        study: list(_study(runs, own[study], anchors[study], numbers, heads=len(studies) == 1))
+        for study, runs in studies.items()
+    }
     parts = [_text(line, "soft") for line in read]
     if len(studies) > 1:
         parts.append(_contents([(anchors[study], runs, own[study]) for study, runs in studies.items()]))
+        if (tested := verdicts[verdicts["n"] > 0]).size:
+            drawn = forest.forest(tested, link=anchors)
+            parts.append(
+                page.fold("<h2>All claims tested</h2>", _legend() + drawn, "claims", opened=True, style="part")
+            )
     for study, runs in studies.items():
-        body = "\n".join(_study(runs, own[study], numbers))
-        back = '<p class="soft"><a href="#contents">Contents</a></p>' if len(studies) > 1 else ""
-        parts.append(f'<section id="{anchors[study]}">\n{body}\n{back}</section>')
+        head, *body = sections[study]
+        whole = "\n".join([head, *body])
+        if len(studies) > 1:
+            back = '<p class="soft"><a href="#contents">Contents</a></p>'
+            title = f"<h1>{escape(runs[0].record.question)}</h1>"
+            whole = page.fold(title, f"{whole}\n{back}", style="study")
+        parts.append(f'<section id="{anchors[study]}">\n{whole}\n</section>')
     title = f"Report: {', '.join(studies)}" if len(studies) <= FEW else f"Report: {len(studies)} studies"
-    return page.page(tables.printable(title), [tables.printable(part) for part in parts])
+    return page.page(tables.printable(title), [tables.printable(part) for part in parts], again)
 
 
 def _contents(studies: Sequence[tuple[str, list[Results], pd.DataFrame]]) -> str:
-    """A line a study: its question, which leads to it, and what was found."""
+    """Return the list of studies: each study's question, linked to its section, and what was found."""
     lines = [
         f'<li><a href="#{anchor}">{escape(runs[0].record.question)}</a> '
         f'<span class="soft">{escape(runs[0].record.study)}: {escape(_found(runs, verdicts))}</span></li>'
@@ -74,14 +112,17 @@ def _found(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
     return "; ".join([f"{trials} trials", *decided])
 
 
-def _study(results: list[Results], verdicts: pd.DataFrame, numbers: Iterator[int]) -> Iterator[str]:
+def _study(
+    results: list[Results], verdicts: pd.DataFrame, anchor: str, numbers: Iterator[int], *, heads: bool
+) -> Iterator[str]:
+    """Yield the study's head, with its question if `heads` is true, then its contents and its parts."""
     record = results[0].record
-    yield f"<h1>{escape(record.question)}</h1>"
-    yield _text(answer(results, verdicts), "answer")
     trials = pd.concat([result.trials for result in results])
-    counts = trials[r.STATUS].value_counts()
-    told = ", ".join(f"{counts[status]} {status}" for status in r.STATUSES if counts.get(status))
-    yield _text(f"{record.study} on {record.dataset}; {record.source}. {len(trials)} trials: {told}.", "soft")
+    counts = trials[STATUS].value_counts()
+    told = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts.get(status))
+    head = [f"<h1>{escape(record.question)}</h1>"] if heads else []
+    head.append(_text(answer(results, verdicts), "answer"))
+    head.append(_text(f"{record.study} on {record.dataset}; {record.source}. {len(trials)} trials: {told}.", "soft"))
     for state, warning in (
         (any(x.partial for x in results), "Partial: the run has not ended, more trials may come."),
         (any(x.record.smoke for x in results), "A smoke run: it tests the machinery and answers nothing."),
@@ -91,34 +132,44 @@ def _study(results: list[Results], verdicts: pd.DataFrame, numbers: Iterator[int
         ),
     ):
         if state:
-            yield _text(warning, "answer")
-    for title, parts in (
-        ("What the note claims", _verdicts(verdicts)),
-        ("Accuracy against size", _front(results, numbers)),
-        ("Ours beside the note's figures", _comparison(results, numbers)),
-        ("What each further member adds", _sizes(results, numbers)),
-        ("How far its probabilities can be trusted", _uncertainty(results, numbers)),
-        ("Which hyperparameter mattered", _importance(results, numbers)),
-        ("Every trial", [_table(_trials(results))]),
-        ("How it was run", [_run(result) for result in results]),
-    ):
-        yield from [f"<h2>{title}</h2>", *parts] if parts else []
+            head.append(_text(warning, "answer"))
+    parts = {
+        "What the note claims": _verdicts(verdicts),
+        "The search": _search(results, numbers),
+        "Which hyperparameter mattered": _importance(results, numbers),
+        "Accuracy against size": _front(results, numbers),
+        "Ours beside the note's figures": _comparison(results, numbers),
+        "What each further member adds": _sizes(results, numbers),
+        "How training images are augmented": _augmentation(results),
+        "How far its probabilities can be trusted": _uncertainty(results, numbers),
+        "What is taken for what": _confusions(results),
+        "Every trial": [_table(_trials(results))],
+        "How it was run": [_run(result) for result in results],
+    }
+    names = {title: f"{anchor}-{place}" for place, title in enumerate(parts, 1) if parts[title]}
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for title, name in names.items())
+    yield "\n".join([*head, f'<nav class="soft"><ul>{links}</ul></nav>'])
+    for title, name in names.items():
+        opened = title not in FOLDED
+        yield page.fold(f"<h2>{title}</h2>", "\n".join(parts[title]), name, opened=opened, style="part")
 
 
 def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
-    """One sentence: the best searched trial, and the verdicts on the claims whose arms ran."""
+    """Return one sentence: the best searched trial, and the verdicts on the claims whose arms ran."""
     said = []
     searched = [(result, best) for result in results if (best := result.best()) is not None]
     if searched:
         result, best = max(searched, key=lambda x: x[1][x[0].record.metric] * (1 if x[0].record.mode == "max" else -1))
         record = result.record
         setting = ", ".join(
-            f"{tables.heading(name)} {tables.cell(value)}" for name, value in result.tried(best).items()
+            f"{tables.heading(name)} {tables.cell(value)}"
+            for name, value in result.tried(best).items()
+            if not pd.isna(value)  # a conditional one that the trial does not have
         )
-        told = [record.metric] if record.protocol == r.RECOVERY_PROTOCOL else [record.metric, r.TEST_ACCURACY]
+        told = [record.metric] if record.protocol == RECOVERY_PROTOCOL else [record.metric, TEST_ACCURACY]
         reached = [_reached(best, metric) for metric in told]
         run = f"{record.run}/" if len(results) > 1 else ""
-        said.append(f"trial {run}{best[r.TRIAL_ID]} is best, {' and '.join(reached)} from one seed ({setting})")
+        said.append(f"trial {run}{best[TRIAL_ID]} is best, {' and '.join(reached)} from one seed ({setting})")
     if (verdicts["n"] > 0).any():
         said.append(claims.summary(verdicts))
         if len(verdicts) <= FEW:
@@ -137,14 +188,25 @@ def _text(text: str, style: str = "") -> str:
 
 
 def _table(frame: pd.DataFrame, folded: str = "") -> str:
-    """Without columns that say nothing here; under a line to open it by if `folded`."""
+    """Return the table without columns that are empty here; with `folded`, under a line that opens it."""
     shown = frame.drop(columns="study", errors="ignore").dropna(axis="columns", how="all")
     table = tables.html(tables.readable(shown))
-    return f"<details><summary>{folded}</summary>{table}</details>" if folded else table
+    return page.fold(folded, table) if folded else table
 
 
-def _figure(drawn: go.Figure, numbers: Iterator[int]) -> str:
-    return page.figure(drawn, f"figure-{next(numbers)}")
+def _figure(drawn: go.Figure, numbers: Iterator[int], height: int | None = None) -> str:
+    return page.figure(drawn, f"figure-{next(numbers)}", height)
+
+
+def _grid(drawn: Sequence[go.Figure], numbers: Iterator[int], height: int | None = None) -> str:
+    """Return figures side by side, as many as fit."""
+    if len(drawn) == 1:
+        return _figure(drawn[0], numbers)
+    return f'<div class="grid">{"".join(_figure(one, numbers, height) for one in drawn)}</div>'
+
+
+def _legend() -> str:
+    return _text(forest.LEGEND, "soft")
 
 
 def _verdicts(verdicts: pd.DataFrame) -> list[str]:
@@ -152,12 +214,41 @@ def _verdicts(verdicts: pd.DataFrame) -> list[str]:
         return []
     if not (verdicts["n"] > 0).any():
         return [_text(f"{len(verdicts)} claims; none of their arms has finished (search.run --replay runs them).")]
-    return [tables.html(claims.readable(verdicts)), *map(_text, claims.NOTES)]
+    rules = page.fold("The rules", "".join(map(_text, claims.NOTES)))
+    return [_legend(), forest.forest(verdicts), rules]
+
+
+def _search(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
+    """Return the pictures of each run's trials: history, curves, settings side by side and one by one."""
+    parts = []
+    for result in results:
+        metric = result.record.metric
+        told = []
+        try:
+            searched = search_figures.Searched.of(result)
+        except ResultsError as error:
+            searched = None
+            told.append(_text(f"No picture of the settings: {error}."))
+        if searched:
+            told += ["<h3>Each trial's result</h3>", _figure(search_figures.history(searched), numbers, 380)]
+        for name in dict.fromkeys([metric, VAL_ACCURACY, TEST_ACCURACY]):
+            if curves := search_figures.learning_curves(result, name):
+                told += [f"<h3>Every trial's {escape(tables.heading(name).removesuffix(' %'))}, epoch by epoch</h3>"]
+                told.append(_figure(curves, numbers, 360))
+                break
+        if searched and searched.domains:
+            told += ["<h3>The settings of all trials side by side</h3>"]
+            told.append(_figure(search_figures.parallel(searched), numbers))
+            told += ["<h3>Each setting by itself</h3>", _grid(search_figures.slices(searched), numbers, 270)]
+        if told and len(results) > 1:
+            told.insert(0, _text(f"Run {result.record.run}", "soft"))
+        parts += told
+    return parts
 
 
 def _front(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
     parts = []
-    for protocol in dict.fromkeys(p for result in results for p in result.finished()[r.PROTOCOL]):
+    for protocol in dict.fromkeys(p for result in results for p in result.finished()[PROTOCOL]):
         rows = pareto.candidates(results, protocol)
         if rows.empty:
             continue
@@ -176,15 +267,19 @@ def _comparison(results: Sequence[Results], numbers: Iterator[int]) -> list[str]
     if figures_table.empty:
         return []
     curves = compare.curves(results)
-    drawn = [_figure(figures.curves(one), numbers) for _, one in curves.groupby(["run", "changed"], sort=False)]
-    told = [tables.html(compare.readable(figures_table)), _text(compare.note(compare.BAND)), *drawn]
+    drawn = [figures.curves(one) for _, one in curves.groupby(["run", "changed"], sort=False)]
+    told = [tables.html(compare.readable(figures_table)), _text(compare.note(compare.BAND))]
+    if drawn:
+        told.append(_grid(drawn, numbers, 360))
     return [*told, *_losses(results, numbers), *_weights(results)]
 
 
 def _losses(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
     rows = loss_curves.loss_curves(results)
-    drawn = [_figure(figures.loss_curve(one), numbers) for _, one in rows.groupby(["run", "changed"], sort=False)]
-    return [*drawn, _table(rows, "The training losses"), _text(loss_curves.NOTE)] if drawn else []
+    drawn = [figures.loss_curve(one) for _, one in rows.groupby(["run", "changed"], sort=False)]
+    if not drawn:
+        return []
+    return [_grid(drawn, numbers, 360), _table(rows, "The training losses"), _text(loss_curves.NOTE)]
 
 
 def _weights(results: Sequence[Results]) -> list[str]:
@@ -198,7 +293,7 @@ def _sizes(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
     rows = ensemble_size.ensemble_sizes(results)
     if rows.empty:
         return []
-    shown = rows.rename(columns={end: f"{end}_{r.TEST_ACCURACY}" for end in ("low", "high")})
+    shown = rows.rename(columns={end: f"{end}_{TEST_ACCURACY}" for end in ("low", "high")})
     told = [_figure(figures.ensemble_sizes(rows), numbers), _table(shown, "The table")]
     return [*told, _text(ensemble_size.NOTE)] if rows[ensemble_size.INDEPENDENT].notna().any() else told
 
@@ -208,52 +303,72 @@ def _uncertainty(results: Sequence[Results], numbers: Iterator[int]) -> list[str
     if rows.empty:
         return []
     table = tables.html(uncertainty.readable(rows))
-    folded = f"<details><summary>The table</summary>{table}</details>"
-    return [_figure(figures.uncertainty(rows), numbers), folded, _text(uncertainty.NOTE)]
+    return [_figure(figures.uncertainty(rows), numbers), page.fold("The table", table), _text(uncertainty.NOTE)]
+
+
+def _augmentation(results: Sequence[Results]) -> list[str]:
+    shown = dict.fromkeys(kept_pictures.augmentation(kept_pictures.pictures(result)) for result in results)
+    return [strips for strips in shown if strips]
+
+
+def _confusions(results: Sequence[Results]) -> list[str]:
+    parts = []
+    for result in results:
+        if len(rows := confusions.confusions(result)):
+            parts += [_text(f"Run {result.record.run}, trial {rows['trial'].iloc[0]}: the best on validation images.")]
+            parts.append(tables.html(confusions.readable(rows.drop(columns="trial"))))
+            parts.append(kept_pictures.confused(result, kept_pictures.pictures(result)))
+    return parts
 
 
 def _importance(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
     parts = []
     for result in results:
-        if result.trials[r.ARM].isna().any():
+        if result.trials[ARM].isna().any():
             try:
-                shares = importance(result)
+                shares = importance(result, permutations=PERMUTATIONS)
             except ResultsError as error:
-                parts.append(_text(f"Not told: {error}."))
+                parts.append(_text(f"No importance: {error}."))
             else:
-                explained = "Share of the variance over finished trials, 95 % interval from resampling them, p from "
-                explained += "dealing the metric out to them at random. "
-                explained += "(noise) does nothing: what ranks no clearer has not been shown to matter."
+                explained = "Share of the variance over finished trials, 95 % interval from resampling the trials, p "
+                explained += "from dealing the metric out to the trials at random. "
+                explained += "(noise) does nothing: a setting that ranks no clearer has not been shown to matter."
                 parts += [_figure(figures.importance(shares), numbers), _table(shares), _text(explained)]
     return parts
 
 
 def _trials(results: Sequence[Results]) -> pd.DataFrame:
-    """Every trial of every run."""
-    measured = (r.VAL_ACCURACY, r.TEST_ACCURACY, r.TRAIN_ACCURACY, r.TRAIN_LOSS)
-    first = (r.TRIAL_ID, r.ARM, r.SEED, r.PROTOCOL, r.STATUS, r.EPOCHS, *measured, r.PARAMETERS, r.SECONDS)
+    """Return every trial of every run."""
+    measured = (VAL_ACCURACY, TEST_ACCURACY, TRAIN_ACCURACY, TRAIN_LOSS)
+    first = (TRIAL_ID, ARM, SEED, PROTOCOL, STATUS, EPOCHS, *measured, PARAMETERS, SECONDS)
     rows = pd.concat([result.trials.assign(run=result.record.run) for result in results], ignore_index=True)
-    searched = {r.CONFIG + name for result in results for name in result.record.space}
+    searched = {CONFIG + name for result in results for name in result.record.space}
     config = [
         name
         for name in rows
-        if name.startswith(r.CONFIG)
-        and name != r.CONFIG + r.SEED
+        if name.startswith(CONFIG)
+        and name != CONFIG + SEED
         and (name in searched or rows[name].astype(str).nunique() > 1)
     ]
     run = ["run"] if len(results) > 1 else []
-    return rows[[*run, *first, *config, r.ERROR]]
+    return rows[[*run, *first, *config, ERROR]]
 
 
 def _run(result: Results) -> str:
     record = result.record
+    told, known = record.definition.get("conditions"), record.definition.get("observations")
+    conditions = told if isinstance(told, dict) else {}
     facts: dict[str, Any] = {
         "results": result.path,
         "command": record.command,
-        "started": f"{record.started}, {record.wall_seconds / 60:.1f} minutes",
+        "started": record.started + (f", {record.wall_seconds / 60:.1f} minutes" if record.wall_seconds else ""),
         "search": f"{record.samples} samples, {record.epochs} epochs, {record.searcher}, {record.scheduler}",
-        "searched": "; ".join(f"{name} {domain}" for name, domain in record.space.items()),
+        "searched": "; ".join(
+            f"{name} {domain}{f' if {conditions[name]}' if name in conditions else ''}"
+            for name, domain in record.space.items()
+        ),
         "fixed": "; ".join(f"{name} {value}" for name, value in record.fixed.items()),
+        "warm start": f"{len(known)} finished trials of other runs" if isinstance(known, list) else "",
         "metric": f"{record.metric} ({record.mode}), protocol {record.protocol}",
         "seed": record.seed,
         "data": f"{record.dataset}, fingerprint {record.dataset_fingerprint}",
@@ -261,8 +376,8 @@ def _run(result: Results) -> str:
         "versions": ", ".join(f"{name} {value}" for name, value in record.versions.items()),
         "commit": record.commit or "",
     }
-    told = (f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if str(value))
-    return f"<dl>{''.join(told)}</dl>"
+    lines = (f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if str(value))
+    return f"<dl>{''.join(lines)}</dl>"
 
 
 def write(results: list[Results], args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What the tables of a results folder must hold to be read as such: columns, types, ranges, and one another's rows."""
+"""Check that the tables of a results folder have the required columns, types, ranges, and matching rows."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import numpy as np
 import pandas as pd
 
 from search import columns
-from search import records as r
+from search.records import CONFIG, EPOCH, EPOCHS, IMAGE, MEMBERS, STATUS, STATUSES, TRIAL_ID
 
 _NUMBERS = ("int64", "int32", "int16", "float64")
 
 
 _KEYS = {
-    "trials": [r.TRIAL_ID],
-    "epochs": [r.TRIAL_ID, r.EPOCH],
-    "members": [r.TRIAL_ID, r.EPOCH, r.MEMBERS],
-    "predictions": [r.TRIAL_ID, r.IMAGE],
+    "trials": [TRIAL_ID],
+    "epochs": [TRIAL_ID, EPOCH],
+    "members": [TRIAL_ID, EPOCH, MEMBERS],
+    "predictions": [TRIAL_ID, IMAGE],
 }
 _HYPERPARAMETER = (str, bool, int, float, np.number, np.bool_)
 
 
 class SchemaError(ValueError):
-    """A table is not what it must be; the message says in one line what it lacks or must hold."""
+    """A table that does not meet its contract; the message says in one line what it lacks or must hold."""
 
 
 def empty(table: str) -> pd.DataFrame:
-    """Return the table of a run that has none, without a row."""
+    """Return a table without rows, for a run that lacks the table."""
     dtypes = {"string": "object", "list<int16>": "object"}
     kinds = {
         name: dtypes.get(column.type, "int64" if column.required and not column.nullable else "float64")
@@ -39,7 +39,7 @@ def empty(table: str) -> pd.DataFrame:
 def checked(
     table: str, frame: pd.DataFrame, own: Sequence[columns.Column] = (), written: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return the table with its measured columns as float64, null where a run has none.
+    """Return the table with its measured columns as float64, null if a run has none.
 
     `own` are the metrics that the study's trainable declares, `written` the columns that its run says it wrote.
     Raises SchemaError.
@@ -53,13 +53,13 @@ def checked(
     for name in frame.columns:
         if name in known:
             frame[name] = _held(frame[name], known[name])
-        elif name.startswith(r.CONFIG):
+        elif name.startswith(CONFIG):
             fits = _each(frame[name], _HYPERPARAMETER, or_none=True)
             _require(frame[name], fits, "numbers, text or truth values")
     for name, column in known.items():
         if name not in frame and column.type in _NUMBERS:
             frame[name] = float("nan")
-    if table == "trials" and (unknown := sorted(set(frame[r.STATUS]) - set(r.STATUSES))):
+    if table == "trials" and (unknown := sorted(set(frame[STATUS]) - set(STATUSES))):
         raise SchemaError(f"has an unknown status: {', '.join(unknown)}")
     if (twice := frame.duplicated(_KEYS[table])).any():
         row = frame[twice].iloc[0]
@@ -68,7 +68,7 @@ def checked(
 
 
 def _held(values: pd.Series, column: columns.Column) -> pd.Series:
-    """Check the values of a declared column; numbers that may be missing come back as float64."""
+    """Check the values of a declared column; return numbers that may be missing as float64."""
     if column.type == "string":
         _require(values, _each(values, str, or_none=column.nullable or not column.required), "text")
     elif column.type == "list<int16>":
@@ -87,17 +87,17 @@ def _held(values: pd.Series, column: columns.Column) -> pd.Series:
 
 
 def check_epochs(trials: pd.DataFrame, epochs: pd.DataFrame) -> None:
-    """Raises SchemaError unless each trial has every epoch, from 1 on, that it says it ran."""
-    found = epochs.groupby(r.TRIAL_ID)[r.EPOCH].agg(["max", "count"])
-    for trial, ran in zip(trials[r.TRIAL_ID], trials[r.EPOCHS], strict=True):
+    """Raise SchemaError unless each trial has every epoch, from 1 on, that it says it ran."""
+    found = epochs.groupby(TRIAL_ID)[EPOCH].agg(["max", "count"])
+    for trial, ran in zip(trials[TRIAL_ID], trials[EPOCHS], strict=True):
         last, rows = found.loc[trial] if trial in found.index else (0, 0)
         if rows < ran or last != rows:
             raise SchemaError(f"must hold all {ran} epochs of trial {trial}, got {rows} up to epoch {last}")
 
 
 def check_members(members: pd.DataFrame) -> None:
-    """Raises SchemaError unless each ensemble has a row for every size from 1 on."""
-    sizes = members.groupby([r.TRIAL_ID, r.EPOCH])[r.MEMBERS].agg(["max", "count"])
+    """Raise SchemaError unless each ensemble has a row for every size from 1 on."""
+    sizes = members.groupby([TRIAL_ID, EPOCH])[MEMBERS].agg(["max", "count"])
     for (trial, epoch), (largest, rows) in sizes[sizes["max"] != sizes["count"]].head(1).iterrows():
         raise SchemaError(f"must hold all {largest} sizes of trial {trial} in epoch {epoch}, got {rows}")
 
@@ -113,8 +113,8 @@ def _numbers(values: pd.Series, column: columns.Column) -> pd.Series:
     within = numbers.between(column.low, column.high) | numbers.isna()
     if column.unit == columns.FRACTION:
         _require(values, within, "fractions")
-    elif column.unit != columns.NATS:  # a loss, which is infinite where a training diverged
-        # Numbers without an upper bound are finite all the same.
+    elif column.unit != columns.NATS:  # NATS: a loss, which is infinite if a training diverged
+        # Numbers without an upper bound must still be finite.
         told = f"numbers of at least {column.low:g}" if column.high == np.inf else f"{column.low:g} to {column.high:g}"
         _require(values, within & ~np.isinf(numbers), told)
     return numbers

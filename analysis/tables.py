@@ -1,4 +1,4 @@
-"""One table, five formats: exact for programs (csv, parquet), in percent for readers (md, html, tex)."""
+"""Write one table in five formats: exact for programs (csv, parquet), in percent for readers (md, html, tex)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import page
+from analysis.latex import latex
 from analysis.load import ResultsError
 from search.records import CONFIG, PARAMETERS
 
 FORMATS = ("md", "csv", "parquet", "html", "tex")
-SHORT = 24  # characters of a cell that stays on one line of a page
+SHORT = 24  # most characters of a cell that stays on one line of a page
 
 
 def cell(value: Any, column: str = "") -> str:
-    """A value as a reader sees it: accuracies in percent, nothing where nothing was measured."""
+    """Return a value as a reader sees it: accuracies in percent, "" if nothing was measured."""
     if value is None or (not isinstance(value, (list, tuple)) and pd.isna(value)):
         return ""
     if isinstance(value, str | bool):
@@ -31,7 +32,7 @@ def cell(value: Any, column: str = "") -> str:
         return f"{100 * value:.2f}"
     if column == PARAMETERS:
         return f"{value:,.0f}"
-    # A column of whole numbers with a gap comes back from Parquet as floats.
+    # Parquet returns a column of whole numbers with gaps as floats.
     return f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else f"{value:.0f}"
 
 
@@ -41,7 +42,7 @@ def heading(column: str) -> str:
 
 
 def headings(columns: Iterable[str]) -> list[str]:
-    """Return a heading for each column, no two alike: a setting and what was measured may have one name."""
+    """Return a heading for each column, no two alike: a setting and a measurement may have one name."""
     names = list(columns)
     short = [heading(name) for name in names]
     said = [
@@ -52,7 +53,7 @@ def headings(columns: Iterable[str]) -> list[str]:
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` as text for a reader."""
+    """Return `frame` as text for a reader."""
     texts = [[cell(value, name) for value in frame[name]] for name in frame]
     return pd.DataFrame(list(zip(*texts, strict=True)), columns=headings(frame), dtype=str)
 
@@ -64,7 +65,7 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """`frame` is exact: fractions, seconds, counts. `read` makes of it what a reader sees."""
+    """A table with its title, notes and figures: `frame` is exact (fractions, seconds), `read` is for readers."""
 
     frame: pd.DataFrame
     title: str
@@ -73,13 +74,13 @@ class Table:
     read: Callable[[pd.DataFrame], pd.DataFrame] = readable
 
     def write(self, form: str, output: Path | None) -> None:
-        """To `output`, or to stdout; title and notes of a bare csv or parquet go to stderr.
+        """Write to `output`, or to stdout; title and notes of a bare csv or parquet go to stderr.
 
         Raises ResultsError if parquet has no file to go to.
         """
         if form == "parquet":
             if output is None:
-                raise ResultsError("parquet is not text: name a file with -o")
+                raise ResultsError("parquet needs a file, since it is not text: name one with -o")
             self.frame.to_parquet(output, index=False)
         elif output is None:
             sys.stdout.write(printable(self.text(form)))
@@ -110,7 +111,7 @@ def markdown(title: str, shown: pd.DataFrame, notes: Sequence[str]) -> str:
 
 
 def html(shown: pd.DataFrame) -> str:
-    """A table whose headings sort it (see `page`)."""
+    """Return an HTML table whose headings sort it (see `page`)."""
     head = "".join(f'<th scope="col"><button>{escape(name)}</button></th>' for name in shown)
     rows = ("".join(_td(text) for text in row) for row in shown.to_numpy())
     body = "".join(f"<tr>{row}</tr>" for row in rows)
@@ -118,44 +119,6 @@ def html(shown: pd.DataFrame) -> str:
 
 
 def _td(text: str) -> str:
-    # A name or a number is read whole; a sentence may be broken.
+    # A name or a number must stay on one line; a sentence may be broken.
     short = ' class="short"' if len(text) <= SHORT else ""
     return f"<td{short}>{escape(text)}</td>"
-
-
-_TEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
-    | {
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "−": "$-$",
-        "·": r"$\cdot$",
-    }
-)
-
-
-def latex(title: str, shown: pd.DataFrame, notes: Sequence[str]) -> str:
-    """A table environment; needs no package."""
-
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(text.translate(_TEX) for text in cells) + r" \\"
-
-    caption = " ".join([title + ".", *notes]).translate(_TEX)
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{caption}}}",
-            rf"\begin{{tabular}}{{{'l' * shown.shape[1]}}}",
-            r"\hline",
-            line(list(shown)),
-            r"\hline",
-            *(line(row) for row in shown.to_numpy()),
-            r"\hline",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )

@@ -1,9 +1,9 @@
-"""How far the probabilities of each ensemble size can be trusted, and how far its members differ.
+"""Measure how far the probabilities of each ensemble size can be trusted, and how far its members differ.
 
 At a trial's last epoch, for the first 1, 2, ... members: negative log-likelihood (nats an image), expected
 calibration error (15 equal bins), Brier score, the share of images on which two members' labels differ and their Q
-statistic (means over pairs: 0 for members that err independently, 1 for members that err together). A hard vote's
-probabilities are its members' mean, an AdaBoost's those of its weighted vote. For training images and out of bag only
+statistic (means over pairs: 0 for members that err independently, 1 for members that err together). The probabilities
+of a hard vote are its members' mean, those of an AdaBoost its weighted vote's. For training images and out of bag only
 the accuracy was measured. Intervals: 95 %, Student's t over seeds; none for one seed.
 """
 
@@ -16,20 +16,21 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from analysis import cli, ensemble_size, figures, measure
-from analysis import statistics as s
+from analysis import cli, ensemble_size, figures
+from analysis.arms import trial_names
+from analysis.intervals import mean_interval
 from analysis.load import Results, by_study
 from analysis.sizes import arms_by_size
 from analysis.tables import Table, cell, heading
-from search import records as r
+from search.records import EPOCH, EPOCHS, MEMBERS, OOB_ACCURACY, SEED, TRAIN_ACCURACY, TRIAL_ID
 
-# Images -> quantity -> its column in members.parquet.
+# Columns of members.parquet, by images and quantity.
 MEASURES = ("accuracy", "loss", "ece", "brier", "disagreement", "q_statistic")
 QUANTITIES: dict[str, dict[str, str]] = {
     "validation": {name: f"val_{name}" for name in MEASURES},
     "test": {name: f"test_{name}" for name in MEASURES},
-    "training": {"accuracy": r.TRAIN_ACCURACY},
-    "out of bag": {"accuracy": r.OOB_ACCURACY},
+    "training": {"accuracy": TRAIN_ACCURACY},
+    "out of bag": {"accuracy": OOB_ACCURACY},
 }
 WORDS = {
     "loss": "log-likelihood loss",
@@ -37,14 +38,14 @@ WORDS = {
     "brier": "Brier score",
     "q_statistic": "Q statistic",
 }
-COLUMNS = ["study", "ensemble", r.MEMBERS, "images", "quantity", "value", "low", "high", "n", "trials"]
+COLUMNS = ["study", "ensemble", MEMBERS, "images", "quantity", "value", "low", "high", "n", "trials"]
 
 
 def uncertainty(results: Sequence[Results]) -> pd.DataFrame:
-    """Return a row for each quantity that was measured of each size of each arm, and of the best searched trials.
+    """Return a row for each quantity measured for each size of each arm, and of the best searched trials.
 
     Columns: `COLUMNS`; accuracies are fractions. Runs that did not record calibration yet give no row. Raises
-    ResultsError where runs of one study differ in data set or an arm's trials in protocol.
+    ResultsError if runs of one study differ in data set or an arm's trials in protocol.
     """
     rows = []
     for study, pooled in by_study(results).items():
@@ -53,15 +54,15 @@ def uncertainty(results: Sequence[Results]) -> pd.DataFrame:
             if prefixes.empty or prefixes[["val_ece", "test_ece"]].isna().all(axis=None):
                 continue
             # Two trials of one seed are the same draw.
-            seeds = prefixes.groupby([r.MEMBERS, r.SEED]).mean()
-            names = measure.names(trials, pooled)
-            for size in seeds.index.unique(r.MEMBERS):
-                of_size = seeds.xs(size, level=r.MEMBERS)
+            seeds = prefixes.groupby([MEMBERS, SEED]).mean()
+            names = trial_names(trials, pooled)
+            for size in seeds.index.unique(MEMBERS):
+                of_size = seeds.xs(size, level=MEMBERS)
                 for images, columns in QUANTITIES.items():
                     for quantity, column in columns.items():
                         values = of_size[column].dropna()
                         if len(values):
-                            interval = s.mean_interval(values)
+                            interval = mean_interval(values)
                             bounded = math.isfinite(interval.low)
                             low, high = (interval.low, interval.high) if bounded else (math.nan, math.nan)
                             told = (study, ensemble, size, images, quantity, interval.effect, low, high)
@@ -70,28 +71,28 @@ def uncertainty(results: Sequence[Results]) -> pd.DataFrame:
 
 
 def _ensembles(results: Sequence[Results]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each arm's finished trials, and of each run the best searched one and the best searched ensemble.
+    """Yield each arm's finished trials, then each run's best searched trial and best searched ensemble.
 
     The trials have the place of their `result` as a column.
     """
     yield from arms_by_size(results)
     for place, result in enumerate(results):
         best = [] if result.recovery else [result.best(), ensemble_size.best_searched_ensemble(result)]
-        for one in {trial[r.TRIAL_ID]: trial for trial in best if trial is not None}.values():
+        for one in {trial[TRIAL_ID]: trial for trial in best if trial is not None}.values():
             trials = pd.DataFrame([one]).assign(result=place)
-            yield f"trial {measure.names(trials, results)}", trials
+            yield f"trial {trial_names(trials, results)}", trials
 
 
 def _last_epoch(result: Results, trial: pd.Series) -> pd.DataFrame:
     rows = result.members
-    rows = rows[(rows[r.TRIAL_ID] == trial[r.TRIAL_ID]) & (rows[r.EPOCH] == trial[r.EPOCHS])]
+    rows = rows[(rows[TRIAL_ID] == trial[TRIAL_ID]) & (rows[EPOCH] == trial[EPOCHS])]
     columns = [column for of_images in QUANTITIES.values() for column in of_images.values()]
-    return rows[[r.MEMBERS, *columns]].assign(**{r.SEED: trial[r.SEED]})
+    return rows[[MEMBERS, *columns]].assign(**{SEED: trial[SEED]})
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each ensemble, size and kind of images, with a quantity a column."""
-    keys = ["study", "ensemble", r.MEMBERS, "images"]
+    """Return a row for each ensemble, size and kind of images, with a column for each quantity."""
+    keys = ["study", "ensemble", MEMBERS, "images"]
     rows = []
     for key, one in frame.groupby(keys, sort=False):
         told = {name: _told(values) for name, values in one.set_index("quantity").iterrows()}

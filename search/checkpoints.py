@@ -1,4 +1,4 @@
-"""A run's checkpoints: one of each trial that runs, none of one that has ended."""
+"""A run's checkpoints: one for each unfinished trial, none for a trial that has ended."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterator
 from search.disk import Disk
 from search.events import RAY_FOLDER, TrialLog
 from search.journal import Journal
-from trainables import checkpoint
-from trainables.checkpoint import CheckpointError
+from trainables.training import checkpoint
+from trainables.training.checkpoint import CheckpointError
 
 __all__ = ["RAY_FOLDER", "CheckpointError", "name_of", "newest_whole", "read", "remove_checkpoints"]
 
+write_checkpoint, read_checkpoint = checkpoint.write, checkpoint.read  # a whole checkpoint's one file, by its folder
+
 
 def name_of(path: str) -> str:
-    """The name in the run's folder of a checkpoint that Ray names by its whole path."""
+    """Return a checkpoint's name within the run's folder, from the whole path by which Ray names it."""
     return "/".join(path.rstrip("/").split("/")[-3:])
 
 
 def read(disk: Disk, name: str) -> bytes:
-    """What the trial saved. Raises CheckpointError."""
+    """Return the bytes that a trial saved in a checkpoint. Raises CheckpointError if they are missing or damaged."""
     try:
         content = disk.read(f"{name}/{checkpoint.CHECKPOINT_FILE}")
         digest = disk.read(f"{name}/{checkpoint.DIGEST_FILE}")
@@ -29,13 +31,13 @@ def read(disk: Disk, name: str) -> bytes:
 
 
 def remove_checkpoints(journal: Journal, log: TrialLog, but: str | None = None) -> None:
-    """Remove every checkpoint of a trial except `but`, also those that a crash left half-written.
+    """Remove every checkpoint of a trial except `but`, including those that a crash left half-written.
 
-    What an orphan of a killed run still writes to stays until the trial ends. Raises JournalError.
+    A checkpoint that a killed run's orphaned worker is still writing stays until the trial ends. Raises JournalError.
     """
     names = [name for name in _all(journal.disk, log) if name != but]
     if names:
-        journal.sync()  # else a power cut could leave a journal that still counts on them
+        journal.sync()  # else a power cut could leave a journal that still needs the removed checkpoints
     for name in names:
         journal.disk.remove_tree(name)
 
@@ -48,10 +50,10 @@ def _all(disk: Disk, log: TrialLog) -> Iterator[str]:
 
 
 def newest_whole(disk: Disk, log: TrialLog, warn: Callable[[str], None]) -> str | None:
-    """The checkpoint from which a trial goes on, None for the start; reports each that was damaged."""
+    """Return the newest undamaged checkpoint of a trial, None if it must start over; warn of each damaged one."""
     for epoch, name in reversed(log.checkpoints):
         if not disk.is_folder(name):
-            continue  # a later one took its place
+            continue  # removed once a later checkpoint was complete
         try:
             read(disk, name)
         except CheckpointError as error:

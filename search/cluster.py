@@ -1,14 +1,12 @@
-"""Starting Ray on this machine, behind closed doors, or joining a cluster that runs."""
+"""Start Ray on this machine, behind closed doors, or join a running cluster."""
 
 from __future__ import annotations
 
 import logging
 import os
 import secrets
-import signal
-import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +16,18 @@ from ray._private import ray_constants, services
 from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoReply, GetAllNodeInfoRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
-from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search import siblings
-from search.doors import LOOPBACK, DoorError, is_loopback, keep_token_private, private_folder, require_token_mode
-from search.resources import cpu_count, object_store_bytes
+from search.doors import LOOPBACK, DoorError, is_loopback, require_token_mode
+from search.failures import ClusterError
+from search.heap import return_pages, share_heap
+from search.interrupts import handlers_kept
+from search.local_ray import bind_beyond_loopback, job, start
 
-START_ATTEMPTS = 3  # on a busy machine one of Ray's processes may miss a deadline that cannot be set
-ANSWER_SECONDS = 5.0  # in which a cluster must answer; Ray would try for minutes
+ANSWER_SECONDS = 5.0  # deadline for a cluster's answer; Ray would try for minutes
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("search", "spaces", "trainables")  # what the workers of a joined cluster are sent
+VITAL = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
+PACKAGES = ("search", "spaces", "trainables")  # packages sent to the workers of a joined cluster
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Cluster:
 
     nodes: tuple[Node, ...]
     dashboard: str | None
-    address: str  # of the GCS: where further machines join, `ray start --address=...`
+    address: str  # the GCS's address, at which further machines join: `ray start --address=...`
+    metrics: tuple[str, ...] = ()  # host:port of each node's metrics, this node's first
 
     @property
     def cpus(self) -> float:
@@ -54,10 +54,6 @@ class Cluster:
         return sum(node.gpus for node in self.nodes)
 
 
-class ClusterError(RuntimeError):
-    """A cluster that cannot be had as asked; the message is one line."""
-
-
 def connect(
     address: str | None,
     folder: Path | None = None,
@@ -66,27 +62,32 @@ def connect(
     listen: str = LOOPBACK,
     verbose: bool = False,
     data_bytes: int = 0,
+    about: Mapping[str, str] | None = None,
 ) -> Cluster:
-    """Start Ray on this machine (address None), everything on the interface `listen`; or join `address`.
+    """Start Ray on this machine (address None), with every port on the interface `listen`, or join `address`.
 
     `address` is host:port, or "auto" for the cluster that `ray start` started on this machine. `folder`, which
-    every node of a joined cluster must see at the same path, will hold the results. Both a joined cluster and
-    one that listens beyond the loopback interface must ask for a token. `named` is how the user gave the address, if
-    not as --address. `data_bytes` are the data's, for which a Ray started here has room in its object store.
+    every node of a joined cluster must see at the same path, will hold the results. A joined cluster, and a Ray that
+    listens beyond the loopback interface, must require a token. `named` is how the user gave the address, if not as
+    --address. `data_bytes` is the size of the data, for which a Ray started here gets room in its object store.
+    `about` is the job's metadata, of which Ray's dashboard shows `job_name`.
 
-    Raises ClusterError if Ray does not start, nothing answers there, or the cluster is not as required.
+    Raises ClusterError if Ray does not start, nothing answers at `address`, or the cluster is not as required.
     """
+    return_pages()
+    share_heap()  # before Ray's threads start
     level = logging.INFO if verbose else logging.ERROR
     quiet = {"logging_level": level, "log_to_driver": verbose, "configure_logging": True}
     try:
-        context = (
-            _start(listen, data_bytes, quiet)
-            if address is None
-            else _join(address, named or f"--address {address}", quiet)
-        )
+        with handlers_kept():
+            context = (
+                start(listen, data_bytes, about, quiet)
+                if address is None
+                else _join(address, named or f"--address {address}", about, quiet)
+            )
     except DoorError as error:
         raise ClusterError(str(error)) from None
-    cluster = Cluster(nodes(), context.dashboard_url, context.address_info["gcs_address"])
+    cluster = Cluster(nodes(), context.dashboard_url, context.address_info["gcs_address"], tuple(metrics_addresses()))
     if address is not None and folder is not None:
         try:
             _require_shared(folder)
@@ -96,76 +97,48 @@ def connect(
     return cluster
 
 
+def is_own() -> bool:
+    """Return whether this process is connected to a Ray that it has started itself."""
+    node = ray._private.worker._global_node
+    return node is not None and bool(node.is_head())
+
+
 def disconnect() -> None:
     ray.shutdown()
 
 
 def nodes() -> tuple[Node, ...]:
-    """The nodes as they are now: one may have joined late, or died."""
+    """Return the nodes that are alive now: nodes may have joined late, or died."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return tuple(Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive)
 
 
-def _start(listen: str, data_bytes: int, quiet: dict[str, Any]) -> Any:
-    if not is_loopback(listen):
-        require_token_mode(f"--listen {listen}")
-    _require_address_here(listen)
-    try:
-        keep_token_private()
-        folder = private_folder()
-    except OSError as error:
-        raise ClusterError(f"Ray did not start on this machine: {error}") from error
-    _bind_beyond_loopback(not is_loopback(listen))
-    attempts = START_ATTEMPTS
-    while True:
-        attempts -= 1
-        hangup = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-        try:
-            # address="local" keeps a Ray that happens to run here, or RAY_ADDRESS, out of it.
-            return ray.init(
-                address="local",
-                include_dashboard=True,
-                dashboard_host=LOOPBACK,
-                _node_ip_address=listen,
-                num_cpus=cpu_count(),
-                object_store_memory=object_store_bytes(data_bytes),
-                job_config=_job(),
-                _temp_dir=str(folder),
-                **quiet,
-            )
-        except Exception as error:
-            ray.shutdown()
-            if not attempts:
-                raise ClusterError(f"Ray did not start on this machine: {error}") from error
-        finally:
-            # Ray's processes keep it blocked: a terminal that goes away ends this one in order, and not its Ray first.
-            signal.pthread_sigmask(signal.SIG_SETMASK, hangup)
+def metrics_addresses() -> list[str]:
+    """Return host:port of the metrics of each node that is alive, this node's first."""
+    here = ray.get_runtime_context().get_node_id()
+    alive = [node for node in ray.nodes() if node["Alive"] and node.get("MetricsExportPort", 0) > 0]
+    alive.sort(key=lambda node: (node["NodeID"] != here, node["NodeID"]))
+    hosts = [node["NodeManagerAddress"] for node in alive]
+    return [
+        f"[{host}]:{node['MetricsExportPort']}" if ":" in host else f"{host}:{node['MetricsExportPort']}"
+        for host, node in zip(hosts, alive, strict=True)
+    ]
 
 
-def _require_address_here(listen: str) -> None:
-    try:
-        family = socket.AF_INET6 if ip_address(listen).version == 6 else socket.AF_INET
-        unspecified = ip_address(listen).is_unspecified
-        with socket.socket(family) as probe:
-            probe.bind((listen, 0))
-    except (OSError, ValueError):
-        unspecified = True
-    if unspecified:
-        raise ClusterError(f"--listen takes one IP address of this machine, got {listen}") from None
+def dead_process() -> str | None:
+    """Return the name of a dead process that Ray needs (VITAL); None if all live or Ray was not started here."""
+    node = ray._private.worker._global_node
+    dead = {str(kind) for kind, _ in node.dead_processes()} if node else set()
+    return next((kind for kind in VITAL if kind in dead), None)
 
 
-def _bind_beyond_loopback(allowed: bool) -> None:
-    """Ray takes 127.0.0.1 for what it says, rather than for the machine's address, only by this setting."""
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "1" if allowed else "0"
-    ray_constants.ENABLE_RAY_CLUSTER = allowed
+def session_folder() -> Path | None:
+    """Return the folder in which Ray keeps its sockets and logs on this machine; None if there is no Ray."""
+    node = ray._private.worker._global_node
+    return Path(node.get_session_dir_path()) if node else None
 
 
-def _job() -> JobConfig:
-    """What workers may import beside the project: the files of the space's folder, as this process may."""
-    return JobConfig(_py_driver_sys_path=list(siblings.kept()))
-
-
-def _join(address: str, named: str, quiet: dict[str, Any]) -> Any:
+def _join(address: str, named: str, about: Mapping[str, str] | None, quiet: dict[str, Any]) -> Any:
     if "://" in address:
         raise ClusterError(
             f"{named}: host:port or auto is required; Ray's client protocol is not supported: "
@@ -174,10 +147,10 @@ def _join(address: str, named: str, quiet: dict[str, Any]) -> Any:
     require_token_mode(named)
     found = address
     if address == "auto":
-        # What a job is told, or `ray start` noted: Ray's own search would also find another study's private Ray.
+        # This job's address, or the one that `ray start` noted: Ray's search also finds other studies' private Rays.
         found = os.environ.get("RAY_ADDRESS", "").removeprefix("auto") or services.find_bootstrap_address(None)
         if not found:
-            raise ClusterError(f"{named}: no Ray cluster was started on this machine (`ray start --head`)")
+            raise ClusterError(f"{named}: no Ray cluster was started on this machine: start one (`ray start --head`)")
     try:
         there = _ask(found)
     except ClusterError as error:
@@ -189,12 +162,12 @@ def _join(address: str, named: str, quiet: dict[str, Any]) -> Any:
             f"{named}: this machine is not a node of that cluster: run the command on one that is, "
             "or join it first (`ray start --address=...`)"
         )
-    _bind_beyond_loopback(not is_loopback(hosts[0]))
+    bind_beyond_loopback(not is_loopback(hosts[0]))
     try:
         return ray.init(
             address=found,
             runtime_env={"py_modules": [str(ROOT / package) for package in PACKAGES]},
-            job_config=_job(),
+            job_config=job(about),
             **quiet,
         )
     except Exception as error:
@@ -203,7 +176,7 @@ def _join(address: str, named: str, quiet: dict[str, Any]) -> Any:
 
 
 def _ask(address: str) -> GetAllNodeInfoReply:
-    """The nodes of the cluster at `address`. Raises ClusterError if it does not answer, or answers to anybody."""
+    """Return the nodes of the cluster at `address`. Raises ClusterError without an answer, or if it needs no token."""
     request = GetAllNodeInfoRequest()
     with grpc.insecure_channel(address) as anonymous:
         try:
@@ -213,8 +186,7 @@ def _ask(address: str) -> GetAllNodeInfoReply:
                 raise ClusterError("no Ray cluster answers there") from None
         else:
             raise ClusterError(
-                "the cluster asks nobody for a token, so that anybody could run code in it: start it with "
-                "RAY_AUTH_MODE=token"
+                "the cluster requires no token, so that anybody could run code in it: start it with RAY_AUTH_MODE=token"
             )
     with init_grpc_channel(address) as channel:
         try:
@@ -229,7 +201,7 @@ def _ask(address: str) -> GetAllNodeInfoReply:
 
 
 def _require_shared(folder: Path) -> None:
-    """Raises ClusterError unless all nodes write in `folder` and have what a trial needs."""
+    """Raise ClusterError unless all nodes can write in `folder` and have what a trial needs."""
     marker = folder / f".shared-{secrets.token_hex(8)}"
     marker.touch()
     look = ray.remote(num_cpus=0)(_look)
@@ -253,12 +225,12 @@ def _require_shared(folder: Path) -> None:
 
 
 def _look(marker: str) -> str | None:
-    """What is wrong with the node that this runs on."""
+    """Return what is wrong with the node on which this task runs, None if nothing is."""
     path = Path(marker)
     if not path.exists():
         return f"does not see {path.parent}: --results must be a folder that all nodes share at one path"
     if not os.access(path.parent, os.W_OK):
-        return f"must not only see but write {path.parent}: --results is shared by all nodes"
+        return f"cannot write in {path.parent}: --results must be a folder that all nodes can write"
     try:
         import torch  # noqa: F401
     except ImportError as error:

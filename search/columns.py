@@ -1,9 +1,9 @@
 """Every column of the results tables, declared once.
 
-From these declarations come the types that a run writes, the checks that a reader makes, the names that a study may
-choose or rank by, and the tables of `search/README.md` (`python -m search.columns` prints them). A new metric is
-declared here and reported by a trainable under the same name; nothing else needs to know it. A trainable's own
-metrics are `Column`s, too: see `trainables.base.ImageTrainable.metrics`. Standard library only.
+These declarations give the types that a run writes, the checks that a reader makes, the names that a study may
+choose or rank by, and the tables of `search/README.md` (`python -m search.columns` prints them). To add a metric,
+declare it here and report it from a trainable under the same name; nothing else changes. A trainable's own metrics
+are `Column`s, too: see `trainables.base.ImageTrainable.metrics`. This module needs the standard library only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 TABLES = ("trials", "epochs", "members", "predictions")
 Type = Literal["int64", "int32", "int16", "float64", "bool", "string", "list<int16>"]
 MeasuredOn = Literal["", "training", "validation", "test", "clock", "memory", "count"]
-CONFIG = "config/"  # prefix of every hyperparameter's column, of which the settings give the type
+CONFIG = "config/"  # prefix of every hyperparameter's column, whose type the settings give
 
 FRACTION, NATS, SECONDS_UNIT, BYTES = "fraction", "nats per image", "s", "bytes"
 
@@ -31,16 +31,16 @@ class ColumnError(ValueError):
 class Column:
     """One quantity of a results table.
 
-    tables       the tables that have it
-    type         as Arrow names it
+    tables       the tables that have the column
+    type         the type of its values, as Arrow names it
     meaning      one sentence for a reader of the table
-    unit         "" for a name, a number of something or a plain number
-    measured_on  which images, or the clock, the memory or a count; "" for what is no measurement
-    better       "max" or "min" of two trials' values; None if neither is
-    required     a table without it cannot be read; its values are then never null, unless `nullable`
-    low, high    the values it may take (a loss may also be infinite)
-    reported_as  a trainable's name for it, if that is another one: lists with a value a member or ensemble size
-    needs        settings without which it is not measured
+    unit         "" for a name, a count or a plain number
+    measured_on  the images, or the clock, the memory or a count; "" if the column is no measurement
+    better       "max" or "min" if the larger or the smaller of two trials' values is better; None if neither is
+    required     whether a table without the column cannot be read; its values are then never null, unless `nullable`
+    low, high    the least and greatest value (a loss may also be infinite)
+    reported_as  a trainable's name for a list with a value for each member or ensemble size; "" if it is `name`
+    needs        settings without which the quantity is not measured
     """
 
     name: str
@@ -59,13 +59,13 @@ class Column:
 
     @property
     def reported(self) -> str:
-        """The name under which a trainable reports it."""
+        """Return the name under which a trainable reports the quantity."""
         return self.reported_as or self.name
 
     def chosen_by(self) -> str | None:
-        """Say why no trial may be chosen or stopped by this quantity, None if one may."""
+        """Return why no trial may be chosen or stopped by this quantity, None if one may."""
         if self.measured_on == "test":
-            return "is measured on test images: the test set is reported, never chosen by"
+            return "is measured on test images: the test set is reported, and no trial is chosen by it"
         if "epochs" not in self.tables or not self.measured_on or self.better is None:
             return "is nothing that a trainable measures after each epoch"
         return None
@@ -82,22 +82,22 @@ def metric(
     high: float = math.inf,
     needs: tuple[str, ...] = (),
 ) -> Column:
-    """Declare a metric that a trainable reports after each epoch, of the whole predictor.
+    """Declare a metric of the whole predictor that a trainable reports after each epoch.
 
-    Raises ColumnError for a name that another column has or that no column can have, and for a unit, a quantity
-    measured on or a direction that there is not.
+    Raises ColumnError for a name that another column has or that no column can have, and for an unknown
+    `measured_on` or direction.
     """
     if not re.fullmatch(r"[A-Za-z]\w{0,99}", name, re.ASCII):
         raise ColumnError(f"a metric's name must be letters, digits and '_', at most 100, got {name!r:.120}")
     if name in RESERVED:
-        raise ColumnError(f"a metric of one's own must not be named like a column of every study, got {name!r}")
+        raise ColumnError(f"a trainable's own metric must have a name of its own, got {name!r}, a built-in column's")
     if measured_on not in ("training", "validation", "test", "clock", "memory", "count"):
         raise ColumnError(
             f"metric {name!r} must be measured on training, validation, test, clock, memory or count, "
             f"got {measured_on!r}"
         )
     if better not in ("max", "min"):
-        raise ColumnError(f"metric {name!r} must be better at its 'max' or 'min', got {better!r}")
+        raise ColumnError(f"metric {name!r} must have 'max' or 'min' as better, got {better!r}")
     top = 1.0 if unit == FRACTION else high
     tables = ("trials", "epochs")
     return Column(name, tables, "float64", meaning, unit, measured_on, better, low=low, high=top, needs=needs)
@@ -113,7 +113,7 @@ def _losses(name: str, meaning: str, measured_on: MeasuredOn, *tables: str, **mo
 
 
 def _of_ensembles(images: MeasuredOn, short: str) -> tuple[Column, ...]:
-    """Calibration and diversity of the whole predictor and of the first k members, on one set of images."""
+    """Declare calibration and diversity of the whole predictor and of the first k members, on one set of images."""
     own = ("trials", "epochs")
     needs = ("validation",) if short == "val" else ()
     prefix = f"prefix_{short}_"
@@ -169,7 +169,7 @@ def _of_ensembles(images: MeasuredOn, short: str) -> tuple[Column, ...]:
         ),
         _fractions(
             f"{short}_ece",
-            "The same of the first members' vote.",
+            "Expected calibration error of the first members' vote, in 15 equal bins.",
             images,
             "members",
             better="min",
@@ -179,7 +179,7 @@ def _of_ensembles(images: MeasuredOn, short: str) -> tuple[Column, ...]:
             f"{short}_brier",
             ("members",),
             "float64",
-            "The same of the first members' vote.",
+            "Brier score of the first members' vote, summed over classes.",
             "",
             images,
             "min",
@@ -189,7 +189,7 @@ def _of_ensembles(images: MeasuredOn, short: str) -> tuple[Column, ...]:
         ),
         _fractions(
             f"{short}_disagreement",
-            "The same among the first members.",
+            "Share of images on which two of the first members differ, mean over the pairs; null for one member.",
             images,
             "members",
             better=None,
@@ -199,7 +199,7 @@ def _of_ensembles(images: MeasuredOn, short: str) -> tuple[Column, ...]:
             f"{short}_q_statistic",
             ("members",),
             "float64",
-            "The same among the first members.",
+            "Yule's Q of two of the first members being right, mean over the pairs that have one; null without any.",
             "",
             images,
             None,
@@ -214,10 +214,10 @@ _EVERY = ("trials", "epochs", "members", "predictions")
 _OWN = ("trials", "epochs")
 
 COLUMNS: tuple[Column, ...] = (
-    # What a row is about.
+    # The subject of a row.
     Column("trial_id", _EVERY, "int64", "Number of the trial, from 0 in order of suggestion.", required=True, low=0),
     Column("epoch", ("epochs", "members"), "int64", "Epoch, from 1.", required=True, low=1),
-    Column("members", ("members",), "int64", "Ensemble size: the first so many members.", required=True, low=1),
+    Column("members", ("members",), "int64", "Ensemble size: the first members counted.", required=True, low=1),
     Column("name", ("trials",), "string", "The trial's name in the terminal and in its folder.", nullable=True),
     Column(
         "arm",
@@ -227,12 +227,12 @@ COLUMNS: tuple[Column, ...] = (
         required=True,
         nullable=True,
     ),
-    Column("seed", ("trials",), "int64", "Seed of all that is random but the data split.", required=True, low=0),
+    Column("seed", ("trials",), "int64", "Seed of all random choices except the data split.", required=True, low=0),
     Column(
         "protocol",
         ("trials",),
         "string",
-        'How it was measured: "search" chooses on validation images and tests once, "replay" measures as the '
+        'How the trial was measured: "search" chooses on validation images and tests once, "replay" measures as the '
         'reported run did, "recovery" fits a printed test curve.',
         required=True,
     ),
@@ -241,12 +241,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("total_epochs", ("trials",), "int64", "Epochs of the trial if it is not stopped.", low=1),
     Column("lr", ("epochs",), "float64", "Learning rate of the epoch.", low=0),
     Column("round", ("epochs",), "int64", "AdaBoost: the member in training, from 1.", low=1),
-    # What was measured, of the whole predictor.
+    # Measurements of the whole predictor.
     _losses("train_loss", "Mean training loss of the epoch, over the members.", "training", *_OWN),
     _fractions(
         "train_accuracy",
-        "Training accuracy as `train_measure` says: the epoch's own (running), or the vote's after it; null after "
-        "epochs at which the vote's was not measured.",
+        "Training accuracy as `train_measure` says: measured during the epoch (running), or the vote's after it; null "
+        "after epochs at which the vote's accuracy was not measured.",
         "training",
         *_OWN,
     ),
@@ -269,7 +269,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _fractions(
         "oob_accuracy",
-        "Out-of-bag: each training image voted on by the members that did not train on it.",
+        "Out-of-bag accuracy: each training image is voted on by the members that did not train on it.",
         "training",
         *_OWN,
         needs=("bootstrap",),
@@ -295,14 +295,14 @@ COLUMNS: tuple[Column, ...] = (
         better="min",
     ),
     _fractions("best_val_accuracy", "Highest val_accuracy of the trial's epochs.", "validation", "trials"),
-    Column("best_val_epoch", ("trials",), "int64", "The epoch of it.", low=1),
+    Column("best_val_epoch", ("trials",), "int64", "Epoch of best_val_accuracy.", low=1),
     _fractions(
         "best_test_accuracy",
-        "Highest test_accuracy of the trial's epochs; null if it was looked at once.",
+        "Highest test_accuracy of the trial's epochs; null if it was measured once.",
         "test",
         "trials",
     ),
-    Column("best_test_epoch", ("trials",), "int64", "The epoch of it.", low=1),
+    Column("best_test_epoch", ("trials",), "int64", "Epoch of best_test_accuracy.", low=1),
     Column(
         "parameters",
         _OWN,
@@ -312,13 +312,13 @@ COLUMNS: tuple[Column, ...] = (
         better="min",
         low=0,
     ),
-    Column("seconds", _OWN, "float64", "Wall clock: of the trial, of the epoch.", "s", "clock", "min", low=0),
-    Column("train_seconds", ("epochs",), "float64", "Of these, spent training.", "s", "clock", "min", low=0),
+    Column("seconds", _OWN, "float64", "Wall clock of the trial or epoch.", "s", "clock", "min", low=0),
+    Column("train_seconds", ("epochs",), "float64", "Part of `seconds` spent training.", "s", "clock", "min", low=0),
     Column(
         "images_per_second",
         _OWN,
         "float64",
-        "Training images, every member's counted, by train_seconds.",
+        "Training images of all members, divided by train_seconds.",
         "images/s",
         "clock",
         "max",
@@ -328,7 +328,7 @@ COLUMNS: tuple[Column, ...] = (
         "peak_memory_bytes",
         _OWN,
         "int64",
-        "Most memory held: of the device, or of the process on a CPU.",
+        "Peak memory of the device, or of the process on a CPU.",
         BYTES,
         "memory",
         "min",
@@ -338,16 +338,17 @@ COLUMNS: tuple[Column, ...] = (
         "one_image_memory_bytes",
         _OWN,
         "int64",
-        "Memory to train one member on one image: comparable across models (see trainables.model_size).",
+        "Memory to train one member on one image, comparable across models (see trainables.network_memory); "
+        "known from the second epoch on.",
         BYTES,
         "memory",
         "min",
         low=0,
     ),
-    # Of an ensemble's members.
+    # Measurements of an ensemble's members.
     _fractions(
         "val_accuracy",
-        "The first members' vote on the validation images.",
+        "Accuracy of the first members' vote on the validation images.",
         "validation",
         "members",
         required=True,
@@ -356,7 +357,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _fractions(
         "test_accuracy",
-        "The first members' vote on the test images.",
+        "Accuracy of the first members' vote on the test images.",
         "test",
         "members",
         required=True,
@@ -365,31 +366,35 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _fractions(
         "train_accuracy",
-        "The first members' vote on the training images, after the epoch.",
+        "Accuracy of the first members' vote on the training images, after the epoch.",
         "training",
         "members",
         reported_as="prefix_train_accuracy",
     ),
     _fractions(
-        "oob_accuracy", "Out-of-bag, of the first members.", "training", "members", reported_as="prefix_oob_accuracy"
+        "oob_accuracy",
+        "Out-of-bag accuracy of the first members.",
+        "training",
+        "members",
+        reported_as="prefix_oob_accuracy",
     ),
     _fractions(
         "own_val_accuracy",
-        "The last of the first members alone on the validation images.",
+        "Accuracy of the last of the first members alone on the validation images.",
         "validation",
         "members",
         reported_as="each_val_accuracy",
     ),
     _fractions(
         "own_test_accuracy",
-        "The last of the first members alone on the test images.",
+        "Accuracy of the last of the first members alone on the test images.",
         "test",
         "members",
         reported_as="each_test_accuracy",
     ),
     _fractions(
         "own_train_accuracy",
-        "The last of the first members alone in training, while its weights change.",
+        "Training accuracy of the last of the first members alone, while its weights change.",
         "training",
         "members",
         reported_as="each_running_train_accuracy",
@@ -421,12 +426,12 @@ COLUMNS: tuple[Column, ...] = (
         low=0,
         reported_as="prefix_parameters",
     ),
-    # Of one test image.
+    # Predictions for one test image.
     Column("image", ("predictions",), "int32", "Position in the test set, from 0.", required=True, low=0),
     Column("label", ("predictions",), "int16", "The image's label.", required=True, low=0),
     Column("predicted", ("predictions",), "int16", "The whole predictor's label.", required=True, low=0),
     Column("member_predicted", ("predictions",), "list<int16>", "Each member's label.", low=0),
-    # Why it ended.
+    # The end of a trial.
     Column(
         "error",
         ("trials",),
@@ -440,19 +445,19 @@ RESERVED = frozenset(
     {name for column in COLUMNS for name in (column.name, column.reported)}
     | {"diverged", "done", "test_indices", "trial", "restore", "config"}
 )
-# What a trainable reports beside metrics: how a trial goes on, and the arrays of predictions.parquet.
+# What a trainable reports beside metrics: whether the trial goes on, and the arrays of predictions.parquet.
 REPORTED_BESIDE = frozenset({"total_epochs", "diverged", "done", "should_checkpoint"}) | frozenset(
     {"predicted", "member_predicted", "test_indices"}
 )
 
 
 def of(table: str, own: Iterable[Column] = ()) -> dict[str, Column]:
-    """Return the columns of a table in their order, by name; `own` are a trainable's."""
+    """Return the columns of a table in their order, by name; `own` are a trainable's own."""
     return {column.name: column for column in (*COLUMNS, *own) if table in column.tables}
 
 
 def prefix_lists() -> dict[str, str]:
-    """Return what a trainable reports as a list with a value a member or ensemble size -> its column in members."""
+    """Map each list that a trainable reports, a value for each member or ensemble size, to its column in members."""
     return {column.reported: column.name for column in COLUMNS if "members" in column.tables and column.reported_as}
 
 
@@ -463,11 +468,11 @@ def unknown(reported: Iterable[str], own: Iterable[Column] = ()) -> list[str]:
 
 
 def wrong(reported: Mapping[str, Any], own: Iterable[Column] = ()) -> str | None:
-    """Say in one line what of a trainable's report no column can hold, None if all is well."""
+    """Return in one line what a trainable reported that no column can hold, None if all is well."""
     own = tuple(own)
     if names := unknown(reported, own):
         known = ", ".join(column.name for column in own) or "none"
-        return f"must report declared metrics only, got {', '.join(names)} (its own, in `metrics`: {known})"
+        return f"must report declared metrics only, got {', '.join(names)} (declared in its `metrics`: {known})"
     for name, column in of("epochs", own).items():
         value = reported.get(name)
         if value is None:
@@ -482,12 +487,12 @@ def wrong(reported: Mapping[str, Any], own: Iterable[Column] = ()) -> str | None
 
 
 def choosable(own: Iterable[Column] = ()) -> list[str]:
-    """Return the names that a trial may be chosen by."""
+    """Return the names of the metrics by which a trial may be chosen."""
     return [column.name for column in of("epochs", own).values() if column.chosen_by() is None]
 
 
 def as_json(columns: Iterable[Column]) -> list[dict[str, Any]]:
-    """Return declarations as study.json keeps them: fields that say something, finite numbers only."""
+    """Return declarations as study.json keeps them: fields that differ from their default, finite numbers only."""
     kept = []
     for column in columns:
         given = {field.name: getattr(column, field.name) for field in dataclasses.fields(column)}
@@ -503,7 +508,7 @@ def as_json(columns: Iterable[Column]) -> list[dict[str, Any]]:
 
 
 def from_json(declared: Any) -> tuple[Column, ...]:
-    """Read what `as_json` wrote. Raises ColumnError."""
+    """Return the declarations that `as_json` wrote. Raises ColumnError if they are malformed."""
     if not isinstance(declared, list):
         raise ColumnError(f"metrics must be a list, got {declared!r:.40}")
     columns = []
@@ -513,9 +518,10 @@ def from_json(declared: Any) -> tuple[Column, ...]:
         given = {str(name): value for name, value in one.items() if name not in ("tables", "type")}
         try:
             given["needs"] = tuple(given.get("needs", ()))
+            given.setdefault("unit", "")  # `as_json` leaves the unit of a plain number out
             columns.append(metric(**given))
         except TypeError as error:
-            raise ColumnError(f"a metric is declared otherwise: {error}") from None
+            raise ColumnError(f"a metric's declaration is malformed: {error}") from None
     return tuple(columns)
 
 
@@ -531,7 +537,7 @@ def page() -> str:
             lines.append(f"| `{column.name}` | {' | '.join(cells)} |")
         if table == "trials":
             lines.append(
-                f"| `{CONFIG}NAME` | as the setting's | | | | A hyperparameter, also one left at its default. |"
+                f"| `{CONFIG}NAME` | as the setting's | | | | A hyperparameter, whether set or left at its default. |"
             )
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"

@@ -1,7 +1,7 @@
-"""What a run is held to: every value that its results depend on, named, as study.json keeps it.
+"""Define a run by every value that its results depend on, named, as study.json keeps them.
 
-A run that goes on under another definition would be two studies in one folder. Docstrings, comments, questions, claims
-and reported figures are no part of it.
+A run resumed under another definition would be two studies in one folder. Docstrings, comments, questions, claims
+and reported figures are no part of a definition.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import inspect
 import math
 import sys
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,24 +20,30 @@ from typing import Any
 
 from ray.tune.search.sample import Categorical, LogUniform, Normal, Quantized, Uniform
 
+from search.initial_design import first_configs
 from search.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE_CODE = "the space file"
+CALLER, CALLER_CODE = "__main__", "the calling script or notebook"
 _NOT_THERE = object()
 
 
 def define(study: Study, space: Path, *, samples: int, seed: int) -> dict[str, Any]:
-    """The definition of a run of `study`, which the file `space` holds, as JSON's own values.
+    """Return the definition of a run of `study`, declared in the file `space`, as JSON values.
 
-    "code" holds a digest of each file of ours that the trainable is made of; "versions" holds the packages that can
-    change a result.
+    "code" holds a digest of each project file that the trainable is made of; "versions" holds the versions of the
+    packages that can change a result.
     """
     searches = study.searcher != "grid"
+    conditions = {name: " and ".join(map(str, given)) for name, given in study.space.conditions.items()}
     packages = ("torch", "ray", "optuna") if searches else ("torch",)
     return {
         "dataset": study.dataset,
+        # Left out by default, so that runs of earlier versions go on.
+        **{name: value for name in ("resize", "channels") if (value := getattr(study, name)) is not None},
         "protocol": study.protocol,
+        **({"reports": dict(study.reports)} if study.reports else {}),
         "epochs": study.epochs,
         "samples": samples,
         "metric": study.metric,
@@ -44,11 +52,15 @@ def define(study: Study, space: Path, *, samples: int, seed: int) -> dict[str, A
         "rank_by": study.rank_by,
         "searcher": study.searcher,
         "scheduler": study.scheduler,
-        "grace_epochs": study.grace_epochs,
-        "reduction_factor": study.reduction_factor,
+        "grace_epochs": study.grace,
+        "reduction_factor": study.factor,
+        "initial_design": study.design,
+        "first": [{name: _json(value) for name, value in config.items()} for config in first_configs(study)],
+        **({"observations": [_json(each) for each in study.observations]} if study.observations else {}),
         "seed": seed,
         "space": {name: domain_text(domain) for name, domain in study.searched().items()},
-        "constants": {name: _json(value) for name, value in study.fixed().items()},
+        **({"conditions": conditions} if conditions else {}),
+        "constants": {name: _json(value) for name, value in (study.fixed() | study.space.sometimes).items()},
         "arms": {arm: {name: _json(value) for name, value in config.items()} for arm, config in study.arms.items()},
         "trainable": study.trainable.__name__,
         "code": code(study.trainable, space),
@@ -57,7 +69,7 @@ def define(study: Study, space: Path, *, samples: int, seed: int) -> dict[str, A
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """What two definitions do not have in common, a phrase each."""
+    """Yield a phrase for each value in which two definitions differ."""
     for name in {**then, **now}:
         before, after = then.get(name, _NOT_THERE), now.get(name, _NOT_THERE)
         path = f"{within}/{name}" if within else name
@@ -81,7 +93,7 @@ def _short(value: Any) -> str:
 
 
 def domain_text(domain: Any) -> str:
-    """A domain in words that two domains share only if the same values are drawn from them in the same way."""
+    """Describe a domain; two domains share a description only if the same values are drawn from both, the same way."""
     if isinstance(domain, Categorical):
         return f"choice({', '.join(repr(_json(value)) for value in domain.categories)})"
     sampler, step = domain.get_sampler(), ""
@@ -115,15 +127,22 @@ def _version(package: str) -> str:
 
 
 def code(trainable: type, space: Path) -> dict[str, str]:
-    """Digests of what a trainable is made of, by file: of the space file what the trainable's class uses in it, of
-    every module of ours that is imported on the way the whole, each without docstrings and comments."""
+    """Return digests of the code that a trainable is made of, by file, without docstrings and comments.
+
+    Of the space file, only what the trainable's class and the functions that it is made of use counts; every project
+    module that is imported counts whole.
+    """
     found: dict[str, str] = {}
     modules: list[Path] = []
     here = space.resolve()
-    for kind in trainable.__mro__:
-        if kind.__module__ == f"space_{space.stem}":
+    parts = (*trainable.__mro__, *getattr(trainable, "made_of", ()))
+    for kind in parts:
+        if kind.__module__ == CALLER and not hasattr(sys.modules[CALLER], kind.__qualname__.partition(".")[0]):
+            # Handed over by a script or notebook, whose source this process does not have.
+            found[CALLER_CODE] = hashlib.sha256((found.get(CALLER_CODE, "") + compiled(kind)).encode()).hexdigest()
+        elif kind.__module__ == f"space_{space.stem}":
             tree = ast.parse(here.read_bytes())
-            used = _used(tree, {kind.__name__ for kind in trainable.__mro__})
+            used = _used(tree, {part.__qualname__.partition(".")[0] for part in parts})
             found[SPACE_CODE] = _digest(used)
             modules += _imported(used, here, here.parent)
         elif (path := _file_of(kind)) is not None:
@@ -137,18 +156,62 @@ def code(trainable: type, space: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _file_of(kind: type) -> Path | None:
+def compiled(part: Any, seen: set[int] | None = None) -> str:
+    """Describe a class or function by what it was compiled to, with all that it uses of its own module.
+
+    Equal for the same code wherever it stands, in one version of Python; docstrings are no part of it.
+    """
+    seen = set() if seen is None else seen
+    if id(part) in seen:
+        return ""
+    seen.add(id(part))
+    if isinstance(part, type):
+        own = {name: value for name, value in vars(part).items() if not name.startswith("__") or callable(value)}
+        return f"class {part.__name__}({'; '.join(f'{name}={_part(own[name], part, seen)}' for name in sorted(own))})"
+    part = inspect.unwrap(part)
+    closed = [cell.cell_contents for cell in part.__closure__ or ()]
+    used = [part.__globals__[name] for name in _names(part.__code__) if name in part.__globals__]
+    inner = [_part(value, part, seen) for value in (*closed, *used, part.__defaults__, part.__kwdefaults__)]
+    return f"def {part.__name__}({_instructions(part.__code__)}; {'; '.join(inner)})"
+
+
+def _part(value: Any, of: Any, seen: set[int]) -> str:
+    value = getattr(value, "__func__", value)
+    if isinstance(value, type) or inspect.isfunction(value):
+        same = value.__module__ == of.__module__
+        return compiled(value, seen) if same else f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, str | int | float | bool | tuple | list | dict | None):
+        return repr(value)
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def _names(code: types.CodeType) -> list[str]:
+    inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    return [*code.co_names, *(name for each in inner for name in _names(each))]
+
+
+def _instructions(code: types.CodeType) -> str:
+    # A function's first constant is its docstring, or None; a comprehension has none.
+    documented = code.co_name == "<lambda>" or not code.co_name.startswith("<")
+    constants = [
+        _instructions(each) if isinstance(each, types.CodeType) else repr(each)
+        for each in code.co_consts[1 if documented else 0 :]
+    ]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+
+
+def _file_of(kind: Any) -> Path | None:
     if (path := getattr(sys.modules.get(kind.__module__), "__file__", None)) is not None:
         return Path(path)
-    # A class of a file that was forgotten once it had run: of another space, or beside this one.
-    for value in vars(kind).values():
+    # The module of another space, or of a file beside this one, is dropped from sys.modules after it has run.
+    for value in (kind, *vars(kind).values()):
         if (function := getattr(value, "__code__", None)) is not None:
             return Path(function.co_filename)
     return None
 
 
 def _own(path: Path, beside: Path) -> list[Path]:
-    """The file, if it is code that trials are made of: of this project's trainables, or beside the space file."""
+    """List the file if it is code that trials are made of: in this project's trainables, or beside the space file."""
     path = path.resolve()
     rooms = (ROOT / "trainables", beside)
     ours = any(path.is_relative_to(room) for room in rooms) and "site-packages" not in path.parts
@@ -176,7 +239,7 @@ def _imported(nodes: Iterable[ast.AST], path: Path, beside: Path) -> list[Path]:
 
 
 def _where(name: str, beside: Path) -> Path | None:
-    """A module's file, if there is such a module: beside the space, or one that was imported, or a trainables'."""
+    """Return the file of a module beside the space, already imported, or in trainables; None if there is none."""
     own = beside.joinpath(*name.split("."))
     for path in (own.with_name(f"{own.name}.py"), own / "__init__.py"):
         if path.is_file():
@@ -194,7 +257,7 @@ def _where(name: str, beside: Path) -> Path | None:
 
 
 def _used(tree: ast.Module, start: set[str]) -> list[ast.stmt]:
-    """The statements of a module that bind what `start` uses, in their order."""
+    """Return the statements of a module that bind the names in `start` and all names that these use, in their order."""
     binds = {id(node): set(_bound(node)) for node in tree.body}
     names, found = set(start), set()
     while True:
@@ -221,7 +284,7 @@ def _digest(nodes: Iterable[ast.AST]) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """Code as text, equal in every version of Python for the same code; without docstrings."""
+    """Return code as text without docstrings, equal in every version of Python for the same code."""
     if isinstance(value, list):
         return f"[{','.join(map(_canonical, value))}]"
     if not isinstance(value, ast.AST):

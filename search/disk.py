@@ -1,8 +1,8 @@
-"""The files of one run's folder, by names relative to it: written whole, never through a link.
+"""Read and write the files of one run's folder, by relative names: files appear whole, and links are not followed.
 
 A results folder may be shared with a group, so that any name in it may have been planted: no component of a name is
-followed if it is a link, and a temporary name cannot be guessed. What `write` and `whole` return from is on the disk
-under its name: after a power cut the file is the old one or the new one.
+followed if it is a link, and temporary names cannot be guessed. Once `write` or `whole` has returned, the file is on
+the disk under its name: after a power cut there is either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Disk:
     """One run's folder. Names are relative, with "/" between their components; "" is the folder itself.
 
     Every method raises OSError, also if a component of a name is a link, and ValueError for a name that leads out of
-    the folder. The methods up to `remove_tree` are what the system does; the others are made of them.
+    the folder. The methods up to `remove_tree` call the system; the others are made of these.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class Disk:
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[int]:
-        """A folder of the run's, as a descriptor."""
+        """Open one of the run's folders, and yield its descriptor."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         descriptor = os.open(self.folder, flags)
         try:
@@ -61,18 +61,18 @@ class Disk:
             return file.read()
 
     def create(self, name: str) -> Any:
-        """A new file to write to. Raises FileExistsError if there is anything of this name."""
+        """Open a new file for writing. Raises FileExistsError if there is anything of this name."""
         return os.fdopen(self._open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb", buffering=0)
 
     def append_to(self, name: str) -> Any:
-        """An existing file, to be read and appended to."""
+        """Open an existing file for reading and appending."""
         return io.FileIO(self._open(name, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK), "a+")
 
     def lock_folder(self) -> Callable[[], None]:
-        """Hold the folder until what is returned is called, or the process ends. Raises BlockingIOError if another
-        process holds it.
+        """Lock the folder until the returned function is called, or the process ends.
 
-        The folder outlives every file in it. A file system that locks no folders (NFS) is let be.
+        The lock is on the folder, since it outlives every file in it. On a file system that locks no folders (NFS) it
+        stays unlocked. Raises BlockingIOError if another process holds the lock.
         """
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -84,15 +84,18 @@ class Disk:
         return _Held(descriptor).release
 
     def lock(self, file: Any) -> None:
-        """Hold an open file until it is closed. Raises BlockingIOError if another process holds it."""
+        """Lock an open file until it is closed. Raises BlockingIOError if another process holds the lock."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def linked(self, file: Any) -> bool:
-        """Whether an open file still has a name."""
-        return os.fstat(file.fileno()).st_nlink > 0
+    def linked(self, file: Any, name: str) -> bool:
+        """Return whether an open file can still be found by its name: neither it nor a folder above was removed."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), os.lstat(self.folder / name))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def sync(self, file: Any) -> None:
-        """Return once all that was written to an open file is on the disk."""
+        """Wait until all that was written to an open file is on the disk."""
         os.fsync(file.fileno())
 
     def sync_file(self, name: str) -> None:
@@ -103,12 +106,12 @@ class Disk:
             os.close(descriptor)
 
     def sync_folder(self, name: str = "") -> None:
-        """Return once the names in a folder are on the disk."""
+        """Wait until the names in a folder are on the disk."""
         with self._opened(name) as descriptor:
             os.fsync(descriptor)
 
     def names(self, name: str = "") -> list[str]:
-        """What is in a folder, sorted; nothing if there is no such folder."""
+        """Return the names in a folder, sorted; none if there is no such folder."""
         try:
             with self._opened(name) as descriptor:
                 return sorted(os.listdir(descriptor))
@@ -135,7 +138,7 @@ class Disk:
             os.mkdir(last, dir_fd=descriptor)
 
     def rename(self, old: str, new: str) -> None:
-        """Both names in one folder; what had the new one is gone."""
+        """Rename a file within its folder, replacing any file of the new name."""
         folder, last = split(old)
         with self._opened(folder) as descriptor:
             os.replace(last, split(new)[1], src_dir_fd=descriptor, dst_dir_fd=descriptor)
@@ -146,16 +149,16 @@ class Disk:
             os.unlink(last, dir_fd=descriptor)
 
     def remove_tree(self, name: str) -> None:
-        """Remove a folder and all that is in it; nothing if it is none or a link."""
+        """Remove a folder and its contents; do nothing if the name is a link or no folder."""
         folder, last = split(name)
         with contextlib.suppress(OSError), self._opened(folder) as descriptor:
             shutil.rmtree(last, ignore_errors=True, dir_fd=descriptor)
 
-    # Made of the above.
+    # Made of the methods above.
 
     @contextlib.contextmanager
     def whole(self, name: str) -> Iterator[Any]:
-        """A file to write to that has its name once it is whole and on the disk, and never before."""
+        """Open a file for writing that gets its name only when it is whole and on the disk."""
         temporary = f"{name}.{secrets.token_hex(8)}{TEMPORARY}"
         file = self.create(temporary)
         try:
@@ -174,7 +177,7 @@ class Disk:
             write_all(file, content)
 
     def sync_tree(self, name: str) -> None:
-        """Return once a folder of files is on the disk, also under its own name."""
+        """Wait until a folder's files, and its own name, are on the disk."""
         for each in self.names(name):
             if self.is_file(f"{name}/{each}"):
                 self.sync_file(f"{name}/{each}")
@@ -184,7 +187,7 @@ class Disk:
         self.sync_folder()
 
     def sweep(self, *folders: str) -> None:
-        """Remove what a crash left half-written in these folders."""
+        """Remove the half-written files that a crash left in these folders."""
         for folder in folders:
             for each in self.names(folder):
                 if each.endswith(TEMPORARY):
@@ -193,7 +196,7 @@ class Disk:
 
 
 class _Held:
-    """A descriptor that is closed once, at the latest when nobody has it any more."""
+    """A descriptor that is closed once, at the latest when this object is collected."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor: int | None = descriptor
@@ -213,7 +216,7 @@ def write_all(file: Any, content: bytes | memoryview) -> None:
 
 
 def inside(name: str) -> tuple[str, ...]:
-    """The components of a name. Raises ValueError if it may lead out of the run's folder."""
+    """Return the components of a name. Raises ValueError if the name may lead out of the run's folder."""
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise ValueError(f"{name!r:.80} leads out of the run's folder")
@@ -221,7 +224,7 @@ def inside(name: str) -> tuple[str, ...]:
 
 
 def split(name: str) -> tuple[str, str]:
-    """A name's folder and its last component. Raises ValueError."""
+    """Return a name's folder and its last component. Raises ValueError if the name has none or may lead out."""
     parts = inside(name)
     if not parts:
         raise ValueError("the run's folder has no name in itself")

@@ -1,11 +1,10 @@
-"""Ray Tune's search domains: their plain form, the values that bound them, and Optuna's like of each."""
+"""Convert Ray Tune's search domains: to plain values, to the values that bound each, and to Optuna's distributions."""
 
 from __future__ import annotations
 
 import copy
 import math
 import warnings
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -19,19 +18,12 @@ from ray.tune.search.sample import Categorical, Domain, Float, Function, Integer
 
 from search.records import plain
 
-_LARGEST, _SMALLEST = 1e150, 1e-150  # an end's size; a step's: their quotient is a float too
-_ON_GRID = 1e-9  # of a step: an end this near to a multiple is meant to be it
+_LARGEST, _SMALLEST = 1e150, 1e-150  # largest end, smallest step: their quotient is still a float
+_ON_GRID = 1e-9  # tolerance, in steps, within which an end counts as a multiple of the step
 
 
 class DomainError(ValueError):
-    """A domain that cannot be searched; the message is one line that does not name the hyperparameter."""
-
-
-def plain_space(space: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search space whose values, choices and ends are Python's own numbers, text and None."""
-    return {
-        str(name): plain_domain(value) if isinstance(value, Domain) else plain(value) for name, value in space.items()
-    }
+    """Report a domain that cannot be searched, in one line that does not name the hyperparameter."""
 
 
 def plain_domain(domain: Domain) -> Domain:
@@ -47,9 +39,9 @@ def plain_domain(domain: Domain) -> Domain:
 
 
 def domain_edges(domain: Any) -> tuple[Any, ...]:
-    """Return the values that decide whether a domain is valid: its choices, or its two ends; a value itself.
+    """Return the values that decide whether a domain is valid: its choices, its two ends, or a fixed value itself.
 
-    The ends are the least and the greatest value that Ray draws: of a quantized range, multiples of its step.
+    The ends are the least and the greatest value that Ray draws; those of a quantized range are multiples of its step.
     Raises DomainError for a domain that holds no value, or that has no counterpart in Optuna.
     """
     if not isinstance(domain, Domain):
@@ -57,6 +49,11 @@ def domain_edges(domain: Any) -> tuple[Any, ...]:
     _require_searchable(domain)
     if isinstance(domain, Categorical):
         edges = tuple(domain.categories)
+        if nested := [each for each in edges if _holds_domain(each)]:
+            raise DomainError(
+                f"a choice must hold values, got {nested[0]!r:.80}: name each hyperparameter in param_space, and write "
+                "those that a choice brings along as when(NAME, VALUE, DOMAIN), from search.study"
+            )
     elif (step := _step(domain)) is not None:
         first, last = _multiples(domain, step)
         edges = (_multiple(first, step), _multiple(last, step))
@@ -72,7 +69,7 @@ def domain_edges(domain: Any) -> tuple[Any, ...]:
 def distribution(domain: Domain) -> BaseDistribution:
     """Return the Optuna distribution over exactly the values that Ray draws from `domain`. Raises DomainError.
 
-    Ray's own conversion starts a quantized range at its lower end, where Ray draws multiples of the step.
+    Ray's own conversion starts a quantized range at its lower end, although Ray draws multiples of the step.
     """
     edges = domain_edges(domain)
     if isinstance(domain, Categorical):
@@ -85,9 +82,32 @@ def distribution(domain: Domain) -> BaseDistribution:
         return FloatDistribution(low, high, log=log)
     last = _multiples(domain, step)[1]
     with warnings.catch_warnings():
-        # Half a step more, which Optuna takes off with a warning: rounding of the ends then costs no value.
+        # Half a step is added, which Optuna removes with a warning, so that rounding the ends loses no value.
         warnings.simplefilter("ignore")
         return FloatDistribution(low, _multiple(last, step, Decimal("0.5")), step=step)
+
+
+def on_grid(domain: Domain, value: Any) -> Any:
+    """Return a searcher's value as a multiple of the domain's step without the error of computing with floats."""
+    step = _step(domain)
+    return value if step is None or isinstance(value, int) else _multiple(round(value / step), step)
+
+
+def domain_holds(domain: Domain, value: Any) -> bool:
+    """Return whether a searcher may choose this value of a domain."""
+    within = distribution(domain)
+    if isinstance(within, CategoricalDistribution):
+        return any(value == choice and type(value) is type(choice) for choice in within.choices)
+    if not isinstance(value, int if isinstance(within, IntDistribution) else int | float) or isinstance(value, bool):
+        return False
+    return bool(within._contains(value))
+
+
+def _holds_domain(value: Any) -> bool:
+    """Return whether a value of a choice is a domain, or settings with names of their own."""
+    if isinstance(value, list | tuple):
+        return any(map(_holds_domain, value))
+    return isinstance(value, Domain | dict)
 
 
 def _require_searchable(domain: Domain) -> None:
@@ -121,7 +141,7 @@ def _require_searchable(domain: Domain) -> None:
 
 
 def _step(domain: Domain) -> Any:
-    """The step of a quantized range, None of another. Raises DomainError."""
+    """Return the step of a quantized range, or None for any other domain. Raises DomainError."""
     if not isinstance(domain.sampler, Quantized):
         return None
     step = domain.sampler.q
@@ -135,19 +155,19 @@ def _step(domain: Domain) -> Any:
 
 
 def _multiples(domain: Any, step: Any) -> tuple[int, int]:
-    """The least and the greatest multiple of `step` in a quantized range, counted in steps."""
+    """Return the least and the greatest multiple of `step` in a quantized range, counted in steps."""
     if isinstance(domain, Integer):
         # Ray's own rule: only a step of 1 leaves the upper end out.
         first, last = -(-domain.lower // step), (domain.upper - (step == 1)) // step
     else:
         first, last = math.ceil(domain.lower / step - _ON_GRID), math.floor(domain.upper / step + _ON_GRID)
     if first > last:
-        raise DomainError(f"a domain must hold at least one value, got {_told(domain)}: no multiple of {step} in it")
+        raise DomainError(f"a domain must hold at least one value, got {_told(domain)}, without a multiple of {step}")
     return first, last
 
 
 def _multiple(count: int, step: Any, more: Decimal = Decimal(0)) -> Any:
-    """`count` + `more` steps, without the error of adding up floats: 3 steps of 0.1 are 0.3."""
+    """Return `count` + `more` steps without the error of adding up floats: 3 steps of 0.1 are 0.3."""
     if type(step) is int and not more:
         return count * step
     return float(Decimal(repr(step)) * (count + more))

@@ -1,13 +1,12 @@
-"""One training, many answers: which trials of a replay need not be run, because another one trains the same.
+"""Find the trials of a replay that need not be run, because another trial trains the same weights.
 
-Member i of an ensemble draws from (seed, i) alone, so that one run of n members also is every run of fewer that
-differs in nothing else (`search.records.Training`). Within a replay the largest such arm runs and answers the others;
-`--known` leaves out what other results hold finished. The analysis finds both by the same rule.
+Member i of an ensemble draws from (seed, i) alone, so that one run of n members contains every run of fewer members
+that differs in nothing else (`search.records.Training`). Within a replay the largest such arm runs and answers the
+others; `--known` leaves out trials that other results hold finished. The analysis finds both by the same rule.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -29,23 +28,24 @@ from search.records import (
     StudyRecord,
     Training,
 )
+from search.request import Request
 from search.study import Study, StudyError
 
-TIMED = "seconds_per_epoch"  # a quantity that only a run of just these members, measured just so, can tell
-WHOLE = (TEST_TOP5_ACCURACY, TEST_KL_LOSS)  # quantities that are not kept of an ensemble's first members
+TIMED = "seconds_per_epoch"  # a quantity that only a run of exactly these members and measurements reports
+WHOLE = (TEST_TOP5_ACCURACY, TEST_KL_LOSS)  # quantities that are not kept for an ensemble's first members
 
 Configs = list[tuple[dict[str, Any], str | None]]
 
 
 @dataclass(frozen=True)
 class Economy:
-    """What of a replay is not run: `answered_by` and `known` as `search.records.StudyRecord` holds them."""
+    """The trials of a replay that are not run: `answered_by` and `known` as `search.records.StudyRecord` holds them."""
 
     answered_by: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def left(self, configs: Configs) -> Configs:
-        """The trials that are to be run."""
+        """Return the trials of `configs` that must be run."""
         return [
             (config, arm)
             for config, arm in configs
@@ -53,47 +53,46 @@ class Economy:
         ]
 
     def told(self) -> list[str]:
-        """A line for each arm that another answers, and one for each folder whose trials are not run again."""
+        """Return a line for each arm that another answers, and one for each folder whose trials are not run again."""
         lines = [f"answered   {arm} by {other}, which trains the same" for arm, other in self.answered_by.items()]
         places = Counter(where.rpartition(": ")[0] for seeds in self.known.values() for where in seeds.values())
         return lines + [f"known      {count} of the trials are in {place}" for place, count in places.items()]
 
 
-def economise(
-    study: Study, options: argparse.Namespace, fingerprint: str, resumed: tuple[Path, StudyRecord] | None
-) -> Economy:
-    """What of the replay that `options` ask for is not run; of a resumed run that is what its record says.
+def economise(study: Study, request: Request, fingerprint: str, resumed: tuple[Path, StudyRecord] | None) -> Economy:
+    """Return which trials of the requested replay are not run; for a resumed run, as its record says.
 
-    Raises StudyError for an unknown `--arm` and for `--known` results that cannot be read or are not there; the folder
-    that this run itself would make holds nothing yet.
+    Raises StudyError for an unknown `--arm` and for `--known` results that cannot be read or are missing. `--known`
+    may name this run's own results folder before it exists.
     """
-    for folder in options.known:
-        if not Path(folder).is_dir() and Path(folder) != options.results.absolute():
-            raise StudyError(f"--known must be a folder of results, got {folder}")
-    configs = study.replay_configs(options.repeats, options.seed, options.arm)
+    for place in map(Path, request.known):
+        if not place.is_dir() and place != request.results.absolute():
+            raise StudyError(f"--known must be a folder of results, got {place}, which is no folder")
+    configs = study.replay_configs(request.repeats, request.seed, request.arm)
     if resumed is None:
-        answered_by = answered(study, options.arm)
+        answered_by = answered(study, request.arm)
         rest = Economy(answered_by).left(configs)
-        return Economy(answered_by, known(study, rest, fingerprint, options.known))
+        return Economy(answered_by, known(study, rest, fingerprint, request.known))
     folder, record = resumed
-    if not options.extend:
+    if not request.extend:
         return Economy(record.answered_by, record.known)
-    first = options.seed + options.repeats - options.extend
+    first = request.seed + request.repeats - request.extend
     new = [(config, arm) for config, arm in Economy(record.answered_by).left(configs) if config["seed"] >= first]
-    found = known(study, new, fingerprint, options.known, folder)
+    found = known(study, new, fingerprint, request.known, folder)
     merged = {arm: record.known.get(arm, {}) | found.get(arm, {}) for arm in record.known | found}
     return Economy(record.answered_by, merged)
 
 
 def answered(study: Study, arms: Iterable[str] = ()) -> dict[str, str]:
-    """Each arm (of all, or of `arms`) that another one's run answers -> "other", or "other:k" for its first k members.
+    """Map each arm that another arm answers to "other", or to "other:k" for the other's first k members.
 
-    An arm answers another if it measures all that the claims compare of that one.
+    Only `arms`, or all of the study's, are considered. An arm answers another if it measures every quantity that the
+    claims compare of the other.
     """
     names = [arm for arm in study.arms if arm in (arms or study.arms)]
     trainings = {arm: training_of(study, arm) for arm in names}
     order = {arm: place for place, arm in enumerate(names)}
-    # The largest first, and of equal ones that which also votes on the training images.
+    # The largest arm first; of equally large arms, those that also vote on the training images.
     running = {arm: trainings[arm].measuring.get("train_measure", "running") == "running" for arm in names}
     found: dict[str, str] = {}
     run: list[str] = []
@@ -110,14 +109,14 @@ def answered(study: Study, arms: Iterable[str] = ()) -> dict[str, str]:
 
 
 def enough(run: Training, arm: Training, needed: set[str]) -> bool:
-    """Whether a trial that trains `run` tells the quantities `needed` of `arm`."""
+    """Return whether a trial that trains `run` reports the quantities `needed` of `arm`."""
     if TIMED in needed:
         return run == arm
     return run.answers(arm) and (run.members == arm.members or not needed & set(WHOLE))
 
 
 def quantities(study: Study, arm: str) -> set[str]:
-    """What the study's claims compare of an arm as a whole."""
+    """Return the quantities of an arm that the study's claims compare."""
     return {
         claim.quantity.partition("@")[0]
         for claim in study.claims
@@ -127,14 +126,14 @@ def quantities(study: Study, arm: str) -> set[str]:
 
 
 def training_of(study: Study, arm: str, fingerprint: str = "") -> Training:
-    settings = dataclasses.asdict(study.settings({**study.fixed(), **study.arms[arm]}))
+    settings = dataclasses.asdict(study.settings(study.completed(study.arms[arm])))
     return Training.of(study.trainable.__name__, fingerprint, settings)
 
 
 def known(
     study: Study, configs: Configs, fingerprint: str, folders: Iterable[str], ours: Path | None = None
 ) -> dict[str, dict[str, str]]:
-    """The trials of `configs` that results in or below `folders`, the run `ours` apart, hold finished.
+    """Return the trials of `configs` that are finished in results in or below `folders`, except in the run `ours`.
 
     arm -> seed -> "folder: arm" or "folder: arm:k". Raises StudyError for results that cannot be read.
     """
@@ -167,7 +166,7 @@ def _record(path: Path) -> StudyRecord:
 
 
 def _finished(folder: Path) -> dict[str, set[int]]:
-    """The seeds of the trials that ended well, by arm."""
+    """Return the seeds of a run's completed trials, by arm. Raises StudyError if its table cannot be read."""
     path = folder / "trials.parquet"
     if not path.is_file():
         return {}

@@ -1,100 +1,104 @@
-"""How the command line's trials are executed: on which path, with which share of the machine or cluster."""
+"""Choose how a request's trials are executed: on which engine, with which share of the machine or cluster."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from typing import Any
 
 import torch
 
-from search.cluster import Cluster, ClusterError
-from search.options import UsageError, told_address
+from search.cluster import Cluster
+from search.failures import ClusterError, UsageError
+from search.fastest import check as check_engine
+from search.fastest import choose as choose_engine
+from search.local_ray import settle
 from search.packing import AUTO
-from search.paths import check as check_path
-from search.paths import choose as choose_path
-from search.resources import cpu_count
+from search.request import Request
+from search.resources import Resources, cpu_count
 from search.study import Study
-from search.tuner import Resources
-from trainables.data import ImageData
-from trainables.paths import PLAIN
+from trainables.data.datasets import ImageData
+from trainables.training.engine import PLAIN
 
 
-def with_path(
+def engine_of(
     study: Study,
-    options: argparse.Namespace,
+    request: Request,
     data: ImageData,
     resources: Resources,
     configs: list[dict[str, Any]] | None,
     *,
     resumed: bool,
-) -> Study:
-    """The study whose steps go the way that `--path` names, or that is measured to be fastest.
+) -> str:
+    """Return the engine that the request names, or the fastest one measured on this machine.
 
-    `options.path` is then that way: what the record keeps and `--resume` takes. Raises UsageError, PathError.
+    Raises UsageError if options contradict each other, and EngineError if the named engine fails or disagrees with
+    plain on this machine.
     """
-    elsewhere = options.address is not None  # nothing measured here holds there
-    if elsewhere and options.path == AUTO:
-        raise UsageError(f"--path auto measures this machine, got {told_address(options)}")
-    if any("path" in config for config in (study.param_space, *study.arms.values())):
-        own = study.param_space.get("path")
-        if not resumed and options.path not in (None, own):
-            raise UsageError(f"the study or --set says what path is, got --path {options.path} too")
-        options.path = own if isinstance(own, str) else PLAIN
-    elif options.path is None:
-        # What a note says is compared with what its own arithmetic gives.
-        options.path = PLAIN if options.replay or options.smoke or elsewhere else AUTO
-    if options.path == AUTO:
-        options.path = choose_path(study, data, resources, configs)
-        return routed(study, options.path)
+    elsewhere = request.address is not None  # measurements on this machine do not hold for a cluster
+    if elsewhere and request.engine == AUTO:
+        raise UsageError(f"--engine auto measures this machine, got {request.told_address} too: name an engine")
+    engine = request.engine
+    if any("engine" in config for config in (study.param_space, *study.arms.values())):
+        own = study.param_space.get("engine")
+        if not resumed and engine not in (None, own):
+            raise UsageError(f"the study or --set names the engine, got --engine {engine} too: leave one of them out")
+        engine = own if isinstance(own, str) else PLAIN
+    elif engine is None:
+        # A note's figures are compared with figures from the note's own arithmetic.
+        engine = PLAIN if request.replay or request.smoke or elsewhere else AUTO
+    if engine == AUTO:
+        settle()
+        return choose_engine(study, data, resources, configs)
     if not elsewhere:
-        check_path(study, data, resources, configs, options.path)
-    return routed(study, options.path)
+        check_engine(study, data, resources, configs, engine)
+    return engine
 
 
-def routed(study: Study, path: str) -> Study:
-    """The study with every trial on the path; the plain one is what no configuration need name."""
-    return study if path == PLAIN or "path" in study.param_space else study.with_fixed({"path": path})
+def routed(study: Study, engine: str) -> Study:
+    """Return the study with every trial on the engine; no configuration need name the plain one."""
+    return study if engine == PLAIN or "engine" in study.param_space else study.with_fixed({"engine": engine})
 
 
-def choose_resources(options: argparse.Namespace) -> Resources:
-    """Raises UsageError where the machine has less than a trial asks for."""
-    gpus = options.gpus_per_trial
-    if AUTO in (options.cpus_per_trial, gpus):
-        check_auto(options)
-        # Until it is measured.
-        return Resources(1.0 if options.cpus_per_trial == AUTO else options.cpus_per_trial, float(gpus == AUTO))
-    if options.address is None:
-        there, cpus = torch.cuda.device_count(), cpu_count()
+def choose_resources(request: Request) -> Resources:
+    """Return the CPUs and GPUs of one trial; for `auto`, provisional values until the packing is measured.
+
+    Raises UsageError if the machine has less than a trial asks for.
+    """
+    cpus, gpus = request.cpus_per_trial, request.gpus_per_trial
+    if isinstance(cpus, str) or isinstance(gpus, str):
+        check_auto(request)
+        return Resources(1.0 if isinstance(cpus, str) else cpus, float(gpus == AUTO))
+    if request.address is None:
+        there, ours = torch.cuda.device_count(), cpu_count()
         if gpus is None:
             gpus = 1.0 if there else 0.0
         if gpus > there:
-            raise UsageError(f"--gpus-per-trial asks for {gpus:g}, this machine has {there}")
-        if options.cpus_per_trial > cpus:
-            raise UsageError(f"--cpus-per-trial asks for {options.cpus_per_trial:g}, this machine has {cpus}")
-    return Resources(options.cpus_per_trial, gpus or 0.0)
+            raise UsageError(f"--gpus-per-trial must be at most {there}, the GPUs of this machine, got {gpus:g}")
+        if cpus > ours:
+            raise UsageError(f"--cpus-per-trial must be at most {ours}, the CPUs of this machine, got {cpus:g}")
+    return Resources(cpus, gpus or 0.0)
 
 
-def check_auto(options: argparse.Namespace) -> None:
-    """Raises UsageError where there is nothing to measure."""
+def check_auto(request: Request) -> None:
+    """Raise UsageError if `auto` has nothing to measure: on a cluster, or on a device that the machine lacks."""
     there = torch.cuda.device_count()
-    option = "--gpus-per-trial auto" if options.gpus_per_trial == AUTO else "--cpus-per-trial auto"
-    if options.address is not None:
-        raise UsageError(f"{option} measures this machine, got {told_address(options)}")
-    if options.gpus_per_trial == AUTO and not there:
-        raise UsageError(f"{option} needs a GPU that PyTorch sees, this machine has none")
-    if options.cpus_per_trial == AUTO and there:
-        raise UsageError(f"{option} is for a machine without GPUs, this one has {there}: try --gpus-per-trial auto")
+    option = "--gpus-per-trial auto" if request.gpus_per_trial == AUTO else "--cpus-per-trial auto"
+    if request.address is not None:
+        raise UsageError(f"{option} measures this machine, got {request.told_address} too: give a number")
+    if request.gpus_per_trial == AUTO and not there:
+        raise UsageError(f"{option} needs a GPU that PyTorch sees, this machine has none: leave it out")
+    if request.cpus_per_trial == AUTO and there:
+        raise UsageError(f"{option} needs a machine without GPUs, this one has {there}: use --gpus-per-trial auto")
 
 
-def share_of(cluster: Cluster, resources: Resources, options: argparse.Namespace) -> Resources:
-    """What a trial gets of a joined cluster; raises ClusterError where no node has as much."""
-    if options.address is None:
+def share_of(cluster: Cluster, resources: Resources, request: Request) -> Resources:
+    """Return the CPUs and GPUs of one trial on the cluster. Raises ClusterError if no node has as much."""
+    if request.address is None:
         return resources
-    if options.gpus_per_trial is None and any(node.gpus for node in cluster.nodes):
+    if request.gpus_per_trial is None and any(node.gpus for node in cluster.nodes):
         resources = dataclasses.replace(resources, gpus_per_trial=1.0)
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
     if not any(node.cpus >= cpus and node.gpus >= gpus for node in cluster.nodes):
         there = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in cluster.nodes)
-        raise ClusterError(f"no node of {options.address} has a trial's {cpus:g} CPUs and {gpus:g} GPUs, only {there}")
+        raise ClusterError(f"a trial needs {cpus:g} CPUs and {gpus:g} GPUs, nodes of {request.address} have {there}")
     return resources

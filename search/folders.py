@@ -1,4 +1,4 @@
-"""The folders of a study's runs: a new one, named by the time, and the newest."""
+"""The folders of a study's runs: making a new one, named by the time, and finding the newest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime
 import os
 from pathlib import Path
 
-from search.options import UsageError
+from search.failures import UsageError
 from search.records import RUN_NAME, STUDY_FILE, StudyRecord, run_order
 
 
@@ -27,16 +27,16 @@ def not_writable(folder: Path, error: OSError) -> UsageError:
 
 
 def new_folder(results: Path, study: str, smoke: bool) -> Path:
-    """Make a folder named by the time, and after every run there is: see `search.records.run_order`.
+    """Make a run's folder, named by the time and sorted after every existing run (`search.records.run_order`).
 
-    Raises UsageError.
+    Raises UsageError if it cannot be made.
     """
     while True:
         folder = results / study / (_next_name(results / study) + ("-smoke" if smoke else ""))
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            if not folder.exists():  # something else than a folder bears the name of one above
+            if not folder.exists():  # the name of a parent folder belongs to something that is no folder
                 raise UsageError(f"--results must be a folder that can be written, got {results}") from None
             continue
         except OSError as error:
@@ -51,12 +51,12 @@ def _next_name(study: Path) -> str:
         return now
     try:
         return (datetime.datetime.strptime(last[0], RUN_NAME) + datetime.timedelta(seconds=1)).strftime(RUN_NAME)
-    except OverflowError:  # the last second that there is has been taken
+    except OverflowError:  # the last second of the calendar is taken
         return f"{last[0]}-{last[1] + 1}"
 
 
 def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -> tuple[Path, StudyRecord]:
-    """The newest run of the study, of those that have trials to go unless `finished`. Raises UsageError."""
+    """Return the newest run of the study, with `finished` also a finished one. Raises UsageError if there is none."""
     found = []
     for folder in (results / study).glob("*/"):
         path = folder / STUDY_FILE
@@ -66,5 +66,7 @@ def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -
         if (finished or not record.finished) and (record.smoke or not smoke_only):
             return folder, record
     if finished:
-        raise UsageError(f"--extend: no run of {study} in {results / study}")
-    raise UsageError(f"--resume: no unfinished run of {study} in {results / study}")
+        raise UsageError(f"--extend needs a run of {study}, got none in {results / study}: start one without it")
+    raise UsageError(
+        f"--resume needs an unfinished run of {study}, got none in {results / study}: start one without it"
+    )

@@ -1,12 +1,12 @@
-"""What happened in a run, one JSON line an event, appended as it happens.
+"""The journal of a run: one JSON line for each event, appended as it happens.
 
 The journal is the only thing a run must not lose: tables, early stopping and the searcher's memory are all
 rebuilt from it. A line is written in one call before anything depends on it; a torn last line, which a
-crash can leave, is an event that never happened.
+crash can leave, counts as an event that never happened.
 
-Every line ends with a digest of itself and of the digest before it, from a first line that holds a random number:
-a line that was changed, lost, moved or taken from another run does not fit. Journals of before there were digests
-are read as they are, and sealed by such a first line when they are first gone on with.
+Every line ends with a digest of itself and of the digest before it, and the first line holds a random number: a line
+that was changed, lost, moved or taken from another run does not fit. Older journals without digests are read as they
+are; when such a run is first continued, a line like the first one is appended, which seals the lines before it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,21 @@ from pathlib import Path
 from typing import Any
 
 from search.disk import Disk, write_all
-from search.events import EventError, TrialLog, apply_event, check_event, ending, finished
+from search.events import (
+    FORMAT,
+    WITH_RELATIVE_PATHS,
+    EventError,
+    TrialLog,
+    apply_event,
+    check_event,
+    ending,
+    finished,
+)
 from search.records import EPOCH
 
 __all__ = ["JOURNAL_FILE", "Journal", "JournalError", "TrialLog", "ending", "finished", "read"]
 
 JOURNAL_FILE = "journal.jsonl"
-FORMAT = 2
 SYNC_SECONDS = 1.0
 _SEAL = re.compile(rb', "chain": "([0-9a-f]{32})"\}')
 _SEAL_LENGTH = len(b', "chain": ""}') + 32
@@ -44,18 +52,19 @@ class JournalError(ValueError):
 
 @dataclass
 class Content:
-    """What a journal's bytes say."""
+    """The parsed content of a journal."""
 
     trials: dict[int, TrialLog] = field(default_factory=dict)
     order: list[tuple[int, int]] = field(default_factory=list)  # (trial, epoch) in the order the results came
-    id: str = ""  # "" of one that is not sealed
-    chain: str = ""  # the last line's digest
-    length: int = 0  # bytes of whole lines
-    torn: int = 0  # bytes after them
+    id: str = ""  # the run's id; "" if the journal is not sealed
+    format: int = 1
+    chain: str = ""  # digest of the last line
+    length: int = 0  # bytes of the whole lines
+    torn: int = 0  # bytes after the last whole line
 
 
 def read(content: bytes, path: Path) -> Content:
-    """Raises JournalError naming the line that is damaged, `path` being what it is called."""
+    """Parse a journal's bytes. Raises JournalError that names `path` and the damaged line."""
     found = Content(length=content.rfind(b"\n") + 1)
     found.torn = len(content) - found.length
     start = 0
@@ -75,11 +84,11 @@ def read(content: bytes, path: Path) -> Content:
                 if not seal:
                     raise EventError("lacks its digest")
                 _check_first(event, found.id)
-                found.id = event["id"]
+                found.id, found.format = event["id"], event["format"]
             else:
                 if seal and not found.id:
                     raise EventError("does not follow from the line before it")
-                check_event(found.trials, event, old=not found.id)
+                check_event(found.trials, event, found.format)
                 if apply_event(found.trials, event):
                     found.order.append((event["trial"], int(event["result"][EPOCH])))
         except EventError as error:
@@ -105,10 +114,10 @@ def _no_number(text: str) -> None:
 def _check_first(event: dict[str, Any], known: str) -> None:
     if known:
         raise EventError("begins a journal in the middle of one")
-    if type(form := event.get("format")) is not int or form < FORMAT:
-        raise EventError(f"must hold format as a whole number from {FORMAT}, got {form!r:.40}")
+    if type(form := event.get("format")) is not int or form < WITH_RELATIVE_PATHS:
+        raise EventError(f"must hold format as a whole number from {WITH_RELATIVE_PATHS}, got {form!r:.40}")
     if form > FORMAT:
-        raise EventError(f"is of format {form}, and this version reads up to {FORMAT}: a newer one wrote it")
+        raise EventError(f"must have a format up to {FORMAT}, got {form}: a newer version wrote it")
     if not (isinstance(event.get("id"), str) and event["id"]):
         raise EventError(f"must hold the run's id, got {event.get('id')!r:.40}")
 
@@ -120,11 +129,11 @@ def _sealed(before: str, body: bytes) -> str:
 class Journal:
     """The journal of one run folder, open for appending by this process alone.
 
-    `begun`: the run must have one already. Nothing in the folder is changed before the first line is appended,
-    but that a run that begins gets a journal of one line; `dropped` says of a torn last line that it will be.
+    If `begun`, the journal must exist; else a missing one is made, with its first line. The folder is otherwise not
+    changed before the first append; `dropped` reports a torn last line, which the append will drop.
 
     Raises OSError if the file cannot be written, and JournalError if another process has it open, a line in the middle
-    is damaged, or the journal of a run that was begun is not there: a new one would be of a run without trials.
+    is damaged, or the journal of a begun run is missing: a new one would describe a run without trials.
     """
 
     def __init__(
@@ -139,7 +148,6 @@ class Journal:
         self.clock = clock
         self.path = folder / JOURNAL_FILE
         self.failure: str | None = None  # why nothing more can be appended
-        self.removed = False  # with all that it held
         self.dropped: str | None = None
         self._synced = -math.inf
         self._file: Any = None
@@ -165,7 +173,7 @@ class Journal:
             raise JournalError(f"{folder} is in use by another run") from None
         except FileNotFoundError:
             raise JournalError(
-                f"{folder} has no {JOURNAL_FILE}: its tables can be read, but the run cannot be gone on with"
+                f"{folder} has no {JOURNAL_FILE}: its tables can be read, but the run cannot be continued"
             ) from None
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.EINVAL):
@@ -176,14 +184,14 @@ class Journal:
         self.id, self._chain, self._length = found.id, found.chain, found.length
         if found.torn:
             self.dropped = (
-                f"{self.path}: the last line was half-written ({found.torn} bytes) and is dropped, as if what it "
-                "says had not happened"
+                f"{self.path}: the last line was half-written ({found.torn} bytes) and is dropped, as if its event "
+                "had not happened"
             )
         if new:
             self.seal()
 
     def seal(self) -> None:
-        """Drop a torn line and see that the journal has a first line with an id. Raises JournalError."""
+        """Drop a torn line, and append a line with an id if the journal has none. Raises JournalError."""
         if self.failure:
             raise JournalError(self.failure)
         try:
@@ -201,19 +209,19 @@ class Journal:
             self.sync()
 
     def append(self, event: str, trial: int, **fields: Any) -> None:
-        """Raises JournalError if the line cannot be written; then it never happened, nor can any after it."""
+        """Append an event. Raises JournalError if its line cannot be written: then no later line can be either."""
         if not self.id or self.dropped:
             self.seal()
             self.dropped = None
         body = json.dumps(plain({"event": event, "trial": trial, **fields}), allow_nan=False)
         record = json.loads(body)
         try:
-            check_event(self.trials, record)  # what could not be read again is not written
+            check_event(self.trials, record)  # an event that could not be read again is not written
         except EventError as error:
-            raise JournalError(f"{self.path} cannot take an event of trial {trial}: it {error}") from None
+            raise JournalError(f"{self.path} cannot take an event of trial {trial}: the event {error}") from None
         self._line(body)
         now = self.clock()
-        # What the process wrote survives it at once, a power cut about a second later.
+        # A written line survives this process at once, and a power cut after about a second.
         if now - self._synced > SYNC_SECONDS:
             self.sync()
         if apply_event(self.trials, record):
@@ -235,20 +243,26 @@ class Journal:
         self._chain = chain
         self._length += len(line)
 
+    @property
+    def removed(self) -> bool:
+        """Return whether the file was removed or moved from its place."""
+        return not self.disk.linked(self._file, JOURNAL_FILE)
+
     def _require_file(self) -> None:
-        """Raises OSError if what is appended would be found by nobody."""
-        if not self.disk.linked(self._file):
-            self.removed = True
+        """Raise OSError if the file was removed or moved, so that nobody would find an appended line."""
+        if self.removed:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _failed(self, error: OSError) -> JournalError:
-        why = "was removed while the run went on" if self.removed else f"cannot be written: {error.strerror}"
+        why = "was removed or moved while the run went on" if self.removed else f"cannot be written: {error.strerror}"
         self.failure = f"{self.path} {why}"
         return JournalError(self.failure)
 
     def sync(self) -> None:
-        """Return once every line is on the disk: before what a line makes superfluous is removed. Raises
-        JournalError."""
+        """Wait until every line is on the disk. Raises JournalError.
+
+        Call it before removing anything that a line makes superfluous.
+        """
         try:
             self.disk.sync(self._file)
         except OSError as error:
@@ -273,7 +287,7 @@ class Journal:
 
 
 def plain(value: Any) -> Any:
-    """JSON's own types; a number that is not finite becomes null."""
+    """Return a value in JSON's own types; a number that is not finite becomes null."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
-"""How many trials share a device: measured, for `--gpus-per-trial auto` and `--cpus-per-trial auto`.
+"""Measure how many trials should share a device, for `--gpus-per-trial auto` and `--cpus-per-trial auto`.
 
-Each way to share is tried for a few seconds with real training steps of the study's largest configuration, in as many
-processes as it has trials; the one that trains most images a second in all finishes most trials an hour.
+Each packing is tried for a few seconds with real training steps of the study's largest configuration, in one process
+per trial; the packing that trains most images a second in all finishes most trials an hour.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from search.resources import cpu_count, memory_limit
 from search.study import Study, StudyError
 from trainables.base import build
-from trainables.data import ImageData
-from trainables.data import load as load_data
-from trainables.steps import first_steps, prepare_process
-from trainables.task import DeviceData
+from trainables.data.datasets import ImageData, located
+from trainables.data.datasets import load as load_data
+from trainables.data.task import DeviceData
+from trainables.training.steps import first_steps, prepare_process
 
 AUTO = "auto"
-SECONDS = 3.0  # of training that are measured, after one step that is not
-STEPS = 2  # between two looks at the clock
-DRAWN = 24  # configurations among which the largest is looked for
+SECONDS = 3.0  # measured training time, after one step that is not measured
+STEPS = 2  # steps between two looks at the clock
+DRAWN = 24  # configurations drawn to find the largest
 GPU_TRIALS = (1, 2, 3, 4, 6, 8, 12, 16)
-MEMORY_SHARE = 0.9  # of a device's, that its trials may take together
-WORTHWHILE = 1.03  # more trials side by side must train this much faster in all
+MEMORY_SHARE = 0.9  # share of a device's memory that its trials may take together
+WORTHWHILE = 1.03  # speed-up in all that justifies more trials side by side
 
 
 class PackingError(StudyError):
-    """A way to share the device could not be measured; the message is one line."""
+    """A packing that could not be measured; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +62,20 @@ class Measured:
 
 
 def packings(cpus: int, gpus: int, cpus_per_trial: float = 1.0) -> list[Packing]:
-    """The ways to share that are tried, from the fewest trials: of one GPU, or without one of all CPUs.
+    """Return the packings to try, from the fewest trials: on one GPU, or on all CPUs if there is no GPU.
 
-    `cpus_per_trial` are those of a trial on a GPU, of which each of the machine's has as many trials.
+    `cpus_per_trial` counts on GPUs only; each GPU of the machine gets the same number of trials.
     """
     if gpus:
         fit = int(cpus / (cpus_per_trial * gpus))
-        # Rounded down, so that as many shares always fit.
+        # Rounded down, so that n shares always fit on the GPU.
         return [Packing(n, cpus_per_trial, int(10_000 / n) / 10_000) for n in GPU_TRIALS if n == 1 or n <= fit]
     threads = [2**power for power in range(cpus.bit_length())]
     return [Packing(cpus // count, float(count), 0.0) for count in reversed(threads)]
 
 
 def best(measured: Sequence[Measured]) -> Measured:
-    """The fastest in all; fewer trials where more are hardly faster."""
+    """Return the fastest packing, or the one of fewest trials that is nearly as fast (WORTHWHILE)."""
     fastest = max(one.images_per_second for one in measured)
     return next(
         one
@@ -93,10 +92,10 @@ def choose(
     cpus_per_trial: float,
     say: Callable[[str], None] = print,
 ) -> Packing:
-    """Measure and tell each way to share this machine's device; returns the best. Raises PackingError.
+    """Measure and report each packing on this machine, and return the best. Raises PackingError.
 
-    `folder` is where `data` came from; `configs` are the trials to run where they are known; `cpus_per_trial`
-    counts where there is a GPU.
+    `folder` is where `data` came from; `configs` are the trials to run, None if they are not known; `cpus_per_trial`
+    counts only if there is a GPU.
     """
     cpus, gpus = cpu_count(), torch.cuda.device_count()
     config = largest(study, data, configs)
@@ -110,7 +109,9 @@ def choose(
             say(f"{what}left out, needs more than {MEMORY_SHARE:.0%} of {memory / 2**30:.1f} GiB")
             continue
         try:
-            found = measure(packing, study.trainable, config, study.dataset, folder)
+            found = measure(
+                packing, study.trainable, config, study.dataset, folder, size=study.resize, channels=study.channels
+            )
         except PackingError as error:
             say(f"{what}left out, {error}")
             continue
@@ -127,22 +128,16 @@ def choose(
 
 
 def device_memory() -> int:
-    """Bytes of the first GPU, or of the machine where there is none."""
+    """Return the bytes of the first GPU's memory, or of the machine's if there is no GPU."""
     if torch.cuda.is_available():
         return int(torch.cuda.get_device_properties(0).total_memory)
     return memory_limit()
 
 
 def largest(study: Study, data: ImageData, configs: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
-    """The configuration with most parameters, the larger batch where they are equal."""
+    """Return the configuration with most parameters, the larger batch if they are equal."""
     if configs is None:
-        random = np.random.RandomState(0)
-        fixed, searched = study.fixed(), study.searched()
-        draws = DRAWN if searched else 1
-        configs = [
-            {**fixed, **{name: domain.sample(random_state=random) for name, domain in searched.items()}}
-            for _ in range(draws)
-        ]
+        configs = list(study.sample(DRAWN))
     here = DeviceData(data)
 
     def size(config: dict[str, Any]) -> tuple[int, int]:
@@ -154,11 +149,20 @@ def largest(study: Study, data: ImageData, configs: Sequence[dict[str, Any]] | N
     return {"epochs": study.epochs, **dearest}
 
 
-def measure(packing: Packing, trainable: type, config: dict[str, Any], dataset: str, folder: Path | None) -> Measured:
-    """Train in as many processes as the packing has trials, all at once. Raises PackingError if one fails."""
+def measure(
+    packing: Packing,
+    trainable: type,
+    config: dict[str, Any],
+    dataset: str,
+    folder: Path | None,
+    **form: int | None,
+) -> Measured:
+    """Train one process per trial of the packing, all at once. Raises PackingError if one fails."""
     from ray import cloudpickle  # a space file may define its own trainable
 
-    job = cloudpickle.dumps((trainable, config, dataset, folder, "cuda" if packing.gpus_per_trial else "cpu"))
+    dataset, folder = located(dataset, folder)  # the processes run in another folder
+    of_data = (dataset, folder and folder.absolute(), form)
+    job = cloudpickle.dumps((trainable, config, of_data, "cuda" if packing.gpus_per_trial else "cpu"))
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, int(packing.cpus_per_trial)))}
     with tempfile.NamedTemporaryFile(suffix=".pickle") as file, tempfile.TemporaryFile("w+") as errors:
         file.write(job)
@@ -177,7 +181,7 @@ def measure(packing: Packing, trainable: type, config: dict[str, Any], dataset: 
         ]
         try:
             for process in processes:
-                _line(process)  # it is ready, or has failed
+                _line(process)  # wait until the process is ready or has failed
             for process in processes:
                 _tell(process)
             found = [_line(process) for process in processes]
@@ -204,16 +208,16 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 def _tell(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # a process that failed has said so by its silence
+    with contextlib.suppress(BrokenPipeError):  # the process has failed: its missing line shows it
         process.stdin.write("go\n")
         process.stdin.flush()
 
 
 def main() -> None:
-    """One trial of a packing: says when it is ready, and trains when told."""
-    trainable, config, dataset, folder, device = pickle.loads(Path(sys.argv[1]).read_bytes())
+    """Train as one trial of a packing: print "ready", wait for a line of input, train, print the measurements."""
+    trainable, config, (dataset, folder, form), device = pickle.loads(Path(sys.argv[1]).read_bytes())
     prepare_process(int(os.environ["OMP_NUM_THREADS"]))
-    training = build(trainable, config, DeviceData(load_data(dataset, folder), device))
+    training = build(trainable, config, DeviceData(load_data(dataset, folder, **form), device))
     first_steps(training, 1)
     print("ready", flush=True)
     sys.stdin.readline()

@@ -1,4 +1,4 @@
-"""What a study will cost, measured on this machine before anything starts."""
+"""Estimate what a study will cost, from measurements on this machine before anything starts."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from search.device import device_data
 from search.domains import domain_edges
 from search.economy import Configs, Economy
-from search.progress import span
+from search.output import span
 from search.records import PARAMETERS
+from search.resources import Resources
 from search.schedulers import make_rule
 from search.study import Study, StudyError
-from search.tuner import Resources
 from trainables.base import build
-from trainables.data import ImageData
-from trainables.paths import FUSE, PLAIN, features
-from trainables.steps import first_steps, prepare_process
-from trainables.task import DeviceData, Task
+from trainables.data.datasets import ImageData
+from trainables.data.task import DeviceData, Task
+from trainables.training.engine import FUSE, PLAIN, features
+from trainables.training.steps import first_steps
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
-SAMPLING_SECONDS = 20.0  # fewer of them, but no fewer than these, where it takes longer to build their networks
+SAMPLING_SECONDS = 20.0  # limit on building their networks, after FEWEST_CONFIGS of them
 FEWEST_CONFIGS = 24
 SIMULATED_STUDIES = 20
-STEPS = 3  # measured training steps, after one that is not
+STEPS = 3  # measured training steps, after an unmeasured one
 EVALUATED_IMAGES = 250
 A_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One configuration, measured: seconds per image and member."""
+    """Hold what one configuration was measured to take: seconds per image and member."""
 
     config: dict[str, Any]
     train_seconds: float
@@ -46,7 +46,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one trial takes: images trained on and images evaluated, each counted once a member; device time."""
+    """Hold the cost of a trial: images trained on and evaluated, each counted once a member, and device seconds."""
 
     trained: int = 0
     evaluated: int = 0
@@ -56,15 +56,15 @@ class Cost:
         return Cost(self.trained + other.trained, self.evaluated + other.evaluated, self.seconds + other.seconds)
 
     def cells(self) -> str:
-        """Cells of a table: millions of images, hours."""
+        """Return a table row's cells: millions of images trained on, millions evaluated, hours."""
         return f"{self.trained / 1e6:,.2f} | {self.evaluated / 1e6:,.2f} | {self.seconds / 3600:,.2f}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cost of a study. `epochs` counts a trial's epochs; seconds are of wall clock and device time.
+    """Hold the cost of a study: epochs of all trials, seconds of wall clock and of device time.
 
-    `costs` are those of the trials it was made for, in their order, or of a sample of the study.
+    `costs` belong to the listed trials, in their order, or to configurations drawn from the study.
     """
 
     trials: int
@@ -87,7 +87,7 @@ class Plan:
         return self.stopped_device_seconds / min(self.slots, self.trials)
 
     def table(self) -> str:
-        """Markdown, for a person."""
+        """Return the plan as a Markdown table."""
         rows = [
             "| | trials | epochs | wall time | device hours |",
             "| --- | ---: | ---: | ---: | ---: |",
@@ -99,7 +99,7 @@ class Plan:
         return "\n".join([*rows, "", *self.measured()])
 
     def measured(self) -> list[str]:
-        """What the estimate rests on, a line each."""
+        """Return the measurements that the estimate rests on, a line each."""
         lines = [
             f"{kind}: {1 / m.train_seconds:,.0f} images/s training, {1 / m.evaluate_seconds:,.0f} evaluating, "
             f"{m.parameters:,} parameters a member ({_short(m.config)})"
@@ -117,15 +117,18 @@ def _short(config: dict[str, Any]) -> str:
 def make_plan(
     study: Study, data: ImageData, resources: Resources, slots: int, configs: list[dict[str, Any]] | None
 ) -> Plan:
-    """Measure a few steps of the least and the most expensive configuration, and scale up.
+    """Measure a few steps of the least and the most expensive configuration, and scale up to the study.
 
-    `configs` are the trials to run where they are known (a grid, arms); otherwise the study is sampled.
-    A configuration's cost is taken as its multiply-adds times the measured time of one.
+    `configs` are the trials to run if they are known (a grid, arms); if None, configurations are drawn from the study.
+    A configuration's cost is taken as its multiply-adds times the measured time of one multiply-add.
     """
-    prepare_process(resources.cpus_per_trial)
     trials = study.samples if configs is None else len(configs)
-    candidates = _sampled(study) if configs is None else [{"epochs": study.epochs, **config} for config in configs]
-    device = DeviceData(data, "cuda" if torch.cuda.is_available() and resources.gpus_per_trial else "cpu")
+    candidates = (
+        list(study.sample(SAMPLED_CONFIGS))
+        if configs is None
+        else [{"epochs": study.epochs, **config} for config in configs]
+    )
+    device = device_data(data, resources)
     flops: dict[tuple[Any, ...], int] = {}
     works: list[tuple[int, int, int, dict[str, Any]]] = []
     began = time.monotonic()
@@ -168,9 +171,9 @@ def make_plan(
 
 
 def replay_table(plan: Plan, configs: Configs, economy: Economy) -> str:
-    """What a replay costs by arm and in all, as declared and as it is run: Markdown, for a person.
+    """Return a Markdown table of a replay's cost by arm and in all, as declared and as it will run.
 
-    `plan` is that of `configs`, all declared trials; those that `economy` leaves out cost nothing.
+    `plan` was made for `configs`, all declared trials; trials that `economy` leaves out cost nothing.
     """
     runs = [id(config) for config, _ in economy.left(configs)]
     arms = list(dict.fromkeys(arm for _, arm in configs))
@@ -202,15 +205,15 @@ def replay_table(plan: Plan, configs: Configs, economy: Economy) -> str:
 
 
 def expected_share(study: Study, trials: int, epochs: int) -> float:
-    """The share of all epochs that early stopping trains, simulated with the study's own rule.
+    """Return the share of all epochs that a study with early stopping trains, simulated with the study's own rule.
 
-    The simulated trials have a fixed, random quality each, and size where that counts, and come one after the
-    other; real curves cross, so a real search trains somewhat more or less.
+    Each simulated trial has a fixed random quality, and a random size if parameters are an objective; trials come one
+    after the other. Real curves cross, so a real search trains somewhat more or less.
     """
     random = np.random.RandomState(0)
     trained = 0
     for _ in range(SIMULATED_STUDIES):
-        rule = make_rule(study.scheduler, grace=study.grace_epochs, epochs=epochs, factor=study.reduction_factor)
+        rule = make_rule(study.scheduler, grace=study.grace, epochs=epochs, factor=study.factor)
         sizes = random.rand(trials) if PARAMETERS in study.objectives else np.zeros(trials)
         for trial, (quality, size) in enumerate(zip(random.rand(trials), sizes, strict=True)):
             for epoch in range(1, epochs + 1):
@@ -220,25 +223,18 @@ def expected_share(study: Study, trials: int, epochs: int) -> float:
     return trained / (SIMULATED_STUDIES * trials * epochs)
 
 
-def _sampled(study: Study) -> list[dict[str, Any]]:
-    random = np.random.RandomState(0)
-    fixed = {**study.fixed(), "epochs": study.epochs}
-    return [
-        {**fixed, **{name: domain.sample(random_state=random) for name, domain in study.searched().items()}}
-        for _ in range(SAMPLED_CONFIGS)
-    ]
-
-
 def _flops(network: nn.Module, inputs: torch.Tensor) -> int:
-    """Floating-point operations of one image's forward pass; inputs [1, c, h, w]."""
+    """Count the floating-point operations of one image's forward pass; inputs [1, c, h, w]."""
     network.eval()
+    from torch.utils.flop_counter import FlopCounterMode  # takes a second, and most runs need none
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(inputs)
     return int(counter.get_total_flops())
 
 
 def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measurement:
-    fused = FUSE in features(config.get("path", PLAIN))
+    fused = FUSE in features(config.get("engine", PLAIN))
     training = build(study.trainable, config if fused else {**config, "members": 1}, device)
     member = training.members[0]
     first_steps(training, 1)
@@ -257,13 +253,20 @@ def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measur
 
 
 def check_fits(study: Study, data: ImageData) -> None:
-    """Raises StudyError if the study fixes, or may draw, more images than the data set has."""
+    """Raise StudyError if the study fixes, or may draw, more images than the data set has."""
     names = ("train_images", "test_images", "validation")
-    edges = {name: domain_edges(study.param_space[name]) for name in names if name in study.param_space}
+    space = study.space
+    given = {
+        name: domain for name, domain in {**space.fixed, **space.sometimes, **space.searched}.items() if name in names
+    }
+    edges = [
+        [*({name: value} for value in domain_edges(domain)), *([{}] if name in space.conditions else [])]
+        for name, domain in given.items()
+    ]
     there = DeviceData(data)
-    for values in itertools.product(*edges.values()):
+    for chosen in itertools.product(*edges):
         try:
-            Task.of(there, study.settings(dict(zip(edges, values, strict=True))))
+            Task.of(there, study.settings({name: value for each in chosen for name, value in each.items()}))
         except ValueError as error:
             raise StudyError(str(error)) from None
 
@@ -271,6 +274,6 @@ def check_fits(study: Study, data: ImageData) -> None:
 def how_to_shrink(plan: Plan) -> str:
     return (
         f"an estimated {span(plan.stopped_wall_seconds)} with early stopping ({span(plan.wall_seconds)} without) "
-        f"on this machine; to shrink it: fewer trials (--samples N), fewer images (--set train_images=4000), fewer "
-        f"epochs (--set epochs=3), or a --time-budget; --plan shows the whole estimate, --yes starts anyway"
+        f"on this machine; to shrink the run: fewer trials (--samples N), fewer images (--set train_images=4000), "
+        f"fewer epochs (--set epochs=3), or a --time-budget; --plan shows the whole estimate, --yes starts anyway"
     )

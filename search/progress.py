@@ -1,5 +1,4 @@
-"""What a person sees while a study runs: a live table on a terminal, one line per event elsewhere; and the
-same figures as gauges in Ray's metrics."""
+"""Show a running study: a live table on a terminal, one line per event elsewhere."""
 
 from __future__ import annotations
 
@@ -9,35 +8,24 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from ray.util.metrics import Gauge
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from search.journal import Journal, TrialLog, finished
-from search.recorder import best_trial
-from search.records import COMPLETED, CURVE_DISTANCE, DIVERGED, FAILED, STATUSES, STOPPED
+from search.live_table import BEST, LiveTable, Row
+from search.output import span
+from search.records import COMPLETED, CURVE_DISTANCE, DIVERGED, FAILED, STATUSES, STOPPED, VAL_ACCURACY
 from search.schedulers import EarlyStopping, SuccessiveHalving
 from search.study import Study
 
 REFRESH_SECONDS = 0.5
+MOST_POINTS = 24  # values kept of a curve: twice as many as a curve has characters
 _STYLES = {COMPLETED: "green", STOPPED: "yellow", DIVERGED: "magenta", FAILED: "red"}
 
 
-def span(seconds: float) -> str:
-    """Seconds as a person says them: 45 s, 12 min, 3.4 h, 2.1 days."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 129_600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86_400:.1f} days"
-
-
 class Progress(Callback):
-    """`total` trials of `study`; must come after the Recorder, whose journal it shows."""
+    """Show the progress of `total` trials of `study`; this callback must come after the Recorder, which it reads."""
 
     def __init__(self, study: Study, journal: Journal, scheduler: EarlyStopping, total: int, slots: int):
         self.study = study
@@ -47,22 +35,17 @@ class Progress(Callback):
         self.slots = slots
         self.running: dict[int, float] = {}
         self.started = time.monotonic()
-        # Sums kept up to date: adding up a long study at each result would be most of the driver's work.
+        # Running sums: adding up a long study at each result would be most of the driver's work.
         self.spent = {log.number: _seconds(log) for log in journal.trials.values()}
         self.spent_in_all = sum(self.spent.values())
         self.ended_trials = sum(finished(log) for log in journal.trials.values())
         self.ended_seconds = sum(self.spent.pop(log.number) for log in journal.trials.values() if finished(log))
+        self.curves = {log.number: _curve(study, log) for log in journal.trials.values() if not finished(log)}
+        self.best: list[tuple[float, int, Row]] = []  # the best finished trials, with their ranks
+        for log in journal.trials.values():
+            self._rank(log)
         self.console = Console(highlight=False)
         self.live: Live | None = None
-        tags = ("study", "trial")
-        self.gauges = {
-            metric: Gauge(f"search_{metric}", description=text, tag_keys=tags)
-            for metric, text in (
-                ("val_accuracy", "validation accuracy of the trial's last epoch"),
-                ("epoch", "epochs the trial has finished"),
-                ("images_per_second", "training images per second in the trial's last epoch"),
-            )
-        }
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see Journal
@@ -78,12 +61,12 @@ class Progress(Callback):
             self.live = None
 
     def say(self, text: str) -> None:
-        """An event, where there is no table that shows it."""
+        """Print a line about an event, unless the live table shows it."""
         if not self.live:
             self.console.print(Text(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """What must be seen in any case; above the table, where there is one."""
+        """Print a line in any case, above the live table if there is one."""
         self.console.print(Text(text), soft_wrap=True)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -100,17 +83,18 @@ class Progress(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         log = self.journal.trials[trial.config["trial"]]
-        for metric, gauge in self.gauges.items():
-            value = result.get(metric)
-            if value is not None and value == value:
-                gauge.set(float(value), {"study": self.study.name, "trial": log.name})
+        value = result.get(self.study.metric, result.get("val_accuracy"))
+        curve = self.curves.setdefault(log.number, [])
+        curve.append(float("nan") if value is None else float(value))
+        if len(curve) > 2 * MOST_POINTS:
+            del curve[1:-1:2]
         seconds = result.get("seconds") or 0.0
         self.spent[log.number] = self.spent.get(log.number, 0.0) + seconds
         self.spent_in_all += seconds
         if not self.live:
             rate = result.get("images_per_second")
             self.say(
-                f"{log.number:04d} epoch {result['epoch']}/{result['total_epochs']}  {_figures(result)}"
+                f"{log.number:04d} epoch {result['epoch']}/{result['total_epochs']}  {self._figures(result)}"
                 + (f"  {rate:,.0f} images/s" if rate else "")
                 + f"  ETA {self.eta()}"
             )
@@ -132,6 +116,7 @@ class Progress(Callback):
         if finished(log):
             self.ended_trials += 1
             self.ended_seconds += self.spent.pop(log.number, 0.0)
+            self._rank(log)
         reason = f": {log.error}" if log.error else ""
         self.say(f"{log.number:04d} {log.status or 'interrupted'} after epoch {max(log.results, default=0)}{reason}")
 
@@ -139,29 +124,54 @@ class Progress(Callback):
         return {status: sum(log.status == status for log in self.journal.trials.values()) for status in STATUSES}
 
     def eta(self) -> str:
-        """Time left if the trials to come cost as much as the finished ones did on average."""
+        """Return the time left, if the trials to come take as long as the finished ones did on average."""
         if not self.ended_trials:
             return "after the first trial"
         average = self.ended_seconds / self.ended_trials
         ahead = max(0.0, average * self.total - self.spent_in_all)
         return span(ahead / max(1, min(self.slots, self.total - self.ended_trials)))
 
-    def render(self) -> Group:
+    def _rank(self, log: TrialLog) -> None:
+        """Keep a finished trial's row if it is one of the best, and drop its curve."""
+        curve = self.curves.pop(log.number, None)
+        value = log.last.get(self.study.metric) if log.status == COMPLETED else None
+        if value is None or value != value:
+            return
+        rank = (value if self.study.mode == "max" else -value, -log.number)
+        if len(self.best) < BEST or rank > self.best[-1][:2]:
+            row = self._row(log, curve or _curve(self.study, log), _STYLES[COMPLETED])
+            self.best = sorted([*self.best, (*rank, row)], key=lambda one: one[:2], reverse=True)[:BEST]
+
+    def _row(self, log: TrialLog, curve: list[float], style: str = "") -> Row:
+        last = log.last
+        values = [last.get(self.study.metric, last.get("val_accuracy")), last.get("test_accuracy")]
+        told = ["" if x is None else f"{x:.1%}" if self._accuracy else f"{x:.4g}" for x in values[:1]]
+        told += ["" if x is None else f"{x:.1%}" for x in values[1:]]
+        rate = last.get("images_per_second")
+        return Row(
+            name=log.name,
+            figures=(
+                f"{last['epoch']}/{last['total_epochs']}" if last else "0",
+                *told,
+                "" if rate is None else f"{rate:,.0f}",
+            ),
+            curve=curve,
+            style=style,
+        )
+
+    @property
+    def _accuracy(self) -> bool:
+        return self.study.metric.endswith("accuracy") or self.study.metric == CURVE_DISTANCE
+
+    def render(self) -> LiveTable:
+        """Return what the terminal shows now."""
         counts = self.counts()
-        running = [self.journal.trials[number] for number in sorted(self.running)]
-        head = Text(f"{self.study.name}: ", style="bold")
         done = sum(counts[status] for status in _STYLES)
-        head.append(f"{done}/{self.total} trials", style="default")
-        for status, style in _STYLES.items():
-            if counts[status]:
-                head.append(f"  {counts[status]} {status}", style=style)
-        head.append(f"  {span(time.monotonic() - self.started)}, ETA {self.eta()}")
-        lines: list[Any] = [head]
-        best = best_trial(self.study, self.journal)
-        if best is not None:
-            lines.append(
-                Text(f"best so far: {self.journal.trials[best].name}  {_figures(self.journal.trials[best].last)}")
-            )
+        spent = span(time.monotonic() - self.started)
+        head = [f"{self.study.name}: {done}/{self.total} trials, {spent}, ETA {self.eta()}"]
+        ended = [f"{counts[status]} {status}" for status in _STYLES if counts[status]]
+        if ended:
+            head.append(", ".join(ended))
         if isinstance(self.scheduler.rule, SuccessiveHalving):
             rungs = [
                 f"epoch {epoch}: {len(rung)}"
@@ -169,36 +179,34 @@ class Progress(Callback):
                 for epoch, rung in bracket.items()
             ]
             if rungs:
-                lines.append(Text("trials at each rung: " + ", ".join(rungs), style="dim"))
-        table = Table(box=None, pad_edge=False)
-        for column, justify in (
-            ("trial", "left"),
-            ("epoch", "right"),
-            ("validation", "right"),
-            ("images/s", "right"),
-        ):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
-        for log in running:
-            last = log.last
-            value = last.get("val_accuracy")
-            rate = last.get("images_per_second")
-            table.add_row(
-                log.name,
-                f"{last['epoch']}/{last['total_epochs']}" if last else "0",
-                "" if value is None else f"{value:.1%}",
-                "" if rate is None else f"{rate:,.0f}",
-            )
-        return Group(*lines, table)
+                head.append("trials at each rung: " + ", ".join(rungs))
+        running = [self.journal.trials[number] for number in sorted(self.running)]
+        metric = self.study.metric.removesuffix("_accuracy").replace("_", " ")
+        return LiveTable(
+            head=head,
+            columns=("epoch", {"val": "validation"}.get(metric, metric), "test", "images/s"),
+            running=[self._row(log, self.curves.get(log.number, [])) for log in running],
+            best=[row for *_, row in self.best],
+        )
+
+    def _figures(self, result: dict[str, Any]) -> str:
+        parts = []
+        labels = {"train_loss": "loss", VAL_ACCURACY: "validation", "test_accuracy": "test", CURVE_DISTANCE: "distance"}
+        for name, label in labels.items():
+            value = result.get(name)
+            if value is not None and value == value:
+                parts.append(f"{label} {value:.3f}" if name.endswith("loss") else f"{label} {value:.1%}")
+        goal = self.study.metric
+        if goal not in labels and (value := result.get(goal)) is not None:
+            parts.append(f"{goal} {value:.4g}")
+        return "  ".join(parts)
 
 
-def _figures(result: dict[str, Any]) -> str:
-    parts = []
-    labels = {"train_loss": "loss", "val_accuracy": "validation", "test_accuracy": "test", CURVE_DISTANCE: "distance"}
-    for name, label in labels.items():
-        value = result.get(name)
-        if value is not None and value == value:
-            parts.append(f"{label} {value:.3f}" if name.endswith("loss") else f"{label} {value:.1%}")
-    return "  ".join(parts)
+def _curve(study: Study, log: TrialLog) -> list[float]:
+    """Return the values of the study's metric by epoch, of a long trial evenly spaced ones."""
+    values = [result.get(study.metric, result.get("val_accuracy")) for _, result in sorted(log.results.items())]
+    step = max(1, len(values) // MOST_POINTS)
+    return [float("nan") if value is None else float(value) for value in (*values[:-1:step], *values[-1:])]
 
 
 def _seconds(log: TrialLog) -> float:

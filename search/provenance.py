@@ -1,8 +1,7 @@
-"""What study.json says of a run's origin: the study, the command, the machine, the versions."""
+"""Record a run's origin in study.json: the study, the command, the machine, the versions."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import datetime
 import os
@@ -19,26 +18,26 @@ import torch
 
 from search import columns
 from search.definition import define
-from search.options import STORED
 from search.records import StudyRecord
+from search.request import Request
 from search.resources import cpu_count
 from search.results import protocol_of, schema_of
 from search.searchers import Proposals
 from search.study import Study
-from trainables.data import ImageData
+from trainables.data.datasets import ImageData
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
 
 
 def new_record(
     study: Study,
-    options: argparse.Namespace,
+    request: Request,
     data: ImageData,
     folder: Path,
     proposals: Proposals,
     space: Study,
 ) -> StudyRecord:
-    """Of `study`, which is `space` as it is to be run: with what --set, --smoke and the like changed."""
+    """Return the record of a new run of `study`, which is `space` after the changes of --set, --smoke and others."""
     return StudyRecord(
         study=study.name,
         run=folder.name,
@@ -47,7 +46,9 @@ def new_record(
         trainable=study.trainable.__name__,
         dataset=data.name,
         dataset_fingerprint=data.fingerprint,
-        protocol="replay" if options.replay else protocol_of(study.fixed(), study.protocol),
+        class_names=list(data.class_names),
+        images={} if study.foreign else data.described(),
+        protocol="replay" if request.replay else protocol_of(study.fixed(), study.protocol),
         metric=study.metric,
         mode=study.mode,
         objectives=study.goals,
@@ -55,24 +56,25 @@ def new_record(
         samples=proposals.total,
         searcher=study.searcher,
         scheduler=study.scheduler,
-        seed=options.seed,
+        seed=request.seed,
         space={name: domain_name(domain) for name, domain in study.searched().items()},
         fixed=study.fixed(),
         arms={arm: dict(config) for arm, config in study.arms.items()},
-        command="python -m search.run " + shlex.join(sys.argv[1:]).encode(errors="backslashreplace").decode(),
+        command=("search.api.run " if request.hosted else "python -m search.run ")
+        + shlex.join(sys.argv[1:]).encode(errors="backslashreplace").decode(),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         commit=commit_of(Path(__file__)),
         machine={"name": machine_name(), "cpus": cpu_count(), "gpus": torch.cuda.device_count()},
-        smoke=options.smoke,
-        options={name: _json(getattr(options, name)) for name in STORED},
+        smoke=request.smoke,
+        options=request.stored(),
         reported=list(study.reported),
         claims=list(study.claims),
         metrics=columns.as_json(study.metrics),
-        definition=define(study, options.space, samples=proposals.total, seed=options.seed),
+        definition=define(study, request.space, samples=proposals.total, seed=request.seed),
         columns=schema_of(study).names(),
         declared={
-            arm: dataclasses.asdict(space.settings({**space.fixed(), **config})) for arm, config in space.arms.items()
+            arm: dataclasses.asdict(space.settings(space.completed(config))) for arm, config in space.arms.items()
         },
     )
 
@@ -81,10 +83,6 @@ def domain_name(domain: Any) -> str:
     text = domain.domain_str
     sampler = type(domain.sampler).__name__ if domain.sampler else ""
     return f"{text} log" if "Log" in sampler else text
-
-
-def _json(value: Any) -> Any:
-    return str(value.absolute()) if isinstance(value, Path) else value
 
 
 def _version(package: str) -> str:

@@ -1,4 +1,4 @@
-"""What Ray tells the driver about trials -> the journal, the tables, the best weights."""
+"""Write what Ray reports to the driver about trials into the journal, the tables and best.pt."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ray.tune.experiment import Trial
 
 from search import columns
 from search.checkpoints import CheckpointError, name_of, read, remove_checkpoints
+from search.cluster import session_folder
 from search.events import EventError, check_measured
-from search.failures import Halted, cause_of, disk_full, node_lost
+from search.failures import Halted, cause_of, halted_by, node_lost
 from search.journal import Journal, JournalError, TrialLog, finished, plain
 from search.records import COMPLETED, EPOCH
 from search.results import ResultsWriter
@@ -24,7 +25,7 @@ from search.watch import Watch
 
 BEST_FILE = "best.pt"
 _ARRAYS = ("predicted", "member_predicted", "test_indices")
-# Ray's own entries of a result; the journal keeps what the trainable measured.
+# Ray's own entries of a result, which the journal leaves out: it keeps what the trainable measured.
 _RAYS_OWN = {
     "config",
     "date",
@@ -46,10 +47,11 @@ _RAYS_OWN = {
 
 
 class Recorder(Callback):
-    """Must be the first callback: it takes the predictions out of a result before Ray's loggers see them.
+    """Record each trial's events in the journal and the tables, and keep the best trial's weights.
 
-    `halted` says why nothing more can be written. Ray swallows what some callbacks raise, so that it is
-    raised again at the end of the step.
+    The Recorder must be the first callback: it takes the predictions out of a result before Ray's loggers see them.
+    `halted` says why nothing more can be written. Ray swallows exceptions of some callbacks, so `halted` is raised
+    again at the end of the step.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Recorder(Callback):
         self.halted: Halted | None = None
         self.best = best_trial(study, journal)
         for log in journal.trials.values():
-            if finished(log):  # perhaps in the moment in which an earlier process was killed
+            if finished(log):  # an earlier process may have been killed right after this trial's end
                 self._keep_what_counts(log)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class Recorder(Callback):
                 raise Halted(f"trial {number}: {self.study.trainable.__name__} {error}") from None
             log = self.journal.trials[number]
             if arrays and not log.predictions:  # the first report counts
-                # On the disk before the line that names it.
+                # The predictions must be on the disk before the journal's line that names them.
                 fields["predictions"] = self.writer.keep_predictions(log, arrays, self.test_labels)
             self.journal.append("result", number, result=kept, **fields)
         if result.get("should_checkpoint"):
@@ -117,15 +119,15 @@ class Recorder(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         number = trial.config["trial"]
-        # The driver's own copy: `get_pickled_error` looks in the storage, where the file is not yet.
+        # The driver's own copy of the error: `get_pickled_error` looks in the storage, to which it is copied later.
         text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
         cause = cause_of(text)
         hangs = self.watch.overdue.pop(number, None)
         with self._writing():
-            if disk_full(text):
-                raise Halted(cause)
+            if halted := halted_by(text, self.disk, session_folder()):
+                raise halted
             if node_lost(text):
-                # At its next word to a Ray whose only node is gone, Ray ends this process.
+                # If Ray's only node is gone, the next call to Ray ends this process.
                 self.watch.require_node()
             if not finished(self.journal.trials[number]):
                 self.searcher.fail(number, hangs or cause, again=hangs is None, counts=not node_lost(text))
@@ -140,7 +142,10 @@ class Recorder(Callback):
         try:
             yield
         except (OSError, JournalError, Halted) as error:
-            self.halted = error if isinstance(error, Halted) else Halted(str(error))
+            found = error if isinstance(error, Halted) else None
+            if isinstance(error, OSError):
+                found = halted_by(error, self.disk, session_folder())
+            self.halted = found or Halted(str(error))
             raise
 
     def _after(self, log: TrialLog) -> None:
@@ -154,7 +159,7 @@ class Recorder(Callback):
             self.writer.refresh(self.journal.trials)
 
     def _keep_what_counts(self, log: TrialLog) -> None:
-        """Of a trial that has ended, the weights if they are the best so far and no checkpoint."""
+        """Copy an ended trial's weights to best.pt if they are the best so far, and remove its checkpoints."""
         kept = log.number != self.best or log.best or not log.weights_kept
         if not kept and self.disk.is_folder(name := log.checkpoints[-1][1]):
             try:
@@ -162,7 +167,7 @@ class Recorder(Callback):
             except CheckpointError as error:
                 self.warn(f"{log.number:04d} has the best {self.study.metric}, but no best.pt can be made: {error}")
             else:
-                # A journal that lost this trial's end to a power cut must not stand beside its weights.
+                # After a power cut, best.pt must not hold a trial whose end the journal has lost.
                 self.journal.sync()
                 self.disk.write(BEST_FILE, weights)
                 self.journal.append("best", log.number, sha256=hashlib.sha256(weights).hexdigest())
@@ -170,7 +175,7 @@ class Recorder(Callback):
 
 
 def best_trial(study: Study, journal: Journal) -> int | None:
-    """The completed trial with the best metric; the earlier of two equals. None before any completed."""
+    """Return the number of the completed trial with the best metric, the earlier of two equals; None without one."""
     ranks = [rank for log in journal.trials.values() if (rank := _rank(study, log))]
     return -max(ranks)[1] if ranks else None
 

@@ -1,13 +1,13 @@
-"""What the rooms hand each other: reported runs, claims, column names, study.json.
+"""The vocabulary of all rooms: reported runs, claims, column names, study.json.
 
-Standard library only, so that every room may import it. A results folder is
+This module needs the standard library only, so that every room may import it. A results folder is
 
     results/<study>/<run>/
         study.json           one `StudyRecord`
-        trials.parquet       a row a trial
-        epochs.parquet       a row a trial and epoch
-        members.parquet      a row a trial, epoch and ensemble size (ensembles: the first 1..n members)
-        predictions.parquet  a row a finished trial and test image
+        trials.parquet       a row for each trial
+        epochs.parquet       a row for each trial and epoch
+        members.parquet      a row for each trial, epoch and ensemble size (ensembles: the first 1..n members)
+        predictions.parquet  a row for each finished trial and test image
 
 Accuracies are fractions in [0, 1], losses nats per image, times seconds of wall clock.
 """
@@ -39,20 +39,20 @@ from search.columns import from_json as own_columns
 # Every column of the results folder that is not a hyperparameter, named once.
 TRIAL_ID = "trial_id"  # int, numbered from 0 in order of suggestion
 ARM = "arm"  # str, the study's arm; null for a searched trial
-SEED = "seed"  # int, all randomness of a trial beside the data split
+SEED = "seed"  # int, seed of all random choices of a trial except the data split
 PROTOCOL = "protocol"  # str: "search", or how the reported run measured
 STATUS = "status"
-EPOCHS = "epochs"  # int, epochs the trial finished
+EPOCHS = "epochs"  # int, epochs that the trial finished
 ERROR = "error"  # str, why a failed or diverged trial ended; null otherwise
 EPOCH = "epoch"  # int, from 1
 MEMBERS = "members"  # int, ensemble size (members.parquet: the first `members` members)
-PARAMETERS = "parameters"  # int, of one deployed predictor: an ensemble counts all members
-TOTAL_EPOCHS = "total_epochs"  # int, of the trial if it is not stopped
-SECONDS = "seconds"  # trials: whole trial; epochs: that epoch
-TRAIN_SECONDS = "train_seconds"  # of an epoch, the part spent training
-IMAGES_PER_SECOND = "images_per_second"  # training images, every member's counted
+PARAMETERS = "parameters"  # int, count for one deployed predictor: an ensemble counts all members
+TOTAL_EPOCHS = "total_epochs"  # int, epochs of the trial if it is not stopped
+SECONDS = "seconds"  # wall clock of the trial (trials.parquet) or the epoch (epochs.parquet)
+TRAIN_SECONDS = "train_seconds"  # part of an epoch's seconds spent training
+IMAGES_PER_SECOND = "images_per_second"  # training images of all members, divided by TRAIN_SECONDS
 PEAK_MEMORY_BYTES = "peak_memory_bytes"
-ONE_IMAGE_MEMORY_BYTES = "one_image_memory_bytes"  # to train one member on one image, see trainables.model_size
+ONE_IMAGE_MEMORY_BYTES = "one_image_memory_bytes"  # memory to train one member on one image: trainables.network_memory
 LR = "lr"  # epochs.parquet: the rate of that epoch
 TRAIN_LOSS = "train_loss"
 TRAIN_ACCURACY = "train_accuracy"
@@ -61,20 +61,20 @@ VAL_ACCURACY = "val_accuracy"  # the ensemble's vote
 MEMBER_VAL_ACCURACY = "member_val_accuracy"  # mean over the members: what ASHA ranks by
 OOB_ACCURACY = "oob_accuracy"  # out-of-bag, with bootstrap samples only
 TEST_LOSS = "test_loss"
-TEST_KL_LOSS = "test_kl_loss"  # divergence of the smoothed target, where labels are smoothed: note C's test loss
+TEST_KL_LOSS = "test_kl_loss"  # divergence of the smoothed target, if labels are smoothed: note C's test loss
 TEST_ACCURACY = "test_accuracy"
 MEMBER_TEST_ACCURACY = "member_test_accuracy"
 TEST_TOP5_ACCURACY = "test_top5_accuracy"
-CURVE_DISTANCE = "curve_distance"  # of accuracy, mean over epochs; only under the protocol "recovery"
+CURVE_DISTANCE = "curve_distance"  # distance of test accuracies, mean over epochs; only under the protocol "recovery"
 BEST_VAL_ACCURACY = "best_val_accuracy"  # over a trial's epochs
 BEST_VAL_EPOCH = "best_val_epoch"
-BEST_TEST_ACCURACY = "best_test_accuracy"  # over epochs; only where a protocol tests every epoch
+BEST_TEST_ACCURACY = "best_test_accuracy"  # over a trial's epochs; only if its protocol tests every epoch
 BEST_TEST_EPOCH = "best_test_epoch"
 IMAGE = "image"  # int, position in the test set
 LABEL = "label"
 PREDICTED = "predicted"  # the whole predictor's label
-# Of ensembles: in members.parquet the figures of the last of the first `members` alone, and in epochs.parquet,
-# of AdaBoost, which member trains and its own accuracy.
+# Columns of ensembles: in members.parquet the figures of the last of the first `members` alone; in epochs.parquet
+# AdaBoost's member in training and its own accuracy.
 OWN_VAL_ACCURACY = "own_val_accuracy"
 OWN_TEST_ACCURACY = "own_test_accuracy"
 ROUND = "round"
@@ -87,11 +87,11 @@ STATUSES = (COMPLETED, STOPPED, DIVERGED, FAILED, RUNNING)
 SEARCH_PROTOCOL = "search"  # chosen on validation data, tested once at the last epoch
 RECOVERY_PROTOCOL = "recovery"  # fits a printed test curve: never in a Pareto table or a claim
 
-# Settings that say how a trial is measured: the weights are the same whatever they are.
+# Settings that say how a trial is measured, and leave its weights the same.
 MEASURING = frozenset(
     {"vote", "train_measure", "train_measure_every", "test_every_epoch", "test_images", "test_augmented"}
 )
-# Settings that are younger than results that were kept, with the value that does what was done before them.
+# Settings that are younger than some kept results, with the value that repeats what those results did.
 YOUNGER: Mapping[str, Any] = {
     "loss_unit": "nats",
     "linear_weight_decay": 0.0,
@@ -99,12 +99,16 @@ YOUNGER: Mapping[str, Any] = {
     "evaluation": "float32",
 }
 
-LAST_EPOCH = 10**6  # of a printed curve
+LAST_EPOCH = 10**6  # greatest epoch of a printed curve
 
 STUDY_FILE = "study.json"
-RUN_NAME = "%Y%m%d-%H%M%S"  # of a run's folder, for strftime
-# What study.json and the tables beside it look like; search/README.md has the history. The one before is read, too.
-FORMAT = 2
+PICTURES_FILE = "pictures.parquet"  # augmented training images and confused test images, see search.gallery
+RUN_NAME = "%Y%m%d-%H%M%S"  # name of a run's folder, for strftime
+# Format of study.json and the tables beside it; search/README.md has the history.
+FORMAT = 3
+OLDEST = 1  # oldest format that can still be read
+WITH_ENGINES = 3  # first format in which the engine is called `engine` and not `path`
+ENGINE_COLUMN, OLD_ENGINE_COLUMN = CONFIG + "engine", CONFIG + "path"
 
 
 class RecordError(ValueError):
@@ -115,7 +119,7 @@ class RecordError(ValueError):
 class Reported:
     """One run as a note printed it (a row of spaces/reported/runs.csv and its curve).
 
-    None is what the note does not say. `config` holds the hyperparameters the note names, as PyTorch
+    A field is None if the note does not give it. `config` holds the hyperparameters that the note names, as PyTorch
     names them. `curve` holds one mapping per printed epoch: epoch, train_loss_printed, train_accuracy,
     val_accuracy, test_accuracy, lr, seconds. `alphas` are AdaBoost's weights of its members, round by round.
     """
@@ -151,7 +155,7 @@ class Reported:
 
 
 ClaimKind = Literal["difference", "ratio", "order", "within", "level", "no_worse", "contrast"]
-_ONE_COMPARISON = ("difference", "ratio", "no_worse")  # kinds of exactly two arms
+_ONE_COMPARISON = ("difference", "ratio", "no_worse")  # kinds that need exactly two arms
 
 
 @dataclass(frozen=True)
@@ -160,12 +164,12 @@ class Claim:
 
     `arms` name the study's arms: "arm", or "arm:k" for the first k members of that arm's ensemble, or "arm@e" for
     that arm at epoch e instead of its last (so that one arm is compared with itself: ("arm@41", "arm@39")), or
-    "arm:k@e"; with "study/" in front an arm of another study, which needs both studies' results.
-    `quantity` is what is compared, one number a trial: test_accuracy, train_accuracy, val_accuracy, gap (train less
-    test accuracy), test_top5_accuracy, train_loss, val_loss, test_loss, test_kl_loss, seconds_per_epoch, parameters;
-    best_test_accuracy (of all epochs); member_test_accuracy, the mean over the members of a run of their own test
-    accuracy, of a single model its test accuracy: three members of one run sharpen a claim on a single model, if
-    members are trained alike (Bagging). "quantity@e" takes epoch e of every arm.
+    "arm:k@e"; "study/" in front names an arm of another study, and the claim then needs both studies' results.
+    `quantity` is what the claim compares, one number for each trial: test_accuracy, train_accuracy, val_accuracy, gap
+    (train less test accuracy), test_top5_accuracy, train_loss, val_loss, test_loss, test_kl_loss, seconds_per_epoch,
+    parameters; best_test_accuracy (of all epochs); member_test_accuracy, the mean of the members' own test accuracies
+    (for a single model its test accuracy): three members of one run sharpen a claim on a single model, if members are
+    trained alike (Bagging). "quantity@e" takes epoch e of every arm.
 
     kind        effect                                holds when
     difference  quantity(arms[0]) - (arms[1])         its sign is `expected` ("greater", "less"), or
@@ -176,22 +180,22 @@ class Claim:
     level       quantity(arm), of the arm that lies   low < quantity < high for every one of `arms` (one or more)
                 deepest outside low..high or next
                 to an end
-    no_worse    quantity(arms[0]) - (arms[1])         arms[0] is less than `margin` worse than arms[1]; what is worse
-                                                      is the quantity's own: lower accuracies, anything else higher
+    no_worse    quantity(arms[0]) - (arms[1])         arms[0] is less than `margin` worse than arms[1]; of accuracies
+                                                      the lower is worse, of all other quantities the higher
     contrast    |(arms[0]) - (arms[1])| -             the first change is smaller ("less") or larger ("greater")
                 |(arms[2]) - (arms[3])|               than the second, whichever way each goes
 
-    `low` and `high`, in the effect's own unit, are the size that the statement itself gives: needed by "level"
-    (either end may be open: the gap is negative is high=0.0; 57 to 60 % is low=0.57, high=0.60), allowed with
-    "difference", "ratio" and "contrast", where the claim then holds only if the effect lies between them ("at least
-    21 points": low=0.21; "5 to 7 points": low=0.05, high=0.07; "about 5 times" of a ratio: low=4, high=6, whatever
-    the statement's author would still call about). The range must lie on the side that `expected` names.
+    `low` and `high`, in the effect's own unit, are the size that the statement itself gives. "level" needs them
+    (either end may be open: "the gap is negative" is high=0.0; 57 to 60 % is low=0.57, high=0.60). "difference",
+    "ratio" and "contrast" may have them, and then hold only if the effect lies between them ("at least
+    21 points": low=0.21; "5 to 7 points": low=0.05, high=0.07; "about 5 times" of a ratio: low=4, high=6, or whatever
+    the statement's author would still call "about"). The range must lie on the side that `expected` names.
 
-    `effect` is the note's own figure in the same unit (None: not printed). `printed` holds the figures that it comes
-    from as the note prints them, so that their last place is known: one for each arm ("53 %", "47.2 %"), or one
-    alone for the whole effect ("4.39 points", "5"); " %" and " points" stand for hundredths. An `effect` that is not
-    given is computed from them, one that is given must agree with them. Without `printed` the last place is guessed
-    from `effect`, as a whole percent at most.
+    `effect` is the note's own figure in the same unit (None: not printed). `printed` holds the figures from which
+    `effect` comes as the note prints them, so that their last place is known: one for each arm ("53 %", "47.2 %"), or
+    one alone for the whole effect ("4.39 points", "5"); " %" and " points" stand for hundredths. Without `effect`,
+    `printed` gives it; with both, they must agree. Without `printed` the last place is guessed from `effect`, as a
+    whole percent at most.
 
     If the note's comparison changes more than one thing, `confounded_by` names what else changes and `clean_arms`
     are the arms that change one thing only; the claim is then reported as confounded, with the clean arms' verdict.
@@ -226,24 +230,24 @@ class Claim:
         if len(self.arms) < fewest:
             return f"needs at least {_count(fewest)}, got {len(self.arms)}"
         if self.kind in _ONE_COMPARISON and len(self.arms) != 2:
-            return f"of kind {self.kind!r} needs two arms, got {len(self.arms)}"
+            return f"of kind {self.kind!r} needs exactly two arms, got {len(self.arms)}"
         if self.kind == "contrast" and len(self.arms) != 4:
-            return f"of kind 'contrast' needs four arms, got {len(self.arms)}"
+            return f"of kind 'contrast' needs exactly four arms, got {len(self.arms)}"
         if bool(self.confounded_by) != bool(self.clean_arms):
-            return "names confounded_by and clean_arms together or neither"
+            return "must name both confounded_by and clean_arms or neither"
         if self.clean_arms and len(self.clean_arms) != len(self.arms) and self.kind not in ("within", "level"):
             return f"needs {len(self.arms)} clean_arms, got {len(self.clean_arms)}"
         return None
 
     def _unexpected(self) -> str | None:
         if self.kind == "order" and self.expected not in ("increasing", "decreasing"):
-            return f"of kind 'order' expects 'increasing' or 'decreasing', got {self.expected!r}"
+            return f"of kind 'order' must expect 'increasing' or 'decreasing', got {self.expected!r}"
         if self.kind in ("difference", "ratio") and self.expected not in ("greater", "less", "equal"):
-            return f"of kind {self.kind!r} expects 'greater', 'less' or 'equal', got {self.expected!r}"
+            return f"of kind {self.kind!r} must expect 'greater', 'less' or 'equal', got {self.expected!r}"
         if self.kind == "contrast" and self.expected not in ("greater", "less"):
-            return f"of kind 'contrast' expects 'greater' or 'less', got {self.expected!r}"
+            return f"of kind 'contrast' must expect 'greater' or 'less', got {self.expected!r}"
         if self.kind in ("level", "no_worse") and self.expected != "greater":
-            return f"of kind {self.kind!r} expects nothing (its range or margin says it), got {self.expected!r}"
+            return f"of kind {self.kind!r} takes no expected (its range or margin decides), got {self.expected!r}"
         return None
 
     def _mismeasured(self) -> str | None:
@@ -251,16 +255,17 @@ class Claim:
         if margins and not (self.margin and self.margin > 0):
             return f"needs a positive margin, got {self.margin!r}"
         if self.margin is not None and not margins:
-            return f"takes a margin only of kind 'within' or 'no_worse' or if it expects 'equal', got {self.margin!r}"
+            return f"takes a margin only with kind 'within' or 'no_worse' or expected 'equal', got {self.margin!r}"
         if self.low is None and self.high is None:
-            return "of kind 'level' needs low or high" if self.kind == "level" else None
+            return "of kind 'level' needs low or high, got neither" if self.kind == "level" else None
         given = f"got low={self.low!r}, high={self.high!r}"
         if self.low is not None and self.high is not None and not self.low < self.high:
             return f"needs low < high, {given}"
         if self.kind == "level":
             return None
         if self.kind not in ("difference", "ratio", "contrast") or self.expected == "equal":
-            return f"takes low and high only of kind 'level', 'difference', 'ratio' or 'contrast', {given}"
+            kinds = "'level', or 'difference', 'ratio' or 'contrast' with expected 'greater' or 'less'"
+            return f"takes low and high only with kind {kinds}, {given}"
         none = 1.0 if self.kind == "ratio" else 0.0
         inner = self.low if self.expected == "greater" else self.high
         if inner is None or (inner < none if self.expected == "greater" else inner > none):
@@ -279,21 +284,22 @@ class Claim:
         if self.kind == "ratio" and figures[-1][0] == 0:
             return f"of kind 'ratio' divides by zero, got printed {self.printed}"
         told = self._printed_effect()
-        slack = sum(place for _, place in figures)  # half a place each, and as much for the effect's own rounding
+        slack = sum(place for _, place in figures)  # half a place for each figure, and as much again for the effect
         if self.kind == "ratio" and len(figures) == 2:
             (above, up), (below, down) = figures
             slack = abs(above / below) * (up / abs(above or 1.0) + down / abs(below))
         if told is not None and self.effect is not None and abs(told - self.effect) > slack:
-            return f"has printed {self.printed}, which makes an effect of {told:.6g}, got effect={self.effect!r}"
+            return f"needs an effect of {told:.6g}, which printed {self.printed} gives, got effect={self.effect!r}"
         return None
 
     @property
     def figures(self) -> tuple[tuple[float, float], ...]:
-        """Each of `printed` as its value and the unit of its last place, in the quantity's unit; raises RecordError."""
+        """Return each figure of `printed` as value and unit of its last place, in the quantity's unit. Raises
+        RecordError."""
         return tuple(printed_figure(text) for text in self.printed)
 
     def _printed_effect(self) -> float | None:
-        """The effect that `printed` makes; None without it, or for levels of several arms, which have no one figure."""
+        """Return the effect that `printed` gives; None without it, and for levels of several arms, which have none."""
         values = [value for value, _ in self.figures]
         if len(values) == 1:
             return values[0] if self.kind != "level" or len(self.arms) == 1 else None
@@ -334,15 +340,15 @@ def printed_figure(text: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Training:
-    """What determines the weights of a trial, its seed apart, and how they are measured.
+    """All that determines the weights of a trial except its seed, and how the trial is measured.
 
     key         digest of the trainable's name, the data's fingerprint and every setting that changes weights
-    members     ensemble size; member i draws from (seed, i) alone, so that the first k of n members are those of
-                a training of k
-    sequential  the members train one after the other (AdaBoost), so that k members are the first k rounds
+    members     ensemble size; member i draws from (seed, i) alone, so that the first k of n members equal the members
+                of a training of k
+    sequential  whether members train one after the other (AdaBoost), so that k members are the first k rounds
     measuring   the settings of `MEASURING`
 
-    Two trials of one key, seed and number of members are the same draw.
+    Two trials with the same key, seed and number of members have the same weights.
     """
 
     key: str
@@ -352,17 +358,17 @@ class Training:
 
     @classmethod
     def of(cls, trainable: str, fingerprint: str, settings: Mapping[str, Any]) -> Training:
-        """`settings`: every setting of the trial, those left at their defaults too."""
+        """Return the training of a trial with these `settings`, including those left at their defaults."""
         kept = {name: value for name, value in settings.items() if name not in MEASURING | {"seed", "members"}}
         kept = {name: value for name, value in kept.items() if name not in YOUNGER or value != YOUNGER[name]}
         members = settings.get("members", 1)
-        steps = str(kept.pop("path", None) or "plain").split("+")
+        steps = str(kept.pop("engine", None) or "plain").split("+")
         if "fuse" in steps and members == 1:
             steps = [step for step in steps if step != "fuse"] or ["plain"]
         elif "fuse" in steps:
-            # Members that share their steps share one stream of dropout: fewer of them are other members.
+            # Fused members draw dropout from one stream, so that a smaller ensemble has other members.
             kept["members"] = members
-        whole = {name: _number(value) for name, value in kept.items()} | {"path": "+".join(sorted(steps))}
+        whole = {name: _number(value) for name, value in kept.items()} | {"engine": "+".join(sorted(steps))}
         text = json.dumps([trainable, fingerprint, whole], sort_keys=True, default=str)
         return cls(
             hashlib.sha256(text.encode()).hexdigest(),
@@ -372,7 +378,7 @@ class Training:
         )
 
     def holds(self, other: Training) -> bool:
-        """Whether the weights of `other` are among these, and the test set was looked at alike.
+        """Return whether these weights include those of `other`, with the test set measured alike.
 
         How training accuracy was measured may differ.
         """
@@ -384,7 +390,7 @@ class Training:
         )
 
     def answers(self, other: Training) -> bool:
-        """Whether a trial measures all that one of `other` would: running accuracies and losses always are."""
+        """Return whether this training measures all that `other` would; all measure running accuracies and losses."""
         way = ("train_measure", "train_measure_every")
         return self.holds(other) and (
             other.measuring.get("train_measure", "running") == "running"
@@ -393,13 +399,13 @@ class Training:
 
 
 def _number(value: Any) -> Any:
-    """One text for equal numbers: 1 and 1.0."""
+    """Return a whole number as a float, so that 1 and 1.0 have the same text."""
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 @dataclass
 class StudyRecord:
-    """What study.json holds: how a run was asked, started and ended."""
+    """The content of study.json: how a run was asked for, started and ended."""
 
     study: str
     run: str
@@ -418,7 +424,7 @@ class StudyRecord:
     scheduler: str
     seed: int
     space: dict[str, str]  # hyperparameter -> its domain as Ray Tune prints it
-    fixed: dict[str, Any]  # what --set and --smoke fixed
+    fixed: dict[str, Any]  # hyperparameters that the study, --set or --smoke fixed
     arms: dict[str, dict[str, Any]]
     command: str
     started: str  # ISO 8601, UTC
@@ -428,35 +434,39 @@ class StudyRecord:
     wall_seconds: float = 0.0
     finished: bool = False
     smoke: bool = False
-    options: dict[str, Any] = field(default_factory=dict)  # the rest of the command line, for --resume
+    options: dict[str, Any] = field(default_factory=dict)  # options of the command line, for --resume
     reported: list[Reported] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     # Every setting of each arm as the study declares it, before --set and --smoke; empty in older records.
     declared: dict[str, dict[str, Any]] = field(default_factory=dict)
-    metrics: list[dict[str, Any]] = field(default_factory=list)  # the trainable's own, as `search.columns` keeps them
-    columns: dict[str, list[str]] = field(default_factory=dict)  # of each table, as the run writes it; format 2
+    metrics: list[dict[str, Any]] = field(default_factory=list)  # the trainable's own, from `search.columns.as_json`
+    columns: dict[str, list[str]] = field(default_factory=dict)  # table -> its columns; since format 2
     format: int = FORMAT
     # Arms of a replay that were not run: arm -> "other" or "other:k", the arm that trains the same.
     answered_by: dict[str, str] = field(default_factory=dict)
-    # Trials of a replay that were not run: arm -> seed -> the run's folder where one like it had finished, and its arm.
+    # Trials of a replay that were not run: arm -> seed -> folder and arm of an equal trial that had finished.
     known: dict[str, dict[str, str]] = field(default_factory=dict)
     # Every value that the results depend on, as `search.definition` names them; empty in older records.
     definition: dict[str, Any] = field(default_factory=dict)
-    journal: str = ""  # the id in the first line of the run's journal
+    journal: str = ""  # id in the first line of the run's journal
+    class_names: list[str] = field(default_factory=list)  # names of labels 0, 1, ...; empty in older records
+    # What a network's inputs are made with: channels, size, mean, std; and how many images each part has, and how they
+    # were prepared. Empty in older records.
+    images: dict[str, Any] = field(default_factory=dict)
 
     @property
     def own_columns(self) -> tuple[Column, ...]:
-        """The columns of the trainable's own metrics."""
+        """Return the columns of the trainable's own metrics."""
         return own_columns(self.metrics)
 
     def settings_of(self, arm: str) -> dict[str, Any] | None:
-        """Every setting of an arm as it was run, None if the record does not say, as older ones do not."""
+        """Return every setting of an arm as it was run, None if the record lacks them, as older records do."""
         if arm not in self.declared or arm not in self.arms:
             return None
         return self.declared[arm] | self.arms[arm]
 
     def training_of(self, arm: str) -> Training | None:
-        """What an arm's trials trained, None if the record does not say."""
+        """Return the training of an arm's trials, None if the record lacks the arm's settings."""
         settings = self.settings_of(arm)
         return Training.of(self.trainable, self.dataset_fingerprint, settings) if settings else None
 
@@ -465,17 +475,19 @@ class StudyRecord:
 
     @classmethod
     def from_json(cls, text: str, where: str = STUDY_FILE) -> StudyRecord:
-        """Raises RecordError, naming `where`, if the text is not a study record."""
+        """Parse study.json. Raises RecordError, naming `where`, if the text is not a study record."""
         try:
             raw = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise RecordError(f"{where} is not JSON: {error}") from None
         if not isinstance(raw, dict):
             raise RecordError(f"{where} must hold a JSON object, got {type(raw).__name__}")
-        # The first format had no number.
+        # A record of format 1 has no number.
         written = raw.setdefault("format", 1)
-        if type(written) is not int or not FORMAT - 1 <= written <= FORMAT:
-            raise RecordError(f"{where} must be of format {FORMAT - 1} or {FORMAT}, got {written!r:.40}: {_REMEDY}")
+        if type(written) is not int or not OLDEST <= written <= FORMAT:
+            raise RecordError(f"{where} must have a format from {OLDEST} to {FORMAT}, got {written!r:.40}: {_REMEDY}")
+        if written < WITH_ENGINES:
+            raw = _with_engines(raw)
         known, hints = {f.name: f for f in dataclasses.fields(cls)}, typing.get_type_hints(cls)
         required = {
             name
@@ -487,7 +499,7 @@ class StudyRecord:
         if unknown := sorted(raw.keys() - known.keys()):
             raise RecordError(f"{where} has fields this version does not know: {', '.join(unknown)}")
         for name, value in raw.items():
-            # What is in these is checked below, where it can be named.
+            # The contents of these fields are checked below, where messages can name the faulty one.
             outer = {"reported": list, "claims": list} | dict.fromkeys(
                 ("columns", "arms", "declared", "answered_by", "known"), dict
             )
@@ -495,7 +507,7 @@ class StudyRecord:
                 raise RecordError(f"{where}: {name} must be {known[name].type}, got {value!r:.40}")
         for table, names in raw.get("columns", {}).items():
             if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
-                raise RecordError(f"{where}: columns must hold the names of {table!r:.40}'s columns, got {names!r:.40}")
+                raise RecordError(f"{where}: columns must name the columns of table {table!r:.40}, got {names!r:.40}")
         for name in ("arms", "declared"):
             if odd := [arm for arm, settings in raw.get(name, {}).items() if not isinstance(settings, dict)]:
                 raise RecordError(f"{where}: {name} must hold the settings of each arm, got none of {odd[0]!r:.40}")
@@ -507,7 +519,7 @@ class StudyRecord:
             raise RecordError(f"{where}: answered_by must name the arm that answers {odd[0]!r:.40}")
         for arm, seeds in raw.get("known", {}).items():
             if not isinstance(seeds, dict) or not all(isinstance(each, str) for each in seeds.values()):
-                raise RecordError(f"{where}: known must say where each seed of {arm!r:.40} is, got {seeds!r:.40}")
+                raise RecordError(f"{where}: known must name a folder for each seed of {arm!r:.40}, got {seeds!r:.40}")
         try:
             raw["reported"] = [Reported(**_tuples(run)) for run in raw.get("reported", [])]
             for run in raw["reported"]:
@@ -522,11 +534,32 @@ class StudyRecord:
             raise RecordError(f"{where} holds a malformed record: {error}") from None
 
 
+def _with_engines(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a record older than `WITH_ENGINES` with `path`, its name of the engine, replaced by `engine`."""
+
+    def renamed(settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        return {"engine" if name == "path" else name: value for name, value in settings.items()}
+
+    def of_arms(arms: Any) -> Any:
+        return {arm: renamed(settings) for arm, settings in arms.items()} if isinstance(arms, dict) else arms
+
+    single, several = {"fixed", "options", "space", "constants"}, {"arms", "declared"}
+    made = {}
+    for name, value in raw.items():
+        if name == "definition" and isinstance(value, dict):
+            made[name] = _with_engines(value)
+        else:
+            made[name] = renamed(value) if name in single else of_arms(value) if name in several else value
+    return made
+
+
 _REMEDY = "another version of this project wrote it"
 
 
 def _mistyped(record: Any) -> str | None:
-    """What a field of a frozen record holds in place of its type: a record may come from JSON."""
+    """Return what is wrong with the type of a field, None if nothing is: a frozen record may come from JSON."""
     for name, hint in typing.get_type_hints(type(record)).items():
         if not _fits(value := getattr(record, name), hint):
             wanted = str(hint).replace("typing.", "") if typing.get_args(hint) else hint.__name__
@@ -535,14 +568,14 @@ def _mistyped(record: Any) -> str | None:
 
 
 def _unplaced(curve: tuple[Mapping[str, Any], ...]) -> str | None:
-    """What a printed curve has in the place of an epoch."""
+    """Return what is wrong with the epochs of a printed curve, None if nothing is."""
     epochs = [point.get(EPOCH) for point in curve]
     odd = [epoch for epoch in epochs if not (isinstance(epoch, int) and 1 <= epoch <= LAST_EPOCH)]
     return f"needs an epoch from 1 to {LAST_EPOCH} at each point of its curve, got {odd[0]!r:.40}" if odd else None
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type that `hint` names, with all that is in it; numbers are finite."""
+    """Return whether a value and all that it contains have the type that `hint` names; numbers must be finite."""
     arguments = typing.get_args(hint)
     match typing.get_origin(hint):
         case typing.Literal:
@@ -562,18 +595,18 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is float:
         try:
             return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        except OverflowError:  # a whole number beyond every float
+        except OverflowError:  # a whole number larger than every float
             return False
     return isinstance(value, hint)
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that frozen records hold."""
+    """Return a record's fields with JSON's lists replaced by tuples, which frozen records hold."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _cell(text: str) -> Any:
-    """A CSV cell as a number where it is one, None where it is empty."""
+    """Return a CSV cell as a number or truth value if it is one, None if it is empty, else as text."""
     if text == "":
         return None
     if text in ("True", "False"):
@@ -589,11 +622,11 @@ def _cell(text: str) -> Any:
 
 
 def read_reported(folder: Path) -> dict[str, Reported]:
-    """The reported runs in `folder` (runs.csv, curves.csv, alphas.csv if there is one), by run name.
+    """Return the reported runs in `folder` (runs.csv, curves.csv, alphas.csv if there is one), by run name.
 
-    Raises RecordError for a file that cannot be read, an unknown or missing column, a row of too many or too few
-    cells, a repeated run, a curve of an unknown run or without its epochs, and weights of an unknown run or not of
-    its rounds 1, 2, ... in order.
+    Raises RecordError for a file that cannot be read, an unknown or missing column, a row with too many or too few
+    cells, a repeated run, a curve of an unknown run or without epochs, and weights of an unknown run or out of the
+    order of rounds 1, 2, ...
     """
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in _rows(folder / "curves.csv", ("run", "epoch")):
@@ -606,7 +639,7 @@ def read_reported(folder: Path) -> dict[str, Reported]:
     fields_of_run = dataclasses.fields(Reported)
     known = {f.name for f in fields_of_run} - {"config", "curve", "alphas"}
     required = tuple(f.name for f in fields_of_run if f.default is f.default_factory is dataclasses.MISSING)
-    # Text even where it looks like a number: "A", "4.1".
+    # Columns whose cells are text even if they look like numbers: "A", "4.1".
     text_columns = {"run", "note", "section", "arm", "dataset", "model", "strategy", "device"}
     runs: dict[str, Reported] = {}
     for row in _rows(folder / "runs.csv", required):
@@ -617,7 +650,7 @@ def read_reported(folder: Path) -> dict[str, Reported]:
                 if text != "":
                     config[column[len(CONFIG) :]] = _cell(text)
             elif column not in known:
-                raise RecordError(f"runs.csv has a column that no reported run has: {column!r}")
+                raise RecordError(f"runs.csv has an unknown column, {column!r}")
             else:
                 fields[column] = (text or None) if column in text_columns else _cell(text)
         run = row["run"]
@@ -634,7 +667,7 @@ def read_reported(folder: Path) -> dict[str, Reported]:
 
 
 def _read_alphas(file: Path) -> dict[str, list[float]]:
-    """Each run's weights in order of rounds. Raises RecordError."""
+    """Return each run's weights in the order of rounds. Raises RecordError."""
     alphas: dict[str, list[float]] = {}
     for row in _rows(file, ("run", "round", "alpha")) if file.exists() else ():
         of_run, alpha = alphas.setdefault(row["run"], []), _cell(row["alpha"])
@@ -669,20 +702,21 @@ def plain(value: Any) -> Any:
         return type(value)(plain(item) for item in value)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
         found = value.tolist()
-        return float(found) if hasattr(found, "dtype") else found  # a long double gives itself
+        return float(found) if hasattr(found, "dtype") else found  # tolist of a long double returns the long double
     return value
 
 
 def writable_text(text: str) -> bool:
-    """Return whether text can stand in a file's name, a table and a line: no control character, no lone surrogate."""
+    """Return whether text fits a file's name, a table and one line: no control character, no lone surrogate."""
     return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
 
 
 def run_order(folder: str, record: StudyRecord | None = None) -> tuple[str, int, str]:
-    """Return what sorts the runs of a study by the name of their folder: the newest is the greatest.
+    """Return the key that sorts a study's runs by the name of their folder: the newest run has the greatest.
 
-    A run's name is the second it began in, at least one after the name before it: so names grow though the clock was
-    set back. In the last second there is a count follows. A folder that was renamed goes by its record.
+    A run's name is the second in which the run began, and at least one second after the newest earlier name: names
+    grow even if the clock was set back. After the calendar's last second a count follows. A renamed folder is sorted
+    by its record.
     """
     for name in (folder, record.run if record else ""):
         match = re.fullmatch(r"(\d{8}-\d{6})(?:-(\d{1,9}))?(?:-smoke)?", name, re.ASCII)
@@ -690,5 +724,5 @@ def run_order(folder: str, record: StudyRecord | None = None) -> tuple[str, int,
             if match and datetime.datetime.strptime(match[1], RUN_NAME):
                 return match[1], int(match[2] or 1), name
         except ValueError:
-            continue  # digits that are no date
+            continue  # the digits are no date
     return "", 0, record.started if record else folder

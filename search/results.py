@@ -1,4 +1,4 @@
-"""The journal of a run -> the tables of the results folder, each written atomically."""
+"""Write the tables of the results folder from a run's journal, each atomically."""
 
 from __future__ import annotations
 
@@ -14,9 +14,37 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search import columns
-from search import records as r
 from search.disk import Disk
 from search.events import TrialLog, finished
+from search.records import (
+    ARM,
+    BEST_TEST_ACCURACY,
+    BEST_TEST_EPOCH,
+    BEST_VAL_ACCURACY,
+    BEST_VAL_EPOCH,
+    COMPLETED,
+    CONFIG,
+    EPOCH,
+    EPOCHS,
+    ERROR,
+    IMAGE,
+    LABEL,
+    MEMBER_PREDICTED,
+    MEMBERS,
+    PREDICTED,
+    PROTOCOL,
+    RECOVERY_PROTOCOL,
+    RUNNING,
+    SEARCH_PROTOCOL,
+    SECONDS,
+    SEED,
+    STATUS,
+    STUDY_FILE,
+    TEST_ACCURACY,
+    TRIAL_ID,
+    VAL_ACCURACY,
+    StudyRecord,
+)
 from search.study import Study
 
 _ARROW: dict[str, pa.DataType] = {
@@ -32,60 +60,64 @@ _ARROW: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of one study's tables: those of every study, its trainable's own metrics, its hyperparameters.
+    """The columns of one study's tables: the common ones, its trainable's own metrics, its hyperparameters.
 
     own         the trainable's metrics
     settings    hyperparameter -> Arrow's name of its type, from the settings' declaration and never from the values
-    configured  a trial's configuration -> the value of every hyperparameter, those left at their defaults too
+    configured  a trial's configuration -> the value of every hyperparameter, including those left at their defaults
+    sometimes   hyperparameters that not every trial of a search has: null for a trial without them
     """
 
     own: tuple[columns.Column, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     configured: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    sometimes: frozenset[str] = frozenset()
 
     def of(self, table: str) -> dict[str, pa.DataType]:
         types = {name: _ARROW[column.type] for name, column in columns.of(table, self.own).items()}
         if table == "trials":
-            types |= {r.CONFIG + name: _ARROW[kind] for name, kind in self.settings.items()}
+            types |= {CONFIG + name: _ARROW[kind] for name, kind in self.settings.items()}
         return types
 
     def names(self) -> dict[str, list[str]]:
-        """The columns of each table, as study.json keeps them."""
+        """Return the names of each table's columns, as study.json keeps them."""
         return {table: list(self.of(table)) for table in columns.TABLES}
 
     def hyperparameters(self, log: TrialLog) -> dict[str, Any]:
-        """The trial's hyperparameters by column; text where the declared type is text."""
+        """Return the trial's hyperparameters by column, as text if the declared type is text."""
         values = {name: value for name, value in self.configured(log.config).items() if name in self.settings}
+        if log.arm is None:
+            values |= dict.fromkeys(self.sometimes - log.config.keys())
         return {
-            r.CONFIG + name: str(value) if self.settings[name] == "string" and value is not None else value
+            CONFIG + name: str(value) if self.settings[name] == "string" and value is not None else value
             for name, value in values.items()
         }
 
 
 def schema_of(study: Study) -> Schema:
     """Return the columns of a study's tables."""
-    return Schema(study.metrics, study.hyperparameter_types(), study.configured)
+    return Schema(study.metrics, study.hyperparameter_types(), study.configured, frozenset(study.space.conditions))
 
 
 _PREFIX_LISTS = columns.prefix_lists()
-PARTS = "predictions"  # the folder of each completed trial's own
+PARTS = "predictions"  # folder of the predictions, a file for each completed trial
+CHUNK = 100  # finished trials whose rows are kept as one Arrow table: a row takes a tenth of its dict's memory
 
 
 class PartError(ValueError):
-    """A trial's predictions that are not as they were written; the message is a phrase about the trial."""
+    """A trial's predictions that are missing or damaged; the message is a phrase about the trial."""
 
 
-def protocol_of(config: dict[str, Any], declared: str = r.SEARCH_PROTOCOL) -> str:
-    """ "search" where a validation set chooses and the test set is looked at once, else "replay"; "recovery"
-    where the study declares it."""
-    if declared == r.RECOVERY_PROTOCOL:
+def protocol_of(config: dict[str, Any], declared: str = SEARCH_PROTOCOL) -> str:
+    """Return "recovery" if declared, "search" if validation data choose and the test set is used once; or "replay"."""
+    if declared == RECOVERY_PROTOCOL:
         return declared
     if config.get("validation", True) and not config.get("test_every_epoch", False):
-        return r.SEARCH_PROTOCOL
+        return SEARCH_PROTOCOL
     return "replay"
 
 
-def trial_row(log: TrialLog, schema: Schema, protocol: str = r.SEARCH_PROTOCOL) -> dict[str, Any]:
+def trial_row(log: TrialLog, schema: Schema, protocol: str = SEARCH_PROTOCOL) -> dict[str, Any]:
     """Return a row of trials.parquet: the last epoch's metrics, the best ones, the whole configuration.
 
     `protocol` is the one that the study declares.
@@ -93,43 +125,43 @@ def trial_row(log: TrialLog, schema: Schema, protocol: str = r.SEARCH_PROTOCOL) 
     epochs = [log.results[epoch] for epoch in sorted(log.results)]
     row: dict[str, Any] = {name: log.last.get(name) for name in columns.of("trials", schema.own)}
     row |= {
-        r.TRIAL_ID: log.number,
+        TRIAL_ID: log.number,
         "name": log.name,
-        r.ARM: log.arm,
-        r.SEED: log.config.get("seed"),
-        r.PROTOCOL: protocol_of(log.config, protocol),
-        r.STATUS: log.status or r.RUNNING,
-        r.EPOCHS: len(epochs),
-        r.SECONDS: sum(result.get(r.SECONDS) or 0.0 for result in epochs),
-        r.ERROR: log.error,
+        ARM: log.arm,
+        SEED: log.config.get("seed"),
+        PROTOCOL: protocol_of(log.config, protocol),
+        STATUS: log.status or RUNNING,
+        EPOCHS: len(epochs),
+        SECONDS: sum(result.get(SECONDS) or 0.0 for result in epochs),
+        ERROR: log.error,
     }
     for metric, best, best_epoch in (
-        (r.VAL_ACCURACY, r.BEST_VAL_ACCURACY, r.BEST_VAL_EPOCH),
-        (r.TEST_ACCURACY, r.BEST_TEST_ACCURACY, r.BEST_TEST_EPOCH),
+        (VAL_ACCURACY, BEST_VAL_ACCURACY, BEST_VAL_EPOCH),
+        (TEST_ACCURACY, BEST_TEST_ACCURACY, BEST_TEST_EPOCH),
     ):
         measured = [result for result in epochs if result.get(metric) is not None]
-        # A best of one look at the test set is no best.
-        if measured and (metric == r.VAL_ACCURACY or len(measured) > 1):
+        # A single measurement on the test set has no best.
+        if measured and (metric == VAL_ACCURACY or len(measured) > 1):
             top = max(measured, key=lambda result: result[metric])
-            row |= {best: top[metric], best_epoch: top[r.EPOCH]}
+            row |= {best: top[metric], best_epoch: top[EPOCH]}
     return row | schema.hyperparameters(log)
 
 
 def epoch_rows(log: TrialLog, schema: Schema) -> list[dict[str, Any]]:
     names = columns.of("epochs", schema.own)
     return [
-        {**{name: result.get(name) for name in names}, r.TRIAL_ID: log.number}
+        {**{name: result.get(name) for name in names}, TRIAL_ID: log.number}
         for _, result in sorted(log.results.items())
     ]
 
 
 def member_rows(log: TrialLog) -> list[dict[str, Any]]:
-    """A row for each ensemble size 1..n and epoch: the vote of the first members, and the last of them alone."""
+    """Return a row for each epoch and ensemble size 1..n: the vote of the first members, and the last of them alone."""
     rows = []
     for epoch, result in sorted(log.results.items()):
         sizes = len(result.get("prefix_parameters") or ())
         for size in range(sizes):
-            row: dict[str, Any] = {r.TRIAL_ID: log.number, r.EPOCH: epoch, r.MEMBERS: size + 1}
+            row: dict[str, Any] = {TRIAL_ID: log.number, EPOCH: epoch, MEMBERS: size + 1}
             for source, column in _PREFIX_LISTS.items():
                 values = result.get(source)
                 row[column] = values[size] if values else None
@@ -138,16 +170,16 @@ def member_rows(log: TrialLog) -> list[dict[str, Any]]:
 
 
 class ResultsWriter:
-    """Keeps the tables of one run folder up to date with its journal.
+    """Keep the tables of one run folder up to date with its journal.
 
-    The whole of a table is written each time, so refreshing is held to a twentieth of the run's time; the
-    journal and the predictions of each trial are there at once.
+    Each refresh writes whole tables, so refreshing is limited to a twentieth of the run's time; the journal and each
+    trial's predictions are written at once.
     """
 
     def __init__(
         self,
         folder: Path,
-        protocol: str = r.SEARCH_PROTOCOL,
+        protocol: str = SEARCH_PROTOCOL,
         schema: Schema | None = None,
         *,
         disk: Disk | None = None,
@@ -156,24 +188,26 @@ class ResultsWriter:
         self.disk = disk or Disk(folder)
         self.schema = schema or Schema()
         self._predictions = pa.schema(list(self.schema.of("predictions").items()))
-        self._rows: dict[int, dict[str, Any]] = {}  # of finished trials, which no longer change
+        self._chunks: list[dict[str, pa.Table]] = []  # rows of the first finished trials, which no longer change
         self.protocol = protocol
         self.clock = clock
-        self.damaged: dict[int, PartError] = {}  # completed trials without predictions that can be believed
+        self.damaged: dict[int, PartError] = {}  # completed trials whose predictions are missing or damaged
         self._cost = 0.0
         self._written = -np.inf
 
     def keep_predictions(self, log: TrialLog, arrays: dict[str, Any], labels: Any) -> str:
-        """Write a finished trial's test labels and return their sha256, once they are on the disk; `arrays` as the
-        training's last epoch returns them."""
+        """Write a finished trial's test labels, and return their sha256 once they are on the disk.
+
+        `arrays` is what the training's last epoch reports, `labels` the labels of the whole test set.
+        """
         indices = np.asarray(arrays["test_indices"])
         table = pa.table(
             {
-                r.TRIAL_ID: pa.array(np.full(len(indices), log.number), pa.int64()),
-                r.IMAGE: pa.array(indices, pa.int32()),
-                r.LABEL: pa.array(np.asarray(labels)[indices], pa.int16()),
-                r.PREDICTED: pa.array(arrays["predicted"], pa.int16()),
-                r.MEMBER_PREDICTED: pa.array(
+                TRIAL_ID: pa.array(np.full(len(indices), log.number), pa.int64()),
+                IMAGE: pa.array(indices, pa.int32()),
+                LABEL: pa.array(np.asarray(labels)[indices], pa.int16()),
+                PREDICTED: pa.array(arrays["predicted"], pa.int16()),
+                MEMBER_PREDICTED: pa.array(
                     list(np.ascontiguousarray(np.asarray(arrays["member_predicted"]).T)), pa.list_(pa.int16())
                 ),
             }
@@ -186,7 +220,7 @@ class ResultsWriter:
         return hashlib.sha256(content).hexdigest()
 
     def part(self, log: TrialLog) -> pa.Table | None:
-        """A completed trial's predictions; None if it never had any. Raises PartError if they are damaged."""
+        """Return a completed trial's predictions, None if it never had any. Raises PartError if they are damaged."""
         name = part_name(log)
         try:
             content = self.disk.read(name)
@@ -208,41 +242,48 @@ class ResultsWriter:
         if not force and now - self._written < 20 * self._cost:
             return
         logs = [trials[number] for number in sorted(trials)]
-        # The trials last: who reads them first finds all that belongs to each in the others.
+        # The trials come last: a reader who starts with them finds all that belongs to each trial in the other tables.
         self._merge_predictions(logs)
-        rows: dict[str, list[dict[str, Any]]] = {
-            "members": [row for log in logs for row in member_rows(log)],
-            "epochs": [row for log in logs for row in epoch_rows(log, self.schema)],
-            "trials": [self._trial_row(log) for log in logs],
-        }
-        for table, lines in rows.items():
-            self.disk.write(f"{table}.parquet", _bytes(_table(lines, self.schema.of(table))))
+        for table, content in self._tables(logs).items():
+            self.disk.write(f"{table}.parquet", _bytes(content))
         self._written = self.clock()
         self._cost = self._written - now
 
-    def _trial_row(self, log: TrialLog) -> dict[str, Any]:
-        if log.number in self._rows:
-            return self._rows[log.number]
-        row = trial_row(log, self.schema, self.protocol)
-        if finished(log):
-            self._rows[log.number] = row
-        return row
+    def _tables(self, logs: list[TrialLog]) -> dict[str, pa.Table]:
+        """Return the tables of all trials; only rows that may still change are made anew."""
+        if not all(finished(log) for log in logs[: len(self._chunks) * CHUNK]):
+            self._chunks.clear()  # a trial has to run again
+        while len(chunk := logs[(kept := len(self._chunks) * CHUNK) : kept + CHUNK]) == CHUNK and all(
+            map(finished, chunk)
+        ):
+            self._chunks.append(self._rows_of(chunk))
+        parts = [*self._chunks, self._rows_of(logs[kept:])]
+        return {table: pa.concat_tables([part[table] for part in parts]) for table in parts[0]}
+
+    def _rows_of(self, logs: list[TrialLog]) -> dict[str, pa.Table]:
+        # The trials come last, see `refresh`.
+        rows: dict[str, list[dict[str, Any]]] = {
+            "members": [row for log in logs for row in member_rows(log)],
+            "epochs": [row for log in logs for row in epoch_rows(log, self.schema)],
+            "trials": [trial_row(log, self.schema, self.protocol) for log in logs],
+        }
+        return {table: _table(lines, self.schema.of(table)) for table, lines in rows.items()}
 
     def _merge_predictions(self, logs: list[TrialLog]) -> None:
-        # Images come in order: as differences they take no room, as numbers most of the file.
-        coded = [name for name in self._predictions.names if name not in (r.IMAGE, r.MEMBER_PREDICTED)]
+        # Image numbers are in order: stored as differences they take no room, as numbers most of the file.
+        coded = [name for name in self._predictions.names if name not in (IMAGE, MEMBER_PREDICTED)]
         with (
             self.disk.whole("predictions.parquet") as file,
             pq.ParquetWriter(
                 file,
                 self._predictions,
                 compression="zstd",
-                use_dictionary=[*coded, f"{r.MEMBER_PREDICTED}.list.element"],
-                column_encoding={r.IMAGE: "DELTA_BINARY_PACKED"},
+                use_dictionary=[*coded, f"{MEMBER_PREDICTED}.list.element"],
+                column_encoding={IMAGE: "DELTA_BINARY_PACKED"},
             ) as writer,
         ):
             for log in logs:
-                if log.status != r.COMPLETED:
+                if log.status != COMPLETED:
                     continue
                 try:
                     part = self.part(log)
@@ -257,8 +298,8 @@ def part_name(log: TrialLog) -> str:
     return f"{PARTS}/{log.number:06d}.parquet"
 
 
-def write_record(folder: Path, record: r.StudyRecord, disk: Disk | None = None) -> None:
-    (disk or Disk(folder)).write(r.STUDY_FILE, record.to_json().encode())
+def write_record(folder: Path, record: StudyRecord, disk: Disk | None = None) -> None:
+    (disk or Disk(folder)).write(STUDY_FILE, record.to_json().encode())
 
 
 def _table(rows: list[dict[str, Any]], types: dict[str, pa.DataType]) -> pa.Table:

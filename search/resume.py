@@ -1,7 +1,8 @@
-"""Whether a run may be gone on with: the same study, its own journal, and trials that the study can have."""
+"""Check that a run may be resumed: it needs the same study, its own journal, and trials that the study can have."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -11,32 +12,44 @@ import pyarrow.parquet as pq
 
 from search.definition import define, differences
 from search.events import EventError, check_measured
+from search.failures import UsageError
 from search.journal import JOURNAL_FILE, Journal, JournalError
-from search.options import UsageError
 from search.provenance import domain_name
 from search.records import STUDY_FILE, StudyRecord
 from search.searchers import Proposals, RecallError
 from search.study import Study, StudyError, load
 
 MOST_TOLD = 3
-_DECIDES = "and a run goes on only as it began: put it back, or begin a new run"
+# Settings of searches whose record lacks them, because they began before these were recorded.
+_BEFORE: dict[str, Any] = {"grace_epochs": 1, "reduction_factor": 3, "initial_design": "random", "first": []}
+_DECIDES = "and a run continues only as it began: change the study back, or begin a new run"
 
 
 def require_there(folder: Path) -> None:
-    """Raise JournalError if a run has no journal: what is in its tables can be read, but no trial gone on with."""
+    """Raise JournalError if a run has no journal: its tables can be read, but its trials cannot be continued."""
     if not (folder / JOURNAL_FILE).exists():
         raise JournalError(
-            f"{folder} has no {JOURNAL_FILE}: its tables can be read, but it cannot be gone on with; begin a new run"
+            f"{folder} has no {JOURNAL_FILE}: its tables can be read, but the run cannot be resumed; begin a new run"
         )
 
 
-def require_same(record: StudyRecord, folder: Path, study: Study, space: Path, *, samples: int, seed: int) -> None:
-    """Raise UsageError unless `study`, with `samples` trials in all, is what the run in `folder` was begun with.
+def as_recorded(study: Study, record: StudyRecord) -> Study:
+    """Return the study with the defaults that held when the run began.
 
-    A run that is extended may have more trials than it began with: `record.samples` says how many then.
+    Raises StudyError if the record holds a value that no study can have.
+    """
+    held = {**_BEFORE, **record.definition}
+    changes = {name: held[name] for name in _BEFORE if getattr(study, name) is None}
+    return dataclasses.replace(study, observations=held.get("observations", ()), **changes)
+
+
+def require_same(record: StudyRecord, folder: Path, study: Study, space: Path, *, samples: int, seed: int) -> None:
+    """Raise UsageError unless `study`, with `samples` trials in all, is the study that the run in `folder` began with.
+
+    An extended run may have more trials than it began with: `record.samples` is their number.
     """
     now = define(study, space, samples=samples, seed=seed)
-    then = {**record.definition, "samples": record.samples} if record.definition else _old(record, now)
+    then = {**_BEFORE, **record.definition, "samples": record.samples} if record.definition else _old(record, now)
     if not record.definition:
         now = {**now, "space": {name: domain_name(domain) for name, domain in study.searched().items()}}
         now = {name: value for name, value in now.items() if name in then}
@@ -50,7 +63,7 @@ def require_same(record: StudyRecord, folder: Path, study: Study, space: Path, *
 
 
 def _old(record: StudyRecord, now: dict[str, Any]) -> dict[str, Any]:
-    """What a record of before there were definitions says of its run."""
+    """Return what a record written before there were definitions says of its run."""
     kept = {
         "dataset": record.dataset,
         "epochs": record.epochs,
@@ -63,31 +76,36 @@ def _old(record: StudyRecord, now: dict[str, Any]) -> dict[str, Any]:
         "seed": record.seed,
         "trainable": record.trainable,
     }
-    # What it left out it does not hold the run to.
+    # A run is held only to what its record states.
     tables = {"space": record.space, "constants": record.fixed, "arms": record.arms}
     versions = {name: record.versions[name] for name in now["versions"] if name in record.versions}
     return kept | {name: held for name, held in tables.items() if held} | {"versions": versions}
 
 
 def require_settled(study: Study, space: Path) -> None:
-    """Raise StudyError if the space file says something else each time that it is read."""
+    """Raise StudyError if the space file declares another study each time that it is read."""
     once, again = (define(each, space, samples=each.samples, seed=0) for each in (study, load(space)))
     for found in differences(once, again):
         raise StudyError(
-            f"{space}: {found} when the file is read again: a run could not be gone on with, write the value itself"
+            f"{space}: {found} when the file is read again, so a run could not be resumed: write the value itself"
         )
 
 
 def require_journal(journal: Journal, record: StudyRecord, study: Study, proposals: Proposals) -> None:
-    """Raise JournalError unless the journal is that of the run, and holds trials that the study can have.
+    """Raise JournalError unless the journal belongs to the run and holds only trials that the study can have.
 
-    `proposals` learn them on the way, and are of no further use.
+    `proposals` learns these trials, so the caller must not use it again.
     """
     folder = journal.path.parent
     if record.journal and journal.id != record.journal:
-        raise JournalError(f"{journal.path} is not the journal that {folder / STUDY_FILE} names: one is another run's")
+        raise JournalError(
+            f"{journal.path} is not the journal that {folder / STUDY_FILE} names: one of the two files belongs to "
+            "another run"
+        )
     if not record.journal and not journal.trials and (rows := _rows(journal)):
-        raise JournalError(f"{journal.path} holds no trial, and the tables beside it hold {rows}: it is not their own")
+        raise JournalError(
+            f"{journal.path} holds no trial, but the tables beside it hold {rows}: they belong to different runs"
+        )
     if len(journal.trials) > proposals.total:
         raise JournalError(
             f"{journal.path} holds {len(journal.trials)} trials, more than the {proposals.total} of the study"

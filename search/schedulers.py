@@ -1,8 +1,8 @@
-"""When a trial is stopped early: rules that depend on nothing but the results so far.
+"""Stop trials early by rules that depend on nothing but the results so far.
 
-Ray's own schedulers keep their rungs in memory only, and a restored experiment starts with empty ones
-(ray#30838): a search killed half-way then decides otherwise than one that ran through. A rule here is a
-plain function of the results in the order they came, so that replaying the journal rebuilds it exactly.
+Ray's own schedulers keep their rungs in memory only, and a restored experiment starts with empty rungs (ray#30838): a
+search killed half-way then decides otherwise than one that ran through. A rule here is a plain function of the results
+in the order in which they came, so that reading the journal again rebuilds the rule's state exactly.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from search.records import EPOCH, PARAMETERS
 
 class StoppingRule(Protocol):
     def on_result(self, trial: int, epoch: int, reward: float, size: float) -> bool:
-        """Take a result into account; True if the trial should stop.
+        """Take a result into account and return whether the trial should stop.
 
-        reward: to be maximised, NaN where the trial diverged. size: what the trial may not be held
-        against a larger one for; constant where size is no objective.
+        reward: value to be maximised, NaN if the trial diverged. size: parameter count; a trial is compared only with
+        trials no larger; constant if size is no objective.
         """
 
 
 class SuccessiveHalving:
-    """Asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter
-    Tuning"), with any number of brackets (one: ASHA; several: asynchronous HyperBand).
+    """Stop trials by asynchronous successive halving with one bracket (ASHA) or several (asynchronous HyperBand).
 
-    Rungs lie at grace * factor**k epochs. A trial that reaches a rung stops unless it is at least as good
-    as the best 1/factor of those that reached it before; the last epoch stops nobody.
+    Source: Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning". Rungs lie at grace * factor**k
+    epochs. A trial that reaches a rung stops unless the trial is at least as good as the best 1/factor of the trials
+    that reached the rung before; the last epoch stops no trial.
 
-    With several objectives the trials compared are those no larger than the trial itself: a small network
-    is never stopped for being less accurate than a large one, so that the cheap end of the front survives.
+    With several objectives a trial is compared only with trials no larger: a small network is never stopped for being
+    less accurate than a large one, so that the cheap end of the front survives.
     """
 
     def __init__(self, grace: int, max_epochs: int, factor: int, brackets: int = 1) -> None:
@@ -59,13 +59,15 @@ class SuccessiveHalving:
 
 
 class MedianStopping:
-    """Stop a trial whose best result so far is below the median of the others' running means at the same
-    epoch (Golovin et al. 2017, "Google Vizier"), after a grace period and three other trials."""
+    """Stop a trial whose best result so far is below the median of the other trials' running means at that epoch.
+
+    The rule applies after a grace period and three other trials (Golovin et al. 2017, "Google Vizier").
+    """
 
     def __init__(self, grace: int, min_trials: int = 3) -> None:
         self.grace = grace
         self.min_trials = min_trials
-        self.rewards: dict[int, list[float]] = {}  # of each trial, epoch by epoch
+        self.rewards: dict[int, list[float]] = {}  # trial -> rewards, epoch by epoch
         self.means: dict[int, dict[int, tuple[float, float]]] = {}  # epoch -> trial -> (running mean, size)
 
     def on_result(self, trial: int, epoch: int, reward: float, size: float) -> bool:
@@ -87,7 +89,7 @@ class NeverStop:
 
 
 def make_rule(scheduler: str, *, grace: int, epochs: int, factor: int) -> StoppingRule:
-    """The rule that `--scheduler` names."""
+    """Return the rule that `--scheduler` names."""
     if scheduler == "asha":
         return SuccessiveHalving(grace, epochs, factor)
     if scheduler == "hyperband":
@@ -101,10 +103,10 @@ def make_rule(scheduler: str, *, grace: int, epochs: int, factor: int) -> Stoppi
 
 
 class EarlyStopping(FIFOScheduler):
-    """Ray Tune's view of a stopping rule.
+    """Present a stopping rule to Ray Tune as a scheduler.
 
-    `rank_by` is the metric compared, larger being better unless `mode` is "min"; `by_size` holds a trial
-    only against trials with no more parameters.
+    `rank_by` is the metric compared, larger being better unless `mode` is "min"; with `by_size` a trial is compared
+    only with trials that have no more parameters.
     """
 
     def __init__(self, rule: StoppingRule, rank_by: str, mode: str = "max", by_size: bool = False) -> None:
@@ -115,7 +117,7 @@ class EarlyStopping(FIFOScheduler):
         self.by_size = by_size
 
     def decide(self, number: int, result: dict[str, Any]) -> bool:
-        """True if trial `number` should stop after this result; also how the journal is replayed."""
+        """Return whether trial `number` should stop after this result, which comes from Ray or from the journal."""
         reward = result.get(self.rank_by)
         return self.rule.on_result(
             number,

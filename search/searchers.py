@@ -1,14 +1,13 @@
-"""Where configurations come from: Optuna's samplers, a grid, or a list of arms; all resumable.
+"""Propose configurations from Optuna's samplers, a grid or a list of arms, so that a search can be resumed.
 
-Ray's OptunaSearch tells a trial stopped early as COMPLETE with its truncated value, and the value of an
-interrupted search depends on a pickled study. Here a stopped trial is told PRUNED, a diverged or failed
-one FAIL, and the sampler is seeded anew for each trial from (seed, trial number): with the same results on
-record, the next suggestion is the same in every process.
+Ray's OptunaSearch reports a trial stopped early as COMPLETE with its truncated value, and the value of an interrupted
+search depends on a pickled study. Here a stopped trial is reported as PRUNED, a diverged or failed trial as FAIL, and
+the sampler is seeded anew for each trial from (seed, trial number): with the same results on record, the next
+suggestion is the same in every process.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import warnings
@@ -22,57 +21,84 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Categorical, Domain
 
-from search.domains import distribution
+from search.domains import distribution, on_grid
+from search.initial_design import first_configs, sobol_point, value_at
 from search.journal import Journal, TrialLog, ending, finished
 from search.records import COMPLETED, EPOCH, FAILED, STOPPED
 from search.study import Study, StudyError
 
-MAX_FAILURES = 1  # a trial that fails twice without a new epoch between is given up
-STARTUP_TRIALS = 10  # of TPE: as many random ones before it models anything
+MAX_FAILURES = 1  # most failures without a new epoch between them after which a trial is retried
+# Searchers that learn from trials that they did not propose. Optuna's NSGA-II takes parents from its own generations.
+LEARNING = ("tpe", "gp")
+STARTUP_TRIALS = 10  # ended trials that TPE needs before it models anything
 
 
 class RecallError(StudyError):
-    """A trial of an earlier process that the study as it is today cannot have; the message is one line."""
+    """Report, in one line, a trial of an earlier process that the study as it is today cannot have."""
 
 
 class Proposals(Protocol):
-    """A source of configurations that learns from results."""
+    """Propose configurations, and learn from their results."""
 
     total: int
 
     def propose(self, number: int) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
-        """The hyperparameters of trial `number`, its arm, and notes that `recall` will need."""
+        """Return the hyperparameters of trial `number`, the trial's arm, and notes that `recall` will need."""
 
     def report(self, number: int, result: dict[str, Any]) -> None: ...
 
     def end(self, number: int, status: str, result: dict[str, Any]) -> None: ...
 
     def recall(self, log: TrialLog) -> None:
-        """Learn a trial of an earlier process. Called in order of number. Raises RecallError."""
+        """Learn a trial of an earlier process; trials must come in order of number. Raises RecallError."""
 
 
 def trial_seed(seed: int, number: int) -> int:
-    """The seed of a trial: its own, so that two trials of one configuration are two samples."""
+    """Return a trial's own seed, so that two trials of one configuration are two samples."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0]) & 0x7FFFFFFF
 
 
 class OptunaProposals:
-    """Optuna's TPE, random or NSGA-II sampler over a study's domains."""
+    """Propose configurations by Optuna's TPE, Gaussian process, random or NSGA-II sampler over a study's domains."""
 
     def __init__(self, study: Study, searcher: str, samples: int, seed: int) -> None:
         self.total = samples
         self.seed = seed
         self.searcher = searcher
-        self.fixed = study.fixed()
+        self.space = study.space
         self.goals = study.goals
-        self.distributions = {name: distribution(domain) for name, domain in study.searched().items()}
+        self.searched = study.searched()
+        self.distributions = {name: distribution(domain) for name, domain in self.searched.items()}
+        # Optuna's GP and NSGA-II choose only hyperparameters that all trials have: one that a trial lacks stands at the
+        # middle of its domain.
+        self.whole = searcher in ("gp", "nsga2")
+        self.middles = {
+            name: on_grid(domain, value_at(self.distributions[name], 0.5))
+            for name, domain in (self.searched if self.whole else {}).items()
+        }
+        self.first = [
+            {name: value for name, value in config.items() if name in self.distributions}
+            for config in first_configs(study)
+        ]
+        self.design = study.design
+        self.seed_of_design = trial_seed(seed, 0)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = ["maximize" if mode == "max" else "minimize" for mode in self.goals.values()]
         self.storage = optuna.storages.InMemoryStorage()
         self.study = optuna.create_study(storage=self.storage, directions=directions, study_name=study.name)
         self.study_id = self.storage.get_study_id_from_name(study.name)
+        for observation in study.observations:
+            params = self._params(study.observed(observation))
+            self.study.add_trial(
+                create_trial(
+                    values=[float(observation["values"][goal]) for goal in self.goals],
+                    params=params,
+                    distributions={name: self.distributions[name] for name in params},
+                )
+            )
+        self.known = len(study.observations)  # Optuna's trials before the search's own
         self._trials: dict[int, optuna.Trial] = {}
-        self._reported: dict[int, set[int]] = {}  # epochs of the trials that run
+        self._reported: dict[int, set[int]] = {}  # running trial -> its reported epochs
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         seed = trial_seed(self.seed, number)
@@ -82,32 +108,73 @@ class OptunaProposals:
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, min(20, self.total // 4)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self.searcher == "gp":
+                return optuna.samplers.GPSampler(
+                    seed=seed, n_startup_trials=STARTUP_TRIALS, deterministic_objective=False
+                )
+            # With `group`, hyperparameters that only some trials have are modelled from those trials.
+            group = bool(self.space.conditions)
             return optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True, multivariate=True
+                seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True, multivariate=True, group=group
             )
 
     def propose(self, number: int) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
         self.study.sampler = self._sampler(number)
         known = set(self.storage.get_study_system_attrs(self.study_id))
-        trial = self.study.ask(self.distributions)
-        assert trial.number == number
+        if number < len(self.first):
+            self.study.enqueue_trial(self.first[number])
+        elif self.design == "sobol" and self.searcher in ("tpe", "gp") and not self._modelled():
+            self.study.enqueue_trial(sobol_point(self.distributions, self.seed_of_design, number - len(self.first)))
+        config, trial = self._ask()
+        assert trial.number == number + self.known
         self._trials[number], self._reported[number] = trial, set()
-        # NSGA-II chooses a generation's parents once, from what had finished when it first needed them.
+        # NSGA-II chooses a generation's parents once, from the trials finished when it first needs parents.
         study_attrs = self.storage.get_study_system_attrs(self.study_id)
         notes = {
             "system_attrs": self._frozen(number).system_attrs,
             "study_attrs": {name: value for name, value in study_attrs.items() if name not in known},
         }
-        return {**self.fixed, **trial.params}, None, notes
+        return config, None, notes
+
+    def _ask(self) -> tuple[dict[str, Any], optuna.Trial]:
+        """Return a new configuration, and the trial of it."""
+        always = {name: each for name, each in self.distributions.items() if name not in self.space.conditions}
+        trial = self.study.ask(self.distributions if self.whole else always)
+        changed: dict[str, Any] = {}
+
+        def suggest(name: str, domain: Domain) -> Any:
+            value = trial._suggest(name, self.distributions[name])
+            if (exact := on_grid(domain, value)) != value:
+                changed[name] = exact
+            return exact
+
+        config = self.space.compose(suggest)
+        changed |= {name: middle for name, middle in self.middles.items() if name not in config}
+        for name, value in changed.items():
+            within = self.distributions[name]
+            self.storage.set_trial_param(trial._trial_id, name, within.to_internal_repr(value), within)
+        return config, trial
+
+    def _params(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a configuration as Optuna has it: its searched hyperparameters, and `middles` for those it lacks."""
+        searched = {name: config[name] for name in self.distributions if name in config}
+        return searched | {name: middle for name, middle in self.middles.items() if name not in config}
+
+    def _modelled(self) -> bool:
+        """Return whether enough trials have ended for the sampler to choose by a model."""
+        # Optuna's GP ignores trials that were stopped.
+        known = (TrialState.COMPLETE,) if self.searcher == "gp" else (TrialState.COMPLETE, TrialState.PRUNED)
+        ended = self.study.get_trials(deepcopy=False, states=known)
+        return len(ended) >= STARTUP_TRIALS
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[number]
+        return self.study.get_trials(deepcopy=False)[number + self.known]
 
     def report(self, number: int, result: dict[str, Any]) -> None:
         # With several objectives Optuna has no intermediate values.
         value = result.get(next(iter(self.goals)))
         epoch = int(result[EPOCH])
-        # A trial that went back to a checkpoint comes by some epochs twice.
+        # A trial restored from a checkpoint reports some epochs twice.
         new = epoch not in self._reported[number]
         if new and len(self.goals) == 1 and value is not None and math.isfinite(value):
             self._reported[number].add(epoch)
@@ -124,7 +191,7 @@ class OptunaProposals:
             self.study.tell(trial, state=TrialState.FAIL)
 
     def _values(self, result: dict[str, Any]) -> list[float] | None:
-        """A completed trial's objectives; None if one was not measured."""
+        """Return a completed trial's objectives, or None if one of them was not measured."""
         values = [float(result[goal]) for goal in self.goals if result.get(goal) is not None]
         return values if len(values) == len(self.goals) and all(map(math.isfinite, values)) else None
 
@@ -145,16 +212,17 @@ class OptunaProposals:
         if not all(isinstance(each, dict) for each in attributes):
             raise RecallError(f"trial {log.number} must hold its searcher's notes as objects, got {attributes!r:.80}")
         try:
+            params = self._params(self.space.compose(lambda name, _: log.config[name]))
             trial = create_trial(
                 state=state,
                 values=values,
-                params={name: log.config[name] for name in self.distributions},
-                distributions=self.distributions,
+                params=params,
+                distributions={name: self.distributions[name] for name in params},
                 system_attrs=attributes[0],
                 intermediate_values=intermediate,
             )
         except (ValueError, TypeError) as error:
-            raise RecallError(f"trial {log.number} is not one that the study can have: {error}") from None
+            raise RecallError(f"trial {log.number} has values that the study cannot propose: {error}") from None
         except KeyError as error:
             raise RecallError(f"trial {log.number} lacks {error}, which the study searches") from None
         self.study.add_trial(trial)
@@ -166,10 +234,10 @@ class OptunaProposals:
 
 
 class Listed:
-    """A fixed list of configurations: the points of a grid, or a study's arms.
+    """Propose a fixed list of configurations: the points of a grid, or a study's arms.
 
-    A trial is known by its arm and seed, or without an arm by its configuration, never by its place in the list: a
-    list in another order goes on with the same trials. Trials alike are told apart by nothing.
+    A trial is identified by its arm and seed, or without an arm by its configuration, never by its place in the list:
+    a list in another order continues the same trials. Equal trials are interchangeable.
     """
 
     def __init__(self, configs: list[tuple[dict[str, Any], str | None]]) -> None:
@@ -197,7 +265,9 @@ class Listed:
 
     def recall(self, log: TrialLog) -> None:
         if log.arm is None:
-            identities = [_identity(log.config, None, names) for names in self._named if {*names} <= log.config.keys()]
+            # A combination without a conditional hyperparameter has fewer names.
+            named = sorted(self._named, key=len, reverse=True)
+            identities = [_identity(log.config, None, names) for names in named if {*names} <= log.config.keys()]
         else:
             identities = [_identity(log.config, log.arm, names) for names in (["seed"], [])]
         for identity in identities:
@@ -205,11 +275,11 @@ class Listed:
                 self._begin(places[0])
                 return
         what = log.config if log.arm is None else f"arm {log.arm!r} with seed {log.config.get('seed')}"
-        raise RecallError(f"trial {log.number} is of no configuration of the study: {what!s:.200}")
+        raise RecallError(f"trial {log.number} has a configuration that the study lacks: {what!s:.200}")
 
 
 def _identity(config: Mapping[str, Any], arm: str | None, names: Iterable[str]) -> str:
-    """What tells a trial of a list from the others, if the list names these hyperparameters of it."""
+    """Return a key for a listed trial: its arm, and its seed if named, or without an arm the named hyperparameters."""
     if arm is not None:
         return json.dumps([arm, config["seed"] if "seed" in names else None], default=_item)
     return json.dumps([None, {name: config[name] for name in names}], default=_item, sort_keys=True)
@@ -220,7 +290,7 @@ def _item(value: Any) -> Any:
 
 
 def grid(study: Study) -> Listed:
-    """Every combination of the choices; raises StudyError for a dimension that is not a choice."""
+    """List every combination of the choices; raise StudyError for a hyperparameter that is not a choice."""
     domains = study.searched()
     for name, domain in domains.items():
         if not isinstance(domain, Categorical):
@@ -228,14 +298,13 @@ def grid(study: Study) -> Listed:
                 f"--searcher grid needs a choice for every hyperparameter, got a continuous range for {name}; "
                 f"fix it with --set {name}=VALUE"
             )
-    choices: Mapping[str, Domain] = domains
-    combinations = itertools.product(*(domain.categories for domain in choices.values()))
-    fixed = study.fixed()
-    return Listed([({**fixed, **dict(zip(choices, values, strict=True))}, None) for values in combinations])
+    return Listed([(config, None) for config in study.space.every()])
 
 
 def make_proposals(study: Study, searcher: str, samples: int, seed: int) -> Proposals:
-    """The source that `--searcher` names; raises StudyError."""
+    """Return the source of configurations that `--searcher` names; raise StudyError if the study does not suit it."""
+    if study.observations and searcher not in LEARNING:
+        raise StudyError(f"--warm-start needs a searcher that learns from it, {' or '.join(LEARNING)}, got {searcher}")
     if searcher == "grid":
         return grid(study)
     if searcher == "nsga2" and len(study.goals) < 2:
@@ -246,18 +315,20 @@ def make_proposals(study: Study, searcher: str, samples: int, seed: int) -> Prop
 
 
 def decided(log: TrialLog) -> str | None:
-    """The status with which a trial ends that has not ended yet, None if it must run on: one that completed
-    without a checkpoint of its last weights trains its last epoch again."""
+    """Return the final status that an unfinished trial has already earned, or None if the trial must keep running.
+
+    A trial that completed without a checkpoint of its last weights trains its last epoch again.
+    """
     status = ending(log.last)
     return None if status == COMPLETED and not log.weights_kept else status
 
 
 class StudySearcher(Searcher):
-    """Ray Tune's view of a source of configurations, and the journal's writer of suggestions.
+    """Present a source of configurations to Ray Tune as a searcher, and write the suggestions to the journal.
 
-    Trials whose worker was lost come first, then those that an earlier process began, each from its last
-    checkpoint and under its own number. `slots` gives the number of trials that may run at once; asking for
-    more ahead of time would make suggestions that know less than they could.
+    Trials whose worker was lost come first, then trials that an earlier process began, each from its last checkpoint
+    and under its own number. `slots` returns the number of trials that may run at once; suggestions made further ahead
+    would know less than they could.
     """
 
     def __init__(
@@ -290,16 +361,16 @@ class StudySearcher(Searcher):
 
     @property
     def remaining(self) -> int:
-        """Trials that this process still has to start."""
+        """Return the number of trials that this process still has to start."""
         return len(self.waiting) + max(0, self.proposals.total - len(self.journal.trials))
 
-    def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if not self.remaining and not self.live:
             return Searcher.FINISHED
-        # While a trial runs there may be one more: itself again, should its worker be lost.
+        # None, not FINISHED: a running trial must start again if its worker is lost.
         if not self.remaining or len(self.live) >= self.slots():
             return None
         restore = None
@@ -328,17 +399,19 @@ class StudySearcher(Searcher):
         log = self.journal.trials[number]
         status = ending(log.last)
         if status == COMPLETED and number in self.saving:
-            return  # interrupted before its weights were kept
+            return  # interrupted before the trial's weights were kept
         if result is not None and result.get(EPOCH, 0) < max(log.results, default=0):
-            return  # interrupted on the way through epochs that are known
+            return  # interrupted while the trial repeated known epochs
         if status:
             self._end(log, status, log.last.get("diverged"))
-        # else interrupted: the next `--resume` goes on with it
+        # else interrupted: the next `--resume` continues the trial
 
     def fail(self, number: int, cause: str, *, again: bool = True, counts: bool = True) -> None:
-        """A trial raised or its worker was lost: it is tried again, unless all is known that it would tell, it
-        has failed as often as allowed since its last new epoch, or `again` is False. What was no fault of the
-        trial does not count."""
+        """Retry a failed trial from its last checkpoint, or end it if its outcome is known or no retry is left.
+
+        No retry is left if the trial failed MAX_FAILURES + 1 times without a new epoch, or `again` is False. Failures
+        that the trial did not cause must come with `counts` False.
+        """
         log = self.journal.trials[number]
         if status := decided(log):
             self._end(log, status, log.last.get("diverged"))
@@ -351,7 +424,7 @@ class StudySearcher(Searcher):
 
     def _end(self, log: TrialLog, status: str, error: str | None) -> None:
         if status in (COMPLETED, STOPPED):
-            # Ray shows a searcher the result that ends a trial only when it has ended.
+            # Ray shows a searcher the result that ends a trial only after the trial has ended.
             self.proposals.report(log.number, log.last)
         self.journal.append("end", log.number, status=status, error=error)
         self.proposals.end(log.number, status, log.last)
@@ -360,7 +433,7 @@ class StudySearcher(Searcher):
         return {}  # see Journal
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the journal holds it."""
+        """Save nothing, since the journal holds everything."""
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a study is resumed from its journal: python -m search.run SPACE --resume")

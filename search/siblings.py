@@ -1,4 +1,4 @@
-"""Files that a space file imports from its own folder, in this process and in workers that lack them."""
+"""Imports of a space file from its own folder, in this process and in workers that lack those files."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from types import ModuleType
 
 ROOMS = ("search", "trainables", "spaces", "analysis", "tests")  # workers import these by name
 
-_kept: list[str] = []  # folders of the space that was loaded last, and of those that it loads itself
-_open: list[str] = []  # folders of spaces that are being run
+_kept: list[str] = []  # folders of the space that was loaded last, and of the spaces that it loads itself
+_open: list[str] = []  # folders of spaces whose files are being executed
 
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
     """Let the files in `folder` be imported as if Python ran one of them.
 
-    What was imported from there is forgotten afterwards: pickled by value, as all is whose module cannot be found
-    by its name, it reaches workers without the files, and a second space finds its own file of the same name. The
-    folder stays at the end of the path until another space is loaded, for imports inside of functions.
+    Modules imported from the folder leave `sys.modules` afterwards. Their contents are then pickled by value, like
+    those of any module that cannot be found by name, and reach workers without the files; and a second space finds
+    its own file of the same name. For imports inside functions, the folder stays at the end of `sys.path` until
+    another space is loaded.
     """
     place = str(folder)
     before = set(sys.modules)
     while _kept and not _open:
-        sys.path.remove(_kept.pop())
+        _take(_kept.pop())
     sys.path.insert(0, place)
     _open.append(place)
     try:
         yield
     finally:
         _open.remove(place)
-        sys.path.remove(place)
+        _take(place)
         if place not in sys.path:
             sys.path.append(place)
             _kept.append(place)
@@ -43,16 +44,22 @@ def importable(folder: Path) -> Iterator[None]:
                 del sys.modules[name]
 
 
+def _take(place: str) -> None:
+    """Remove a folder from `sys.path` if it is still there: a space file may set `sys.path` as it likes."""
+    if place in sys.path:
+        sys.path.remove(place)
+
+
 def kept() -> tuple[str, ...]:
-    """Return the folders whose files the loaded space may still import, inside of functions."""
+    """Return the folders whose files the loaded space may still import inside functions."""
     return tuple(_kept)
 
 
 def _lies_in(module: ModuleType | None, folder: Path) -> bool:
-    """Whether a module is a file of `folder`, or a package in it."""
+    """Return whether a module is a file in `folder` or a package in it."""
     if file := getattr(module, "__file__", None):
         path = Path(file)
         return (path.parent.parent if path.name == "__init__.py" else path.parent).resolve() == folder
     return any(
         Path(place).parent.resolve() == folder for place in getattr(module, "__path__", ())
-    )  # without __init__.py
+    )  # a package without __init__.py

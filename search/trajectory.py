@@ -1,9 +1,9 @@
-"""Whether a path trains as the plain one does over some tens of steps, which the agreement of one step does not say.
+"""Check that an engine trains like the plain one for some tens of steps: agreement in one step does not show that.
 
-Three trainings start from the same weights: plain, the path on the same batches, and plain on other batches. Training
-amplifies any difference in rounding, so that losses part within a few steps whatever the path: what counts is that
-they part by less than the choice of batches makes them part, and to neither side. A path that trains at another rate,
-or forgets its momentum, drifts to one side. Some hundredths of a nat at the end of an epoch are below this check.
+Three trainings start from the same weights: plain, the engine on the same batches, and plain on other batches. Training
+amplifies any difference in rounding, so that losses part within a few steps on any engine. The check is that they part
+by less than other batches make them part, and to neither side. An engine that trains at another rate, or forgets its
+momentum, drifts to one side. The check cannot detect some hundredths of a nat at the end of an epoch.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 STEPS = 20
-FEWEST = 8  # steps, under which nothing is said
-SECONDS = 5.0  # of the two plain trainings together; fewer steps if they take longer
+FEWEST = 8  # steps; with fewer, trajectories are not compared
+SECONDS = 5.0  # limit on the two plain trainings together; fewer steps if they would take longer
 TOO_DEAR = f"an epoch has fewer than {FEWEST} batches, or plain takes too long for {FEWEST}"
-ERRORS = 2.0  # standard errors, of the mean difference that other batches make, by which a path may drift
+ERRORS = 2.0  # allowed drift, in standard errors of the mean difference that other batches make
 
 
 @dataclass(frozen=True)
 class Trajectory:
     """Differences from the plain losses, step by step, in nats per image.
 
-    apart  root mean square of the path's
-    drift  mean of the path's
-    noise  root mean square of those of plain on other batches
+    apart  root mean square of the engine's differences
+    drift  mean of the engine's differences
+    noise  root mean square of the differences of plain on other batches
     """
 
     steps: int
@@ -35,7 +35,7 @@ class Trajectory:
 
     @classmethod
     def of(cls, path: Sequence[float], plain: Sequence[float], others: Sequence[float]) -> Trajectory:
-        """Compare losses of as many steps. Raises ValueError if their numbers differ."""
+        """Compare the losses of three trainings, step by step. Raises ValueError if their lengths differ."""
         own = [a - b for a, b in zip(path, plain, strict=True)]
         noise = [a - b for a, b in zip(others, plain, strict=True)]
         return cls(len(plain), _root_mean_square(own), math.fsum(own) / len(own), _root_mean_square(noise))
@@ -60,6 +60,6 @@ def _root_mean_square(values: Sequence[float]) -> float:
 
 
 def affordable(seconds_per_step: float, batches: int) -> int:
-    """Return how many steps are compared, of an epoch of so many batches; 0 if too few would be."""
+    """Return how many steps to compare, at most an epoch's `batches`; 0 if fewer than FEWEST are affordable."""
     steps = min(STEPS, batches, int(SECONDS / (2 * seconds_per_step)))
     return steps if steps >= FEWEST else 0

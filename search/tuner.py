@@ -1,56 +1,49 @@
-"""A study -> a run on Ray Tune, resumable from its journal alone."""
+"""Run a study on Ray Tune so that its journal alone suffices to resume the run."""
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import gc
 import hashlib
 import logging
-import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray import tune
 from ray.tune.error import TuneError
+from ray.tune.execution import class_cache
 
+from search.actor_labels import named
 from search.checkpoints import RAY_FOLDER, CheckpointError, newest_whole, read
-from search.failures import Halted, disk_full
+from search.cluster import is_own, session_folder
+from search.failures import Halted, halted_by
+from search.gauges import Gauges
 from search.journal import Journal, JournalError, TrialLog, finished
+from search.monitor import Monitor
 from search.progress import Progress
 from search.recorder import BEST_FILE, Recorder, best_trial
 from search.records import COMPLETED, PARAMETERS, SECONDS, TOTAL_EPOCHS
+from search.release import NoPrinting, Release, ResultFiles
+from search.resources import Resources
 from search.results import PARTS, PartError, ResultsWriter, schema_of
 from search.schedulers import EarlyStopping, make_rule
 from search.searchers import Proposals, StudySearcher
 from search.study import Study
 from search.watch import TimeBudget, Watch
-from trainables.data import ImageData
+from trainables.data.datasets import ImageData
 
-LONGEST_NAME = 120  # bytes of a trial's name that says what was searched
-
-
-@dataclass(frozen=True)
-class Resources:
-    cpus_per_trial: float
-    gpus_per_trial: float
-
-    def slots(self, cpus: float, gpus: float) -> int:
-        """How many trials fit side by side."""
-        fits = cpus / self.cpus_per_trial if self.cpus_per_trial else float("inf")
-        if self.gpus_per_trial:
-            # A trial never spans two devices with a fraction of each.
-            per_device = 1 / self.gpus_per_trial if self.gpus_per_trial <= 1 else 0
-            fits = min(fits, gpus * int(per_device) if per_device else gpus / self.gpus_per_trial)
-        return max(1, int(fits))
+LONGEST_NAME = 120  # limit of a trial's name, in bytes
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `interrupted`: a signal or the time budget stopped it with trials to go."""
+    """Hold how a run ended; `interrupted` if a signal or the time budget stopped the run with trials to go."""
 
     trials: dict[int, TrialLog]
     best: TrialLog | None
@@ -58,25 +51,28 @@ class Outcome:
     seconds: float
 
 
+def _snapshots(journal: Journal) -> list[str]:
+    """List Ray's own snapshots of the experiment: some KB a trial, from which nothing is restored."""
+    return [name for name in journal.disk.names(RAY_FOLDER) if "_state-" in name and name.endswith(".json")]
+
+
 def _remove_snapshots(journal: Journal) -> None:
-    """Remove Ray's own snapshots of the experiment: 34 KB a trial, from which nothing is restored."""
-    for name in journal.disk.names(RAY_FOLDER):
-        if "_state-" in name and name.endswith(".json"):
-            journal.disk.remove(f"{RAY_FOLDER}/{name}")
+    for name in _snapshots(journal):
+        journal.disk.remove(f"{RAY_FOLDER}/{name}")
 
 
 def trial_name(study: Study) -> Callable[[int, dict[str, Any], str | None], str]:
-    """Readable names: the number, then the arm or what was searched, e.g. 0007-lr=0.052,members=3."""
+    """Return a function that names trials by number, then arm or searched values, e.g. 0007-lr=0.052,members=3."""
     searched = sorted(study.searched(), key=list(study.param_space).index)
 
     def name(number: int, config: dict[str, Any], arm: str | None) -> str:
         if arm is not None:
             return f"{number:04d}-{arm},seed={config['seed']}"
         parts = []
-        for key in searched:
+        for key in (key for key in searched if key in config):
             value = config[key]
             parts.append(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}")
-        # It names a folder: a text among the values may hold anything.
+        # The name is a folder's too, and a text among the values may hold any character.
         text = re.sub(r"[^\w.,=+-]", "_", ",".join(parts))
         return f"{number:04d}-{text}".encode()[:LONGEST_NAME].decode(errors="ignore")
 
@@ -84,14 +80,14 @@ def trial_name(study: Study) -> Callable[[int, dict[str, Any], str | None], str]
 
 
 def make_early_stopping(study: Study, scheduler: str) -> EarlyStopping:
-    """A study's stopping rule; where parameters are an objective, a trial answers only to those no larger."""
-    rule = make_rule(scheduler, grace=study.grace_epochs, epochs=study.trial_epochs, factor=study.reduction_factor)
+    """Return a study's stopping rule; if parameters are an objective, a trial is compared only with ones no larger."""
+    rule = make_rule(scheduler, grace=study.grace, epochs=study.trial_epochs, factor=study.factor)
     return EarlyStopping(rule, study.rank_by, study.mode, by_size=PARAMETERS in study.objectives)
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What goes on with a run, as its journal has it so far: all but Ray, which asks and reports."""
+    """Hold the parts of a run that learn from results, restored to where the journal ends; Ray calls them."""
 
     study: Study
     proposals: Proposals
@@ -104,7 +100,7 @@ class Driver:
     warn: Callable[[str], None]
 
     def finish(self) -> bool:
-        """Write the tables; True if every trial is finished. Raises Halted."""
+        """Write the tables and return whether every trial is finished. Raises Halted."""
         try:
             self.writer.refresh(self.journal.trials, force=True)
             for number, error in sorted(self.writer.damaged.items()):
@@ -138,7 +134,10 @@ def assemble(
     watch: Watch,
     warn: Callable[[str], None],
 ) -> Driver:
-    """Bring everything that learns from results to where the journal is. Raises OSError, JournalError, RecallError."""
+    """Restore everything that learns from results to where the journal ends.
+
+    Raises OSError, JournalError, RecallError.
+    """
     journal.disk.sweep("", PARTS)
     writer = ResultsWriter(folder, study.protocol, schema_of(study), disk=journal.disk, clock=journal.clock)
     best = best_trial(study, journal)
@@ -147,11 +146,11 @@ def assemble(
             warn(f"{log.number:04d} runs again: {reason}")
             journal.append("again", log.number, reason=reason)
         if log.status is None and log.checkpoints:
-            # What cannot be read is no checkpoint: a trial that has ended but for its weights needs them.
+            # An unreadable checkpoint counts as none: a trial that lacks only its final weights must train them again.
             whole = newest_whole(journal.disk, log, warn)
             names = [name for _, name in log.checkpoints]
             del log.checkpoints[names.index(whole) + 1 if whole else 0 :]
-    replay(early_stopping, journal)
+    rebuild(early_stopping, journal)
 
     def checkpoint(log: TrialLog) -> str | None:
         name = newest_whole(journal.disk, log, warn)
@@ -167,10 +166,10 @@ def assemble(
 
 
 def damaged(journal: Journal, writer: ResultsWriter, log: TrialLog, *, best: bool) -> str | None:
-    """Why a completed trial has to run again: what it left behind is not there to be believed. None if it need not."""
+    """Return why a completed trial must run again (predictions or weights lost or damaged), or None if it need not."""
     if log.status != COMPLETED:
         return None
-    # The process may have ended before it made best.pt of the checkpoint.
+    # The process may have ended before best.pt was made from the checkpoint.
     needed = log.checkpoints[-1][1] if best and not log.best and log.weights_kept else None
     try:
         writer.part(log)
@@ -199,9 +198,12 @@ def run_study(
 ) -> Outcome:
     """Run every trial that the journal does not know as finished. Ray must be initialised.
 
-    Raises Halted if the machine lets it go no further: the journal has all that was known by then.
+    Raises Halted if the machine prevents the run from continuing: the journal has all that was known by then.
     """
     started = time.monotonic()
+    gc.collect()
+    gc.freeze()  # what has been imported stays: looking through it for garbage would take half a second each time
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pool keeps pages of every table that it has made
     early_stopping = make_early_stopping(study, scheduler)
     progress = Progress(study, journal, early_stopping, proposals.total, slots())
     watch = watch or Watch(None)
@@ -221,32 +223,40 @@ def run_study(
     except (OSError, JournalError) as error:
         raise Halted(journal.failure or f"{folder} cannot be written: {error}") from error
     searcher, recorder = driver.searcher, driver.recorder
-    _remove_snapshots(journal)  # of a process that was killed
+    _remove_snapshots(journal)  # left by a process that was killed
     interrupted = False
     if searcher.remaining:
+        monitor = Monitor(study, Gauges(study, folder.name, journal.trials, lambda: recorder.best, proposals.total))
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(study.trainable, data=data),
-                tune.PlacementGroupFactory([{"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}]),
+            named(
+                tune.with_resources(
+                    tune.with_parameters(study.trainable, data=data),
+                    tune.PlacementGroupFactory([{"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}]),
+                )
             ),
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 search_alg=searcher,
                 scheduler=early_stopping,
-                reuse_actors=True,
+                reuse_actors=getattr(study.trainable, "reusable", True),
                 trial_name_creator=lambda trial: journal.trials[trial.config["trial"]].name,
                 trial_dirname_creator=lambda trial: directory(journal, trial.config["trial"]),
             ),
             run_config=tune.RunConfig(
                 name=RAY_FOLDER,
                 storage_path=str(folder),
-                callbacks=[recorder, watch, progress, *callbacks],
+                callbacks=[
+                    *(recorder, watch, progress, monitor),
+                    *callbacks,
+                    *(ResultFiles(), Release()),
+                    *([] if verbose else [NoPrinting()]),
+                ],
                 verbose=1 if verbose else 0,
                 stop=None if time_budget is None else TimeBudget(time_budget),
-                # The searcher tries a trial again, as `--resume` would: one way back, not two.
+                # The searcher retries a failed trial the way `--resume` does, so Ray must not.
                 failure_config=tune.FailureConfig(max_failures=0),
-                # The trial says when. The recorder keeps one: where Ray does, it writes all that it knows of every
-                # trial whenever one saves a checkpoint.
+                # The trial decides when to save, and the recorder deletes old checkpoints: if Ray deletes them, it
+                # writes all that it knows of every trial whenever one trial saves a checkpoint.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
@@ -254,8 +264,10 @@ def run_study(
             logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
             logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         progress.start()
+        monitor.start()
         try:
-            tuner.fit()
+            with started_workers() if is_own() else contextlib.nullcontext():
+                tuner.fit()
         except KeyboardInterrupt:
             interrupted = True
         except (TuneError, JournalError, OSError, Halted) as error:
@@ -263,10 +275,16 @@ def run_study(
                 raise
             if recorder.halted:
                 raise recorder.halted from error
-            if journal.failure is None and not disk_full(str(error)):
+            halted = Halted(journal.failure) if journal.failure else halted_by(error, journal.disk, session_folder())
+            if halted is None:
                 raise
-            raise Halted(journal.failure or f"{folder} cannot be written: {os.strerror(errno.ENOSPC)}") from error
+            raise halted from error
+        except ValueError:
+            # Ray misses a snapshot that it could not write; `finish` below finds out whether the tables can be written.
+            if _snapshots(journal):
+                raise
         finally:
+            monitor.stop()
             progress.stop()
     whole = driver.finish()
     _remove_snapshots(journal)
@@ -279,19 +297,34 @@ def run_study(
     )
 
 
-def replay(early_stopping: EarlyStopping, journal: Journal) -> None:
-    """Show the stopping rule every result that Ray showed it before, in the same order."""
+@contextlib.contextmanager
+def started_workers() -> Iterator[None]:
+    """Let trials run in the workers that Ray starts beforehand.
+
+    Ray Tune gives each trial's worker an environment of a few variables, for which Ray starts another process. The
+    workers of this process's own Ray have these variables from this process.
+    """
+    before = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = before
+
+
+def rebuild(early_stopping: EarlyStopping, journal: Journal) -> None:
+    """Show the stopping rule every result that Ray showed it in earlier processes, in the same order."""
     for number, epoch in journal.order:
         result = journal.trials[number].results[epoch]
-        # Ray asks no scheduler about a result with which a trial ends by itself.
+        # Ray does not ask a scheduler about a result with which a trial ends by itself.
         if epoch < int(result[TOTAL_EPOCHS]) and not result.get("diverged"):
             early_stopping.decide(number, result)
 
 
 def directory(journal: Journal, number: int) -> str:
-    """A folder for the logs and checkpoints of a trial's next attempt, beside those of earlier ones.
+    """Name a new folder for the logs and checkpoints of a trial's next attempt, and journal the name.
 
-    It is on record before anything is in it: Ray makes it when it likes, and changes a name that is taken.
+    Journal the name first: Ray creates the folder at an unspecified time, and renames it if the name is taken.
     """
     log = journal.trials[number]
     name = f"{log.name}.part{len(log.folders) + 1}" if log.folders else log.name
@@ -301,7 +334,7 @@ def directory(journal: Journal, number: int) -> str:
 
 
 def cluster_slots(resources: Resources) -> Callable[[], int]:
-    """Trials side by side on the cluster as it is now: a node that joins late is used."""
+    """Return a function that counts the trials that fit side by side on the cluster, late nodes included."""
 
     def slots() -> int:
         total = ray.cluster_resources()

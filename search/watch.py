@@ -1,4 +1,4 @@
-"""Trials that hang are ended, and a run stops when its time is up or Ray is gone: by a clock that never goes back."""
+"""End trials that hang, and stop a run when its time is up or Ray is gone, by a clock that never goes back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from search.cluster import dead_process
 from search.failures import NodeLost
 from search.records import SECONDS
 
-GENEROUS = 20.0  # times the longest epoch that is expected or was seen
-FLOOR_SECONDS = 600.0  # no epoch is given less
-LOOK_SECONDS = 5.0  # between two looks for a node that lives
+GENEROUS = 20.0  # limit of an epoch, as a multiple of the longest epoch expected or seen
+FLOOR_SECONDS = 600.0  # least limit of an epoch
+LOOK_SECONDS = 5.0  # time between two checks that a node is alive
 
 Clock = Callable[[], float]
 
@@ -26,13 +27,14 @@ def any_node_alive() -> bool:
 
 
 class Watch(Callback):
-    """Ends the worker of a trial that for too long has neither finished an epoch nor saved one.
+    """End the worker of a trial that for too long has neither finished an epoch nor saved a checkpoint.
 
-    `expected` is how long the longest epoch should take, in seconds; None where nobody measured it: then
-    the first epoch of the study to end says so, and until then nothing is ended. `overdue` holds the cause
-    for each trial whose worker was ended.
+    `expected` is how long the longest epoch should take, in seconds. If it is None, nobody measured it: the first
+    epoch of the study to end sets it, and until then no worker is ended. `overdue` holds the cause for each trial
+    whose worker was ended.
 
-    Raises NodeLost at the end of a step if no node of the cluster is left: Ray would wait for one for ever.
+    Raises NodeLost at the end of a step if a process that Ray needs has died, or no node of the cluster is left:
+    Ray would wait for a node for ever, or end this process without a message.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Watch(Callback):
         clock: Clock = time.monotonic,
         kill: Callable[[Any], None] = ray.kill,
         alive: Callable[[], bool] = any_node_alive,
+        dead: Callable[[], str | None] = dead_process,
     ) -> None:
         self.expected = expected
         self.floor = floor
         self.clock = clock
         self.kill = kill
         self.alive = alive
+        self.dead = dead
         self.looked = clock()
         self.heard: dict[Trial, float] = {}
         self.overdue: dict[int, str] = {}
@@ -61,7 +65,7 @@ class Watch(Callback):
 
     @property
     def limit(self) -> float | None:
-        """Seconds that an epoch may take."""
+        """Return the seconds that an epoch may take, None if no epoch was measured yet."""
         return None if self.expected is None else max(self.floor, GENEROUS * self.expected)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -83,12 +87,18 @@ class Watch(Callback):
         self.heard.pop(trial, None)
 
     def require_node(self) -> None:
-        """Raises NodeLost if no node of the cluster is left."""
+        """Raise NodeLost if no node of the cluster is left, or a process that this node needs is dead."""
+        self._require_processes()
         if not self.alive():
-            raise NodeLost("Ray's node died")
+            raise NodeLost("Ray's node died: one of its processes was killed, by a person or by the system")
+
+    def _require_processes(self) -> None:
+        if name := self.dead():
+            raise NodeLost(f"Ray's {name} died: it was killed, by a person or by the system")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         limit, now = self.limit, self.clock()
+        self._require_processes()  # at every step: the next call to a dead process of Ray may end this process
         if now - self.looked > LOOK_SECONDS:
             self.looked = now
             self.require_node()
@@ -104,7 +114,7 @@ class Watch(Callback):
 
 
 class TimeBudget(tune.Stopper):
-    """Stops a run after `seconds`. Ray's own goes by the wall clock, which may be set back."""
+    """Stop a run after `seconds`; Ray's own stopper goes by the wall clock, which may be set back."""
 
     def __init__(self, seconds: float, clock: Clock = time.monotonic) -> None:
         self.clock = clock

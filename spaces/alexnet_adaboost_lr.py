@@ -3,12 +3,12 @@
 Question   the initial rate of a multi-class AdaBoost, what more epochs or a slower decay would gain, and why
            the test accuracy exceeds the training accuracy
 Source     note A, section 4.5
-Cost       32 trials, 5,760 epochs, about 1,131 with early stopping: 2.5 days on two loaded cores
+Cost       32 trials, 5,760 epochs, about 2,837 with early stopping: 6.3 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_adaboost_lr.py --data DIR [--replay]
 
-The note's two rates have different dropouts; the third corner, .06 with dropout .1, makes a clean pair for either.
-"measured-plain" trains as the note's best run does and measures its training accuracy on images that are not
+The note's two rates have different dropouts; the arm with rate .06 and dropout .1 makes a clean pair with either.
+"clean-measured-plain" trains like the note's best run but measures training accuracy on images that are not
 augmented: the note asks whether a negative gap is a fault in its code. The search also chooses between the note's
 AdaBoost and SAMME, which has an arm of its own.
 """
@@ -28,7 +28,7 @@ study = Study(
     source="note A, section 4.5",
     trainable=BoostedAlexNet,
     dataset="cifar100",
-    epochs=30,  # of a round
+    epochs=30,  # epochs of one round
     samples=32,
     param_space={
         "lr": tune.loguniform(0.01, 0.12),

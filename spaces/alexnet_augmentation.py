@@ -1,19 +1,19 @@
 """Real-time, cached or no augmentation of CIFAR-100: what is gained and what does it cost?
 
-Question   the time an epoch takes, and the test accuracy, when every image is augmented anew each epoch, once
+Question   the time of an epoch, and the test accuracy, if every image is augmented anew each epoch, once
            for all epochs, or not at all
 Source     note A, section 4.3
-Cost       48 trials, 1,440 epochs, about 312 with early stopping: 1.7 days on two loaded cores
+Cost       48 trials, 1,440 epochs, about 665 with early stopping: 3.6 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_augmentation.py --data DIR [--replay]
 
-The note's cached runs see 30,000 training and 2,000 test images, its real-time run all of them, at another
+The note's cached runs see 30,000 training and 2,000 test images, its real-time run all 50,000 and 10,000, at another
 rate and without the random crop; the clean arm changes the augmentation alone. The replay tests on all 10,000
-images: 2,000 can decide nothing within 2 points, and the figures that the note prints stay those on its 2,000. The
-26 and 5 seconds that the note prints (section 1) are of a single model's epoch: so are the arms of that claim, which
-train for 3 epochs, the first of which also warms up.
-Whether the crop was part of what was cached is not said: an arm leaves it out. The crop's scale and the strength of
-the jitter are not printed, so the search has them too. The last two arms are section 4.8's run on these images, for
+images, since 2,000 can decide nothing within 2 points; the figures that the note prints are those on its 2,000. The
+26 and 5 seconds that the note prints (section 1) are for one epoch of a single model. So the arms of that claim train
+single models, for 3 epochs, the first of which also warms up.
+The note does not say whether the crop was cached too: one arm leaves the crop out. It prints neither the crop's scale
+nor the strength of the jitter: the search varies both. The last two arms are section 4.8's run on these images, for
 alexnet_cifar10.py.
 """
 
@@ -27,7 +27,8 @@ from trainables.alexnet import BaggedAlexNet
 single, cached, real_time = reported("a-4.3-single-cached", "a-4.3-bagging-cached", "a-4.3-bagging-real-time")
 (on_cifar10,) = reported("a-4.8-single-cifar10")
 
-AS_BAGGING = {"train_measure": "augmented", "train_measure_every": VOTED_EVERY}  # so that its runs answer it
+# Measured like the Bagging runs, whose first members then answer the single model's arm.
+AS_BAGGING = {"train_measure": "augmented", "train_measure_every": VOTED_EVERY}
 
 study = Study(
     name="alexnet_augmentation",

@@ -2,13 +2,13 @@
 
 Question   how robust Bagging is to rate, members, batch size and decay, and what it gains over one model
 Source     note A, sections 4.6 and 4.7
-Cost       64 trials, 1,280 epochs, about 269 with early stopping: 4.3 days on two loaded cores
+Cost       64 trials, 1,280 epochs, about 572 with early stopping: 9.1 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_bagging.py --data DIR [--replay]
 
-The note's four runs differ in several things at once; the clean arms change one each, and members are the
+The note's four runs differ in several settings at once; each clean arm changes one. Smaller ensembles are
 prefixes of one run: member 1 of section 4.6's run with dropout .5 is section 4.1's single model. The note's members
-all see the same images, which costs it accuracy (its section 3): "clean-bootstrap" resamples them for each.
+all see the same images, which costs accuracy (its section 3): "clean-bootstrap" resamples the images for each member.
 """
 
 from ray import tune
@@ -45,7 +45,7 @@ study = Study(
         "members": tune.choice([1, 3, 6, 9, 12]),
         "decay": tune.choice(["exponential", "cosine"]),
         "augmentation": tune.choice(["none", "real-time"]),
-        # 4.7 leaves the random crop out of its augmentation.
+        # Section 4.7 leaves the random crop out of its augmentation.
         "random_crop": False,
     },
     arms={

@@ -2,12 +2,12 @@
 
 Question   the test accuracy that BatchNorm and the normalisation of pixels add, together and each alone
 Source     note A, section 4.1
-Cost       48 trials, 960 epochs, about 233 with early stopping: 14.7 h on two loaded cores
+Cost       48 trials, 960 epochs, about 443 with early stopping: 27.9 h on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_batch_norm.py --data DIR [--replay]
 
-The note's two runs also differ in members and decay; here each switch is turned on the note's single model. On that
-model it is also tested whether the note trained on its loss in bits, as it prints it: "clean-loss-in-" arms.
+The note's two runs also differ in members and decay; the clean arms turn each switch on the note's single model. The
+arms "clean-loss-in-" test on that model whether the note trained on its loss in bits, the unit that it prints.
 """
 
 from ray import tune
@@ -39,7 +39,7 @@ study = Study(
         "clean-no-batch-norm": replay(single, batch_norm=False),
         "clean-not-normalized": replay(single, normalize=False),
         "clean-neither": replay(single, batch_norm=False, normalize=False),
-        # One of them is the single model again, which then answers it.
+        # One of these two arms trains like the single model, which then answers that arm.
         "clean-loss-in-nats": replay(single, loss_unit="nats"),
         "clean-loss-in-bits": replay(single, loss_unit="bits"),
     },

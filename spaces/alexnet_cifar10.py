@@ -1,17 +1,17 @@
 """Which ratio and dropout suit a compressed AlexNet on CIFAR-10?
 
-Question   whether CIFAR-10 ends like CIFAR-100, and what a lower ratio (a larger network) and less dropout gain
+Question   whether CIFAR-10 ends at CIFAR-100's accuracy; what a lower ratio (a larger network) and less dropout gain
 Source     note A, section 4.8
-Cost       48 trials, 1,440 epochs, about 312 with early stopping: 2.0 days on two loaded cores
+Cost       48 trials, 1,440 epochs, about 665 with early stopping: 4.3 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_cifar10.py --data DIR [--replay]
 
 The note compares with its CIFAR-100 run of 4.1, which is trained for 20 epochs without augmentation, and whose
 network, at the same ratio, is four times as wide. At ratio .3 ten classes get the widths of a hundred at .6:
-the clean comparison is that arm with section 4.8's run on CIFAR-100, in alexnet_augmentation.py.
+the clean comparison is between the arm of ratio .3 and section 4.8's run on CIFAR-100, in alexnet_augmentation.py.
 
-In 4.8 alone the test accuracy follows the training accuracy from the first epoch, though only training images are
-said to be augmented: "-test-augmented" arms test on images augmented alike, and judge the gap on these, too.
+Only in 4.8 does the test accuracy follow the training accuracy from the first epoch, though the note says that only
+training images are augmented: "-test-augmented" arms augment the test images too, and judge the gap on them.
 """
 
 from ray import tune

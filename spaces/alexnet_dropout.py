@@ -1,8 +1,8 @@
 """How does dropout move the train-test gap of bagged AlexNets on CIFAR-100?
 
-Question   the gap of training over test accuracy for dropout from .1 to .9, said to fall in proportion
+Question   the gap of training over test accuracy for dropout from .1 to .9; the note says that it falls in proportion
 Source     note A, section 4.6
-Cost       24 trials, 480 epochs, about 157 with early stopping: 3.2 days on two loaded cores
+Cost       24 trials, 480 epochs, about 248 with early stopping: 5.1 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_dropout.py --data DIR [--replay]
 """

@@ -1,15 +1,15 @@
 """Bagging or AdaBoost of compressed AlexNets on CIFAR-100, at equal training cost?
 
-Question   whether the two end alike when both train six members for as many epochs, and what they gain over one
+Question   whether both end at one accuracy if both train six members for as many epochs; what each gains over one
 Source     note A, sections 4.5 and 4.7
 Cost       16 trials, 1,584 epochs: 6.2 days on two loaded cores (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_ensembles.py --data DIR [--replay]
 
-The note compares runs that differ in nearly everything; the arms here bag what its best AdaBoost boosts, at two
-rates. What they compare with are arms of alexnet_adaboost_lr.py, alexnet_bagging.py and alexnet_batch_norm.py: the
-claims take those results, too. A step of Bagging trains every member for an epoch, one of AdaBoost a single member:
-trials differ in length, so none is stopped early. In the search both vote by label, which both can; the note's
-AdaBoost votes over probabilities, as its clean Bagging does.
+The note compares runs that differ in nearly everything; the arms here bag the networks that its best AdaBoost boosts,
+at two rates. The claims compare these arms with arms of alexnet_adaboost_lr.py, alexnet_bagging.py and
+alexnet_batch_norm.py, and need those results too. A step of Bagging trains every member for an epoch, a step of
+AdaBoost a single member: trials differ in length, so none is stopped early. In the search both vote by label, since
+both can; the note's AdaBoost votes over probabilities, and so do the clean arms of Bagging.
 """
 
 from ray import tune
@@ -32,7 +32,7 @@ study = Study(
     source="note A, sections 4.5 and 4.7",
     trainable=AlexNetEnsemble,
     dataset="cifar100",
-    epochs=30,  # of a member
+    epochs=30,  # epochs of one member
     samples=16,
     scheduler="none",
     param_space={

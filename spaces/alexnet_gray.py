@@ -2,7 +2,7 @@
 
 Question   gray against RGB input, in training and in test accuracy
 Source     note A, section 4.2
-Cost       16 trials, 2,880 epochs, about 863 with early stopping: 2.3 days on two loaded cores
+Cost       16 trials, 2,880 epochs, about 1,507 with early stopping: 4.0 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_gray.py --data DIR [--replay]
 """
@@ -22,7 +22,7 @@ study = Study(
     source="note A, section 4.2",
     trainable=BoostedAlexNet,
     dataset="cifar100",
-    epochs=30,  # of a round
+    epochs=30,  # epochs of one round
     samples=16,
     param_space={
         "gray": tune.choice([False, True]),

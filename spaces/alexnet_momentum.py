@@ -2,12 +2,12 @@
 
 Question   momentum .9 against none for AdaBoost, and AdaBoost with momentum against its own first member
 Source     note A, figure 4
-Cost       24 trials, 4,320 epochs, about 1,173 with early stopping: 3.2 days on two loaded cores
+Cost       24 trials, 4,320 epochs, about 2,230 with early stopping: 6.1 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_momentum.py --data DIR [--replay]
 
 Figure 4 was not kept and its configuration is not printed: the clean arm is the note's best AdaBoost (4.5) with
-momentum. The search has the rate as well, since momentum .9 makes each step about ten times as long.
+momentum. The search also varies the rate, since momentum .9 makes each step about ten times as long.
 """
 
 from ray import tune
@@ -25,7 +25,7 @@ study = Study(
     source="note A, figure 4",
     trainable=BoostedAlexNet,
     dataset="cifar100",
-    epochs=30,  # of a round
+    epochs=30,  # epochs of one round
     samples=24,
     param_space={
         "momentum": tune.choice([0.0, 0.9]),

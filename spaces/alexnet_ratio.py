@@ -2,12 +2,12 @@
 
 Question   validation accuracy against parameters, with the compression ratio as the size axis
 Source     note A, section 2: the ratio is .6 throughout, and 4.8 asks for another
-Cost       64 trials, 1,280 epochs, about 473 with early stopping: 2.4 days on two loaded cores
+Cost       64 trials, 1,280 epochs, about 736 with early stopping: 3.7 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_ratio.py --data DIR [--searcher tpe]
 
-Two objectives. A trial is stopped early only against trials no larger than itself, so that small networks are
-not stopped for being small, and one that was stopped stands on no front.
+The study has two objectives. A trial is stopped early only against trials no larger than itself, so that small
+networks are not stopped for being small. A trial that was stopped stands on no front.
 """
 
 from ray import tune

@@ -2,7 +2,7 @@
 
 Question   training images shuffled each epoch or not, and whether dropout or augmentation makes up for it
 Source     note A, section 4.4
-Cost       16 trials, 1,920 epochs, about 581 with early stopping: 33.3 h on two loaded cores
+Cost       16 trials, 1,920 epochs, about 1,004 with early stopping: 2.4 days on two loaded cores
            (--plan, 2026-11-22, before conv1 was folded)
 Command    python -m search.run spaces/alexnet_shuffle.py --data DIR [--replay]
 
@@ -25,7 +25,7 @@ study = Study(
     source="note A, section 4.4",
     trainable=BoostedAlexNet,
     dataset="cifar100",
-    epochs=20,  # of a round
+    epochs=20,  # epochs of one round
     samples=16,
     param_space={
         "shuffle": tune.choice([False, True]),

@@ -2,11 +2,11 @@
 
 Question   accuracy against parameters of 5x5 convolution blocks after 5 epochs, by depth and width
 Source     note D, 1 and 4
-Cost       40 trials, 200 epochs, about 105 with early stopping: 5.2 h on two loaded cores
+Cost       40 trials, 200 epochs, about 115 with early stopping: 5.7 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/convnet_depth.py --data DIR [--replay]
 
-A block deeper halves the map, so that the last linear layer shrinks: three blocks have fewer parameters than two.
+A further block halves the map, so that the last linear layer shrinks: three blocks have fewer parameters than two.
 """
 
 from ray import tune

@@ -2,11 +2,11 @@
 
 Question   more epochs, ended early by validation; label smoothing; SGD; warm-up and cosine decay
 Source     note D, 5 (outlook)
-Cost       48 trials, 960 epochs, about 233 with early stopping: 2.4 h on two loaded cores
+Cost       48 trials, 960 epochs, about 443 with early stopping: 4.6 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/convnet_training.py --data DIR [--replay]
 
-The note reports none of this, and hopes that each of it helps: the arms change CNN_5 one thing at a time, under the
+The note reports none of these, and hopes that each helps: the arms change one setting of CNN_5 at a time, under the
 search's own protocol, and the claims are those hopes.
 """
 

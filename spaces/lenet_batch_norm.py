@@ -2,7 +2,7 @@
 
 Question   test accuracy with BatchNorm after both pooled convolutions and the first linear, and without
 Source     note B, question 4
-Cost       16 trials, 192 epochs, about 73 with early stopping: 11 min on two loaded cores
+Cost       16 trials, 192 epochs, about 94 with early stopping: 14 min on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_batch_norm.py --data DIR [--replay]
 """

@@ -2,12 +2,12 @@
 
 Question   test accuracy after 12 epochs by batch size, at one rate for all and at the rate that suits each
 Source     note B, question 0
-Cost       32 trials, 384 epochs, about 122 with early stopping: 20 min on two loaded cores
+Cost       32 trials, 384 epochs, about 174 with early stopping: 29 min on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_batch_size.py --data DIR [--replay]
 
-The note changes the batch and keeps the rate and the epochs: a larger batch then makes fewer steps of the same
-length. Further arms scale the rate with the batch.
+The note changes the batch size and keeps the rate and the epochs: a larger batch then makes fewer steps of the same
+length. Further arms scale the rate with the batch size.
 """
 
 from ray import tune

@@ -2,13 +2,13 @@
 
 Question   the best rate, weight decay, dropout, channels and augmentation policy within 12 epochs
 Source     note B, question 7
-Cost       40 trials, 480 epochs, about 147 with early stopping: 12.0 h on two loaded cores
+Cost       40 trials, 480 epochs, about 215 with early stopping: 17.6 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_best.py --data DIR [--replay]
 
 The note calls `AutoAugment()`, whose policy in torchvision is ImageNet's unless another is asked for, and cites the
-AugMix paper beside it. Which it had is not said: arms for CIFAR-10's policy (inferred from its data set), ImageNet's
-and AugMix.
+AugMix paper beside it. The note does not say which policy it used, so there are arms for CIFAR-10's policy (inferred
+from the note's data set), ImageNet's and AugMix.
 """
 
 from ray import tune

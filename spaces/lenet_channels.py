@@ -2,7 +2,7 @@
 
 Question   accuracy against parameters as the two convolutions grow
 Source     note B, question 6
-Cost       32 trials, 384 epochs, about 189 with early stopping: 1.8 h on two loaded cores
+Cost       32 trials, 384 epochs, about 237 with early stopping: 2.3 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_channels.py --data DIR [--replay]
 """

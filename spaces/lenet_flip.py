@@ -1,8 +1,8 @@
 """Does mirroring the training images help a small LeNet on CIFAR-10?
 
-Question   what random horizontal flips change on test, and in the training loss
+Question   what random horizontal flips change in the test accuracy and in the training loss
 Source     note B, question 1
-Cost       16 trials, 192 epochs, about 73 with early stopping: 8 min on two loaded cores
+Cost       16 trials, 192 epochs, about 94 with early stopping: 10 min on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_flip.py --data DIR [--replay]
 """

@@ -2,7 +2,7 @@
 
 Question   Kaiming-uniform weights (fan in, ReLU gain) against PyTorch's own, which are narrower by a factor of root 6
 Source     note B, question 5
-Cost       16 trials, 192 epochs, about 73 with early stopping: 6 min on two loaded cores
+Cost       16 trials, 192 epochs, about 94 with early stopping: 8 min on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_initialization.py --data DIR [--replay]
 """

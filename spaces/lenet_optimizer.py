@@ -1,13 +1,13 @@
 """Which optimizer suits a small LeNet on CIFAR-10?
 
-Question   SGD against Adam, after 12 epochs and after the first, at one rate and each at its own
+Question   SGD against Adam, after 12 epochs and after the first, at one rate for both and at a rate of its own for each
 Source     note B, question 2
-Cost       32 trials, 384 epochs, about 122 with early stopping: 12 min on two loaded cores
+Cost       32 trials, 384 epochs, about 174 with early stopping: 17 min on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_optimizer.py --data DIR [--replay]
 
-The note gives both the same, unprinted rate, which may suit one of them better: the search lets each have its
-own, and "sgd-lr-.01" is SGD at ten times the inferred one.
+The note gives both optimizers the same, unprinted rate, which may suit one of them better: the search chooses a rate
+for each, and "sgd-lr-.01" is SGD at ten times the inferred rate.
 """
 
 from ray import tune

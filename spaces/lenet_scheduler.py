@@ -2,11 +2,11 @@
 
 Question   a constant rate against one halved every 5 epochs (and a cosine), under SGD and under Adam
 Source     note B, question 3
-Cost       32 trials, 384 epochs, about 122 with early stopping: 9 min on two loaded cores
+Cost       32 trials, 384 epochs, about 174 with early stopping: 13 min on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/lenet_scheduler.py --data DIR [--replay]
 
-The note's decayed runs start at .002; its constant ones at a rate it does not print, .001 in these arms. So the
+The note's decayed runs start at .002, its constant runs at a rate that it does not print, .001 in these arms. So the
 clean arms hold .002 constant.
 """
 

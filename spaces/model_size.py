@@ -1,21 +1,21 @@
 """How much accuracy on CIFAR-100 does a larger model buy?
 
-Question   accuracy against parameters, over plain networks of any depth and width and over pretrained ones
+Question   accuracy against parameters, over plain networks of any depth and width and over pretrained networks
 Source     note D, 4 (its table of seven models)
-Cost       see --plan (a GPU's work)
+Cost       see --plan (needs a GPU)
 Command    python -m search.run spaces/model_size.py --data DIR --weights DIR [--replay]
 
-Parameters compare, and so does `one_image_memory_bytes`, computed alike for all models (trainables/model_size.py).
-The note's column "total size" does not compare across rows: its own networks are measured at batch 64, VGG19 and
-ResNet101 at batch 1, the two transformers by another tool that leaves attention weights out. --smoke has random
-weights and images of 32 pixels.
+Parameters compare across models, and so does `one_image_memory_bytes`, computed in one way for all models
+(trainables/network_memory.py). The note's column "total size" does not compare across rows: its own networks are
+measured at batch 64, VGG19 and ResNet101 at batch 1, the two transformers by another tool that leaves attention
+weights out. --smoke uses random weights and images of 32 pixels.
 """
 
 from ray import tune
 
 from search.study import Study
 from spaces.notes import replay, reported
-from trainables.families import ConvNetOrPretrained
+from trainables.by_model import ConvNetOrPretrained
 
 own = reported("d-cnn2", "d-cnn3", "d-cnn5")
 pretrained = reported("d-vgg19", "d-resnet101", "d-vit-b-32", "d-swin-b")
@@ -31,7 +31,7 @@ study = Study(
     objectives={"parameters": "min"},
     param_space={
         "model": tune.choice(["convnet", "resnet18", "resnet101", "vgg19", "vit_b_32", "swin_b"]),
-        # Of a convnet alone; the others have the size they were published in.
+        # Depth and width apply to convnet alone; the other models keep their published size.
         "depth": tune.choice([1, 2, 3, 4, 5]),
         "width": tune.choice([8, 16, 32, 64]),
         "optimizer": tune.choice(["sgd", "adam"]),

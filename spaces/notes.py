@@ -1,4 +1,4 @@
-"""The notes' reported runs, as a space file wants them: figures to compare with, and arms that run the same."""
+"""Read the notes' reported runs: figures to compare with, and arms that run as the notes did."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from search.records import RecordError, Reported, read_reported
 
 REPORTED = Path(__file__).parent / "reported"
-TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000  # of either CIFAR
-# The unit of the loss that note A's runs are trained on. The note prints its losses in bits; if it also trained on
+TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000  # numbers of images of either CIFAR
+# Unit of the loss that note A's runs are trained on. The note prints its losses in bits; if it also trained on
 # bits, its rates are 1 / ln 2 times as large in nats. Not settled: `python -m tests.benchmarks.note_a_losses`.
 NOTE_A_LOSS_UNIT = "nats"
 VOTED_EVERY = 5  # epochs between two measurements of a vote's training accuracy
-HELD_OUT = 5_000  # where a note has a validation set it is of this size, as the project's own
-# What a model's code fixes, so that it is no hyperparameter.
+HELD_OUT = 5_000  # size of a note's validation set, if it has one, and of the project's own
+# Settings that a model's code fixes, so that they are no hyperparameters.
 IMPLIED: Mapping[str, Mapping[str, Any]] = {
     "alexnet": {"initialization": "xavier"},
     "wide_resnet": {"initialization": "kaiming", "normalize": True, "step_factor": 0.2},
     "lenet": {"model": "lenet", "normalize": True},
     **{name: {"normalize": True} for name in ("resnet18", "vgg19", "resnet101", "vit_b_32", "swin_b")},
     **{f"cnn{depth}": {"model": f"cnn{depth}", "batch_norm": True} for depth in (2, 3, 5)},  # an arm names the depth
-    "small_alexnet": {"augmentation": "none"},  # its parts are hyperparameters instead
+    "small_alexnet": {"augmentation": "none"},  # the parts of its augmentation are hyperparameters instead
 }
 
 
@@ -33,7 +33,7 @@ def _runs() -> dict[str, Reported]:
 
 
 def reported(*names: str) -> tuple[Reported, ...]:
-    """The runs of spaces/reported/runs.csv with these names; raises RecordError for an unknown one."""
+    """Return the runs of spaces/reported/runs.csv with these names. Raises RecordError for an unknown name."""
     runs = _runs()
     if unknown := [name for name in names if name not in runs]:
         raise RecordError(f"no reported run has the name {', '.join(unknown)}")
@@ -41,7 +41,10 @@ def reported(*names: str) -> tuple[Reported, ...]:
 
 
 def curve(run: Reported, column: str) -> list[float]:
-    """What a run prints under `column` for epochs 1, 2, ...; raises RecordError unless it prints every epoch."""
+    """Return the values that a run prints under `column` for epochs 1, 2, ...
+
+    Raises RecordError unless the run prints every epoch.
+    """
     values = [value for point in run.curve if (value := point[column]) is not None]
     if not values or len(values) != run.epochs:
         raise RecordError(f"run {run.run!r} must print {column} for each epoch, got {len(values)} of {run.epochs}")
@@ -49,17 +52,17 @@ def curve(run: Reported, column: str) -> list[float]:
 
 
 def about(figure: float) -> dict[str, Any]:
-    """Return the range that a claim's "about `figure`" is tested on: a quarter more or less, as Claim takes it."""
+    """Return the range on which a claim of "about `figure`" is tested, as Claim's arguments: a quarter more or less."""
     return {"low": 0.75 * figure, "high": 1.25 * figure}
 
 
 def replay(run: Reported, **changes: Any) -> dict[str, Any]:
-    """A reported run's configuration under its own protocol, with `changes`: an arm.
+    """Return an arm: a reported run's configuration under the note's own protocol, with `changes`.
 
-    What the note does not say is left to the family's defaults. The protocol: as many images as the note's,
-    no validation set unless it had one, the test set at every epoch (the notes print curves), training accuracy
-    as it was measured. The vote's takes as long as a third of an epoch: it is measured at some epochs of the curve,
-    and of AdaBoost's, for which note A prints none, at the end.
+    Settings that the note does not print keep the family's defaults. The protocol: as many images as the note's,
+    no validation set unless the note had one, the test set at every epoch (the notes print curves), training accuracy
+    measured in the note's way. Measuring the vote's training accuracy takes as long as a third of an epoch, so it is
+    measured at some epochs of the curve, and for AdaBoost, for which note A prints no curve, at the end.
     """
     config = {name: value for name, value in run.config.items() if name not in IMPLIED.get(run.model, {})}
     if (run.train_accuracy_measured or "").startswith("after"):

@@ -3,14 +3,14 @@
 Question   VGG19, ResNet101, ViT-B/32 and Swin-B after 5 epochs: tuned whole, by the head alone or stage by stage, and
            at which rate
 Source     note D, 2, 3 and 4
-Cost       see --plan (a GPU's work)
+Cost       see --plan (needs a GPU)
 Command    python -m search.run spaces/pretrained_models.py --data DIR --weights DIR [--replay]
 
-Without --weights the files are taken from torchvision's cache, or its server. The note prints no momentum for its
-SGD: .9, the usual value, in these arms. It resizes the whole picture to the weights' size (Resize, ToTensor,
-Normalize); the arms that end in "-center-crop" resize and cut it as the weights' own transform does. Its losses are
-those of single steps, ours the mean of an epoch, and are not compared. --smoke has random weights and images of 32
-pixels: it tests the machinery and says nothing of these networks.
+Without --weights the files come from torchvision's cache or server. The note prints no momentum for its SGD: these
+arms take .9, the usual value. The note resizes the whole picture to the weights' size (Resize, ToTensor, Normalize);
+arms that end in "-center-crop" resize and cut the picture like the weights' own transform. The note's losses are
+those of single steps, ours the mean of an epoch, so they are not compared. --smoke uses random weights and images of
+32 pixels: it tests the machinery and says nothing about these networks.
 """
 
 from ray import tune

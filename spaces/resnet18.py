@@ -2,13 +2,13 @@
 
 Question   test accuracy after 12 epochs from random weights
 Source     note B, question 8
-Cost       24 trials, 288 epochs, about 106 with early stopping: 4.3 h on two loaded cores
+Cost       24 trials, 288 epochs, about 139 with early stopping: 5.6 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/resnet18.py --data DIR [--replay]
 
-The images keep their 32 pixels, as in the note. What it compares with is its best LeNet, in lenet_best.py: the
-claims take the results of both. That ResNet-18 has fewer parameters is wrong by arithmetic: 11,181,642 against the
-2,438,510 of a LeNet of 256 and 256 channels.
+The images keep their 32 pixels, as in the note. The note compares ResNet-18 with its best LeNet, in lenet_best.py:
+the claims need the results of both studies. The note's statement that ResNet-18 has fewer parameters is wrong by
+arithmetic: 11,181,642 against the 2,438,510 of a LeNet of 256 and 256 channels.
 """
 
 from ray import tune

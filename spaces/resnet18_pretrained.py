@@ -1,13 +1,13 @@
 """What do ImageNet weights give ResNet-18 on CIFAR-10?
 
 Question   frozen layers under a trained head, layers freed stage by stage, or all tuned; at 32 and at 224 pixels
-Source     note B, question 8 (a branch of its code, of which it reports no figure)
-Cost       see --plan (a GPU's work at 224 pixels)
+Source     note B, question 8 (a branch of its code, for which it reports no figure)
+Cost       see --plan (needs a GPU at 224 pixels)
 Command    python -m search.run spaces/resnet18_pretrained.py --data DIR --weights DIR [--replay]
 
-Without --weights the file is taken from torchvision's cache, or its server. The first arm is the note's branch:
-its recipe for ResNet-18, at 32 pixels and without the normalisation that the weights were trained with. --smoke
-has random weights.
+Without --weights the file comes from torchvision's cache or server. The first arm is the note's branch:
+the note's recipe for ResNet-18, at 32 pixels and without the normalisation that the weights were trained with.
+--smoke uses random weights.
 """
 
 from ray import tune

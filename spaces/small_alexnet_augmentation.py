@@ -2,14 +2,14 @@
 
 Question   the test accuracy of the note's augmentation, whole and part by part
 Source     note E, experiment 2 and summary
-Cost       48 trials, 1,440 epochs, about 312 with early stopping: 11.0 h on two loaded cores
+Cost       48 trials, 1,440 epochs, about 665 with early stopping: 23.4 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_augmentation.py --data DIR [--replay]
 
-The note's comparison also changes rate, decay, epochs and the subtracted mean. Its experiment 2 keeps "the other
-parameters", momentum .9 among them; its experiment 3 calls what came before it plain gradient descent: both are
-arms, each with its like without augmentation. The code that it links to has momentum .9 in every commit, and from this
-experiment on weight decay of the linears: the arm "2-augmentation-coded-steps".
+The note's comparison also changes rate, decay, epochs and the subtracted mean. The note's experiment 2 keeps "the
+other parameters", momentum .9 among them; its experiment 3 calls the earlier experiments plain gradient descent. Both
+optimizers are arms, each with and without augmentation. The linked code has momentum .9 in every commit, and from
+experiment 2 on weight decay of the linears: the arm "2-augmentation-coded-steps".
 """
 
 from ray import tune
@@ -17,8 +17,7 @@ from ray import tune
 from search.records import Claim
 from search.study import Study
 from spaces.notes import about, replay, reported
-from trainables.models.small_alexnet import CODED_STEPS
-from trainables.small_alexnet import SmallAlexNetTrial
+from trainables.small_alexnet import CODED_STEPS, SmallAlexNetTrial
 
 before, augmented = reported("e-1-1", "e-2-augmentation")
 NONE = {"random_crop": False, "flip": False, "brightness": 0.0, "contrast": 0.0}

@@ -2,14 +2,14 @@
 
 Question   test accuracy with BatchNorm before every ReLU and without
 Source     note E, experiment 7
-Cost       32 trials, 960 epochs, about 231 with early stopping: 4.3 h on two loaded cores
+Cost       32 trials, 960 epochs, about 473 with early stopping: 8.8 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_batch_norm.py --data DIR [--replay]
 
-The note's code evaluates with a second set of BatchNorm's scales and shifts, which nothing trains, and by the
-statistics of the test batch: the mistake that its author suspects. Here it is PyTorch's BatchNorm. Its commits with
-BatchNorm also have no dropout, no weight decay, and a rate that decays by .9997 in place of .9995: the arm
-"7-batch-norm-coded-steps". "-as-coded" has its pools of stride 1, too, with 16 times the arithmetic.
+The note's code evaluates with a second set of BatchNorm's scales and shifts, which are never trained, and with the
+statistics of the test batch: the mistake that its author suspects. These arms use PyTorch's BatchNorm. The code's
+commits with BatchNorm also have no dropout, no weight decay, and a rate that decays by .9997 instead of .9995: the arm
+"7-batch-norm-coded-steps". The arm "-as-coded" also has the code's pools of stride 1, with 16 times the arithmetic.
 """
 
 from ray import tune
@@ -17,12 +17,11 @@ from ray import tune
 from search.records import Claim
 from search.study import Study
 from spaces.notes import replay, reported
-from trainables.models.small_alexnet import AS_CODED, CODED_STEPS
-from trainables.small_alexnet import SmallAlexNetTrial
+from trainables.small_alexnet import AS_CODED, CODED_STEPS, SmallAlexNetTrial
 
 without, batch_norm = reported("e-4-no-lrn", "e-7-batch-norm")
 
-CODED = {"linear_weight_decay": 0.0, "dropout": 0.0, "step_factor": 0.9997}  # in the commits with BatchNorm
+CODED = {"linear_weight_decay": 0.0, "dropout": 0.0, "step_factor": 0.9997}  # the code with BatchNorm
 
 study = Study(
     name="small_alexnet_batch_norm",

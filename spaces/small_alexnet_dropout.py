@@ -2,13 +2,13 @@
 
 Question   test accuracy at dropout .1 and .5, and at .5 with twice the epochs
 Source     note E, experiment 5
-Cost       32 trials, 960 epochs, about 231 with early stopping: 4.4 h on two loaded cores
+Cost       32 trials, 960 epochs, about 473 with early stopping: 9.0 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_dropout.py --data DIR [--replay]
 
-The note prints the probability of keeping: its .9 and .5 are .1 and .5 here. Its code leaves dropout on when it
-tests, which by itself lowers the figures that it prints for .5; here evaluation has none. The "-coded-steps" arms have
-the momentum and the weight decay of its code.
+The note prints the probability of keeping: its .9 and .5 are .1 and .5 here. The note's code leaves dropout on when
+it tests, which by itself lowers the figures printed for .5; our evaluation has no dropout. The "-coded-steps" arms
+have the momentum and the weight decay of the note's code.
 """
 
 from ray import tune
@@ -16,8 +16,7 @@ from ray import tune
 from search.records import Claim
 from search.study import Study
 from spaces.notes import replay, reported
-from trainables.models.small_alexnet import CODED_STEPS
-from trainables.small_alexnet import SmallAlexNetTrial
+from trainables.small_alexnet import CODED_STEPS, SmallAlexNetTrial
 
 little, half, twice = reported("e-4-no-lrn", "e-5-dropout-.5", "e-5-dropout-.5-twice")
 

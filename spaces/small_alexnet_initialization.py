@@ -2,12 +2,12 @@
 
 Question   test accuracy from weights of variance 2 / fan in and from PyTorch's own
 Source     note E, experiment 1 and summary
-Cost       32 trials, 960 epochs, about 231 with early stopping: 4.5 h on two loaded cores
+Cost       32 trials, 960 epochs, about 473 with early stopping: 9.2 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_initialization.py --data DIR [--replay]
 
-The note prints no run without it. What its code calls He initialisation is another, and later every layer has a normal
-of .01, see SmallAlexNetSettings: the arm "normal-initialization", for 10 epochs.
+The note prints no run without He initialisation. Its code calls another initialisation He's, and later gives every
+layer a normal of .01, see SmallAlexNetSettings: the arm "normal-initialization", for 10 epochs.
 """
 
 from ray import tune

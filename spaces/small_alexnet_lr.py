@@ -2,12 +2,12 @@
 
 Question   test accuracy over rates and decays; the note's rule (.01, divided by 10 when validation stalls)
 Source     note E, experiment 1 and summary
-Cost       64 trials, 1,920 epochs, about 351 with early stopping: 14.7 h on two loaded cores
+Cost       64 trials, 1,920 epochs, about 859 with early stopping: 36.0 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_lr.py --data DIR [--replay]
 
-The search varies what the note's other experiments vary too, so that the importance of the rate can be told beside
-theirs. When the rate of 1.2 falls is not said: after half of the epochs here.
+The search also varies the hyperparameters of the note's other experiments, so that the importance of the rate can be
+compared with theirs. The note does not say when the rate of 1.2 falls: these arms take half of the epochs.
 """
 
 from ray import tune

@@ -2,13 +2,13 @@
 
 Question   test accuracy and time of an epoch with LRN after the first two convolutions and without
 Source     note E, experiment 4
-Cost       32 trials, 960 epochs, about 231 with early stopping: 4.3 h on two loaded cores
+Cost       32 trials, 960 epochs, about 473 with early stopping: 8.8 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_lrn.py --data DIR [--replay]
 
-The note's times are whole runs over their epochs. Its code's pools have stride 1 (see SmallAlexNetSettings): there
-the second LRN has four times as many places to normalise, the convolutions after it 16 times as many. The
-"-coded-steps" arms have its momentum and weight decay; --set pool_stride=1 gives its pools.
+The note's time of an epoch is a whole run's time over its epochs. The pools of the note's code have stride 1 (see
+SmallAlexNetSettings): there the second LRN has four times as many places to normalise, the convolutions after it 16
+times as many. The "-coded-steps" arms have that code's momentum and weight decay; --set pool_stride=1 gives its pools.
 """
 
 from ray import tune
@@ -16,8 +16,7 @@ from ray import tune
 from search.records import Claim
 from search.study import Study
 from spaces.notes import replay, reported
-from trainables.models.small_alexnet import CODED_STEPS
-from trainables.small_alexnet import SmallAlexNetTrial
+from trainables.small_alexnet import CODED_STEPS, SmallAlexNetTrial
 
 without, lrn = reported("e-4-no-lrn", "e-4-lrn")
 

@@ -2,12 +2,13 @@
 
 Question   test accuracy of gradient descent, with and without momentum, and Adam
 Source     note E, experiment 3
-Cost       48 trials, 1,440 epochs, about 312 with early stopping: 8.4 h on two loaded cores
+Cost       48 trials, 1,440 epochs, about 665 with early stopping: 17.9 h on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/small_alexnet_optimizer.py --data DIR [--replay]
 
-The note gives both the rate .01, ten times Adam's usual one: an arm has Adam at .001, and the search gives each its
-own. The note's own figure for gradient descent is that of experiment 4 with LRN, where its code has momentum .9.
+The note gives both optimizers the rate .01, ten times Adam's usual rate: an arm has Adam at .001, and the search
+chooses a rate for each. The note's own figure for gradient descent is that of experiment 4 with LRN, for which its
+code has momentum .9.
 """
 
 from ray import tune

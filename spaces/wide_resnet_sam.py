@@ -2,15 +2,15 @@
 
 Question   the test accuracy that SAM, its adaptive form, label smoothing and Cutout add
 Source     note C, optimisation and results; Foret et al., ICLR 2021; Kwon et al., ICML 2021
-Cost       48 trials, 1,440 epochs, about 312 with early stopping: 5.2 days on two loaded cores
+Cost       48 trials, 1,440 epochs, about 665 with early stopping: 11.1 days on two loaded cores
            (--plan, 2026-11-22)
 Command    python -m search.run spaces/wide_resnet_sam.py --data DIR [--replay]
 
-The search is on WRN-16-4, 30 epochs; the arms are the note's WRN-34-10, 200 epochs, and "thin-" ones its recipe on
-WRN-16-2, 30 epochs, whose rate falls after 6, 15, 21 and 26. A step of SAM takes two passes and one of plain SGD one,
-so there is an arm of SGD with as many passes too. What the note prints is the best of 200 epochs on the test set, loss
-and accuracies each at their own; its loss is `test_kl_loss` here. What it says of its curves compares epochs of one
-run: "arm@45" is that arm after epoch 45.
+The search trains WRN-16-4 for 30 epochs. The arms train the note's WRN-34-10 for 200 epochs; the "thin-" arms train
+WRN-16-2 by the note's recipe for 30 epochs, with a rate that falls after 6, 15, 21 and 26. A step of SAM takes two
+passes and a step of plain SGD one, so there is also an arm of SGD with as many passes. The note prints the best of 200
+epochs on the test set, the loss and each accuracy at an epoch of its own; the note's loss is `test_kl_loss` here. Its
+statements on curves compare epochs of one run: "arm@45" is that arm after epoch 45.
 """
 
 from ray import tune
@@ -23,14 +23,14 @@ from trainables.wide_resnet import WideResNetTrial
 (sam,) = reported("c-wide-resnet-sam")
 
 THIN = {"depth": 16, "width": 2, "epochs": 30}
-FALLS = (40, 100, 140, 170)  # epochs after which the rate falls
+FALLS = (40, 100, 140, 170)  # epochs after which the note's rate falls
 THIN_FALLS = (6, 15, 21, 26)
 
 
 def steps(name: str, arm: str, falls: tuple[int, ...], after: int, source: str) -> tuple[Claim, ...]:
-    """Return the claims that falls of the rate lower the losses, as they are `after` epochs later.
+    """Return the claims that both losses are lower `after` epochs after each fall of the rate than at the fall.
 
-    Of the first two falls the note says so of both losses, of the others of the test loss.
+    The note says so of both losses for the first two falls, and of the test loss for the others.
     """
     return tuple(
         Claim(

@@ -5,8 +5,8 @@ Source     note C, model; Zagoruyko and Komodakis, BMVC 2016
 Cost       see --plan
 Command    python -m search.run spaces/wide_resnet_size.py --data DIR [--replay]
 
-The arms are the plain ResNet (width 1) of 100 layers, 1,542,196 parameters, and WRN-28-2, 1,479,220, both trained
-by the note's recipe.
+The arms are the plain ResNet (width 1) of 100 layers with 1,542,196 parameters, and WRN-28-2 with 1,479,220, both
+trained by the note's recipe.
 """
 
 from ray import tune

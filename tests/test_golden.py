@@ -1,14 +1,12 @@
-"""A few steps of each family are what they were when tests/golden.json was written."""
+"""A few steps of each family are what they were when the golden runs were written."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
 from tests import golden
 
-KEPT = json.loads(golden.KEPT.read_text(encoding="utf-8"))["runs"]
+KEPT = golden.kept()["runs"]
 
 
 @pytest.mark.parametrize("name", golden.RUNS)

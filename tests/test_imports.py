@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("search", "trainables", "spaces", "analysis")
 VOCABULARY = {"search.records", "search.columns"}
+# Of search, what meets the trainables: to build, measure or describe their training.
+MEET_TRAINABLES = (
+    *("request", "prepare", "run", "tuner", "plan", "packing", "fastest", "device", "execution"),
+    "provenance",
+    "gallery",
+)
 
 
 def module_name(path: Path) -> str:
@@ -105,29 +112,40 @@ def test_spaces_know_the_study_the_vocabulary_and_the_trainables(module: str) ->
 @pytest.mark.parametrize("module", modules("search"))
 def test_search_knows_no_space_no_analysis_and_of_trainables_no_family(module: str) -> None:
     if module == "search.checkpoints":
-        assert foreign(module) == {"trainables.checkpoint"}  # whether one is whole
+        assert foreign(module) == {"trainables.training.checkpoint"}  # whether one is whole
+        return
+    if module == "search.finished":  # where a run's tables and its best model meet, for Python
+        rooms = {name for name in foreign(module) if room_of(name) == "analysis"}
+        assert foreign(module) - rooms == {"trainables.predictor"}
         return
     # How a step is executed: measured before a study.
-    how = {"trainables.paths", "trainables.steps"}
-    assert foreign(module) <= {"trainables.base", "trainables.data", "trainables.task"} | how
+    how = {"trainables.training.engine", "trainables.training.steps"}
+    assert foreign(module) <= {"trainables.base", "trainables.data.datasets", "trainables.data.task"} | how
     if module == "search.options":
-        assert foreign(module) == {"trainables.paths"}  # their names
-    elif module.partition(".")[2] not in ("run", "tuner", "plan", "packing", "paths", "execution", "provenance"):
+        assert foreign(module) == {"trainables.training.engine"}  # their names
+    elif module.partition(".")[2] not in MEET_TRAINABLES:
         assert foreign(module) == set()
 
 
-def has_a_trainable(module: str) -> bool:
-    """Whether a file defines a class on Ray's or our own Trainable."""
-    classes = (node for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.ClassDef))
-    bases = {ast.unparse(base) for node in classes for base in node.bases}
-    return bool(bases & {"tune.Trainable", "ImageTrainable"})
-
-
 @pytest.mark.parametrize("module", modules("trainables"))
-def test_only_the_families_trainables_bring_in_ray(module: str) -> None:
-    assert ("ray" in packages(reached(module))) == has_a_trainable(module)
-    if module != "trainables.base":
-        assert "ray" not in packages(imports(module))
+def test_of_the_trainables_base_alone_imports_ray(module: str) -> None:
+    assert ("ray" in packages(imports(module))) == (module == "trainables.base")
+
+
+@pytest.mark.parametrize("room", ["training", "ensembles", "data"])
+def test_networks_engine_and_data_know_no_family_and_no_ray(room: str) -> None:
+    for module in modules("trainables"):
+        if module.startswith(f"trainables.{room}"):
+            assert "ray" not in packages(reached(module)), module
+
+
+def test_every_module_has_a_name_of_its_own() -> None:
+    """No two modules of the rooms share a name, and none bears one of the standard library's."""
+    names = Counter(
+        module.rpartition(".")[2] for module in FILES if FILES[module].name not in ("__init__.py", "__main__.py")
+    )
+    assert {name for name, count in names.items() if count > 1} == set()
+    assert names.keys() & sys.stdlib_module_names == set()
 
 
 def test_rays_settings_come_before_ray() -> None:

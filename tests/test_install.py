@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-ASKED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+EXTRAS = [each for asked in PROJECT["project"]["optional-dependencies"].values() for each in asked]
+ASKED = [*PROJECT["project"]["dependencies"], *EXTRAS, *PROJECT["dependency-groups"]["dev"]]
 KNOWN = {
     canonicalize_name(each.name): each for each in map(Requirement, PROJECT["tool"]["uv"]["constraint-dependencies"])
 }
@@ -79,6 +80,8 @@ def test_installed_into_a_clean_environment_both_commands_work_from_anywhere(tmp
     )
     assert "2 trials" in printed
     assert "| --- |" in printed  # the Pareto table
-    (run,) = elsewhere.glob("results/*/*")
+    (run,) = elsewhere.glob("results/lenet_flip/*")
+    assert (elsewhere / "results/.monitoring/prometheus.yml").is_file()
+    assert (elsewhere / "results/.monitoring/grafana/dashboards/search.json").is_file()
     assert '"commit": null' in (run / "study.json").read_text(encoding="utf-8")
     assert "| --- |" in shell(python, "-m", "analysis.pareto", "results/lenet_flip", folder=elsewhere, environment=bare)

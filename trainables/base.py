@@ -1,4 +1,4 @@
-"""The thin Ray class that every family shares: one trial, one epoch a step."""
+"""The Ray Trainable that every family shares: one trial, one epoch a step."""
 
 from __future__ import annotations
 
@@ -7,41 +7,66 @@ import math
 import os
 import resource
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from ray import tune
 
 from search import columns
-from trainables import checkpoint
-from trainables.bagging import Bagging
-from trainables.data import ImageData
-from trainables.loop import Diverged
-from trainables.model_size import one_image_memory
-from trainables.recipe import RecipeMaker
-from trainables.steps import prepare_process
-from trainables.strategy import Strategy, Training
-from trainables.task import DeviceData, Task
+from trainables.data.datasets import ImageData
+from trainables.data.task import DeviceData, Task
+from trainables.ensembles.bagging import Bagging
+from trainables.ensembles.strategy import Strategy, Training
+from trainables.network_memory import one_image_memory
+from trainables.predictor import Predictor, load_predictor
+from trainables.training import checkpoint
+from trainables.training.loop import Diverged
+from trainables.training.recipe import RecipeMaker
+from trainables.training.steps import prepare_process
 
-TRIAL = "trial"  # a configuration's trial number
-RESTORE = "restore"  # the checkpoint folder that a resumed trial starts from, or None
+try:
+    from ray.tune import Trainable
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.partition(".")[0] != "ray":
+        raise
+    Trainable = object  # setting up and stepping a trial needs nothing from Ray's class
+
+TRIAL = "trial"  # the configuration's trial number
+RESTORE = "restore"  # a configuration's checkpoint folder, from which a resumed trial starts, or None
 
 
-class ImageTrainable(tune.Trainable):
-    """Trains what `recipe` describes, as `strategy` combines it. Subclasses name the two.
+class ImageTrainable(Trainable):
+    """Train the networks that `recipe` describes and combine them as `strategy` says; subclasses set both.
 
     The configuration holds the hyperparameters of `recipe.settings_type`, the trial's number under
-    "trial" and, for a resumed trial, a checkpoint folder under "restore". A checkpoint holds tensors and
-    numbers only, is read without unpickling anything else, and carries its digest. One is taken after the last
-    epoch, and after the first to end `checkpoint_seconds` after the one before: what a crash costs a trial is
-    no more than that and an epoch, and a trial of short epochs does not spend its time on saving.
+    "trial" and, for a resumed trial, a checkpoint folder under "restore". A checkpoint holds only tensors and
+    numbers, is read without unpickling anything else, and carries its digest. A checkpoint is written after the last
+    epoch, and after every epoch that ends at least `checkpoint_seconds` after the previous checkpoint: a crash costs
+    a trial at most that time and one epoch, and a trial of short epochs does not spend its time on saving.
     """
 
     recipe: ClassVar[RecipeMaker]
     strategy: ClassVar[Strategy] = Bagging
-    metrics: ClassVar[tuple[columns.Column, ...]] = ()  # of its own, declared with `search.columns.metric`
+    metrics: ClassVar[tuple[columns.Column, ...]] = ()  # a subclass's own, see `search.columns.metric`
     checkpoint_seconds: ClassVar[float] = 10.0
+
+    @classmethod
+    def load_network(
+        cls,
+        weights: bytes | Path,
+        config: Mapping[str, Any],
+        images: Mapping[str, Any],
+        class_names: Sequence[str],
+        device: torch.device | str = "cpu",
+    ) -> Predictor:
+        """Return the module, in evaluation mode, that a trial of this configuration left as `weights` (best.pt).
+
+        `images` and `class_names` are study.json's: the module has the input transform and the class names with it.
+        Raises PredictorError or SettingError, with one line. See `trainables.predictor`.
+        """
+        hyperparameters = {name: value for name, value in config.items() if name not in (TRIAL, RESTORE)}
+        return load_predictor(cls.recipe, weights, hyperparameters, images, class_names, device)
 
     def setup(self, config: dict[str, Any], data: ImageData) -> None:
         # Ray gives each worker as many OpenMP threads as the trial has CPUs.
@@ -61,7 +86,8 @@ class ImageTrainable(tune.Trainable):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         self.training = build(type(self), config, self.data)
-        self.one_image_memory = _one_image_memory(self.training)
+        self.one_image_memory: int | None = None
+        self.measured = False
         self.saved = time.monotonic()
         if config.get(RESTORE):
             self.load_checkpoint(config[RESTORE])
@@ -72,7 +98,7 @@ class ImageTrainable(tune.Trainable):
         try:
             metrics = self.training.run_epoch()
         except Diverged as error:
-            # Metrics that a search compares must be there; NaN is in no competition.
+            # A search requires the metrics that it compares; NaN never wins a comparison.
             return {
                 "epoch": self.training.epoch + 1,
                 "total_epochs": self.training.total_epochs,
@@ -84,10 +110,13 @@ class ImageTrainable(tune.Trainable):
                 "done": True,
             }
         metrics["peak_memory_bytes"] = self._peak_memory()
-        metrics["one_image_memory_bytes"] = self.one_image_memory
         metrics["done"] = self.training.epoch >= self.training.total_epochs
+        if not self.measured and (metrics["done"] or self.training.epoch > 1):
+            # Not before the first epoch is reported: PyTorch imports for seconds what it needs for this.
+            self.one_image_memory, self.measured = _one_image_memory(self.training), True
+        metrics["one_image_memory_bytes"] = self.one_image_memory
         late = time.monotonic() - self.saved >= self.checkpoint_seconds
-        metrics["should_checkpoint"] = late or metrics["done"]  # Ray's own word
+        metrics["should_checkpoint"] = late or metrics["done"]  # Ray's own key
         if problem := columns.wrong(metrics, self.metrics):
             raise ValueError(f"{type(self).__name__} {problem}")
         return metrics
@@ -98,9 +127,9 @@ class ImageTrainable(tune.Trainable):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """The previous checkpoint is removed once this returns: not before the new one can be relied on."""
+        """Save a checkpoint and return once it can be relied on, since the caller then removes the previous one."""
         saved = super().save(checkpoint_dir)
-        if saved.checkpoint.filesystem.type_name == "local":  # object stores verify what they are sent
+        if saved.checkpoint.filesystem.type_name == "local":  # object stores verify uploads themselves
             checkpoint.settle(Path(saved.checkpoint.path))
         self.saved = time.monotonic()
         return saved
@@ -116,13 +145,16 @@ class ImageTrainable(tune.Trainable):
 
 
 def build(trainable: type[ImageTrainable], config: dict[str, Any], data: DeviceData) -> Training:
-    """The training that a configuration describes, without Ray. Raises SettingError."""
+    """Return the training that a configuration describes, without Ray. Raises SettingError."""
     hyperparameters = {name: value for name, value in config.items() if name not in (TRIAL, RESTORE)}
     settings = trainable.recipe.settings_type.from_config(hyperparameters)
     return trainable.strategy(trainable.recipe(settings, Task.of(data, settings)))
 
 
-def _one_image_memory(training: Training) -> int:
-    """Bytes that one member takes to train on one image."""
+def _one_image_memory(training: Training) -> int | None:
+    """Return the bytes that one member needs to train on one image; None if that needs the images' values."""
     inputs = training.recipe.test_inputs(training.recipe.task.data.test_images[:1])
-    return one_image_memory(training.members[0].network, tuple(inputs.shape[1:]))
+    try:
+        return one_image_memory(training.members[0].network, tuple(inputs.shape[1:]))
+    except (RuntimeError, NotImplementedError):
+        return None  # its forward pass branches on values, or makes tensors of its own: no shapes without computing

@@ -18,12 +18,13 @@ import pandas as pd
 import pytest
 
 from search.records import Claim, Reported, StudyRecord
+from tests.records import make_record
 
 TEST_IMAGES = 2000
 
 
 def made_up_record(**changes: Any) -> StudyRecord:
-    record = StudyRecord(
+    record = make_record(
         study="batch_size",
         run="2026-01-01_10-00-00",
         question="Does a smaller batch reach a higher test accuracy?",
@@ -31,20 +32,9 @@ def made_up_record(**changes: Any) -> StudyRecord:
         trainable="trainables.lenet.LeNet",
         dataset="cifar10",
         dataset_fingerprint="sha256:aa",
-        protocol="search",
-        metric="val_accuracy",
-        mode="max",
-        objectives={"val_accuracy": "max"},
         epochs=4,
-        samples=8,
-        searcher="tpe",
-        scheduler="asha",
-        seed=0,
         space={"lr": "(0.0001, 0.1) log", "batch_size": "[16, 64]"},
-        fixed={},
-        arms={},
         command="python -m search.run spaces/batch_size.py",
-        started="2026-01-01T10:00:00+00:00",
         versions={"python": "3.11.7", "torch": "2.13.0"},
         machine={"cpus": 2},
         wall_seconds=61.5,
@@ -160,13 +150,13 @@ class MadeUp:
 
 
 @pytest.fixture(scope="session")
-def made_up() -> Callable[..., MadeUp]:
-    """made_up(**changes of the record) -> an empty MadeUp."""
+def make_results() -> Callable[..., MadeUp]:
+    """make_results(**changes of the record) -> an empty MadeUp."""
     return lambda **changes: MadeUp(made_up_record(**changes))
 
 
 @pytest.fixture(scope="session")
-def reported() -> Callable[..., Reported]:
+def make_reported() -> Callable[..., Reported]:
     def build(**changes: Any) -> Reported:
         fields = {"run": "B/16", "note": "B", "section": "2", "arm": "small", "dataset": "cifar10"}
         return Reported(**(fields | {"model": "lenet"} | changes))
@@ -175,7 +165,7 @@ def reported() -> Callable[..., Reported]:
 
 
 @pytest.fixture(scope="session")
-def claim() -> Callable[..., Claim]:
+def make_claim() -> Callable[..., Claim]:
     def build(**changes: Any) -> Claim:
         fields = {
             "name": "smaller is better",

@@ -13,21 +13,22 @@ import pytest
 import torch
 from torch import nn
 
-from analysis import measure
 from analysis.answers import with_answers
+from analysis.arms import arm_values, right_predictions
 from analysis.claims import claims
 from analysis.load import Results, load
 from search.journal import TrialLog
-from search.records import COMPLETED, Claim, StudyRecord
+from search.records import COMPLETED, Claim
 from search.results import ResultsWriter, schema_of, write_record
 from search.study import Study
+from tests.records import make_record
 from trainables.base import ImageTrainable, build
-from trainables.boosting import Boosting
-from trainables.data import ImageData
-from trainables.data import load as load_data
-from trainables.recipe import Recipe
-from trainables.settings import Settings
-from trainables.task import DeviceData
+from trainables.data.datasets import ImageData
+from trainables.data.datasets import load as load_data
+from trainables.data.task import DeviceData
+from trainables.ensembles.adaboost import AdaBoost
+from trainables.training.recipe import Recipe
+from trainables.training.settings import Settings
 
 Arms = dict[str, dict[str, Any]]
 CLOCK = {"seconds", "train_seconds", "images_per_second", "peak_memory_bytes", "one_image_memory_bytes"}
@@ -72,7 +73,7 @@ class Bagged(ImageTrainable):
 
 class Boosted(ImageTrainable):
     recipe = BoostedRecipe
-    strategy = Boosting
+    strategy = AdaBoost
 
 
 @pytest.fixture(autouse=True)
@@ -118,27 +119,19 @@ def run(study: Study, data: ImageData, folder: Path, *ran: str, seeds: tuple[int
             logs[log.number] = log
     writer.refresh(logs, force=True)
     whole = {arm: dataclasses.asdict(space.settings(config)) for arm, config in space.arms.items()}
-    record = StudyRecord(
+    record = make_record(
         study=study.name,
         run=folder.name,
-        question="?",
         source="note A",
         trainable=study.trainable.__name__,
-        dataset="digits",
         dataset_fingerprint=data.fingerprint,
         protocol="replay",
-        metric="val_accuracy",
-        mode="max",
-        objectives={"val_accuracy": "max"},
         epochs=2,
         samples=len(logs),
         searcher="grid",
         scheduler="none",
-        seed=0,
-        space={},
         fixed=dict(changes),
         arms={arm: dict(config) for arm, config in study.arms.items()},
-        command="",
         started="2026-01-01T00:00:00+00:00",
         finished=True,
         options={"set": [f"{name}={value}" for name, value in changes.items()]},
@@ -186,13 +179,13 @@ def test_the_first_members_are_what_a_run_of_their_own_would_be(
     assert {"test_accuracy", "best_test_accuracy", "parameters"} <= set(told)
     assert {"test_accuracy", "parameters"} <= set(same(ours.epochs, real.epochs.assign(trial_id=0), ["epoch"]))
     same(ours.members, real.members, ["epoch", "members"])
-    assert measure.values([ours], arm, "seconds_per_epoch").empty  # three members' time is not one's
-    right = measure.right([ours], arm)
+    assert arm_values([ours], arm, "seconds_per_epoch").empty  # three members' time is not one's
+    right = right_predictions([ours], arm)
     if "vote" in changes and arm == "two":
         assert right is None
     else:
         assert right is not None
-        assert right.equals(measure.right([real], arm))
+        assert right.equals(right_predictions([real], arm))
 
 
 BOOSTED = {"one": {}, "two": {"members": 2}, "three": {"members": 3}}
@@ -274,7 +267,7 @@ def test_an_arm_is_changed_by_what_changes_it(data: ImageData, tmp_path: Path) -
     assert results[0].changed_of("one") == "lr=0.2"
     again = load([run(study, data, tmp_path / "b", "one", seeds=(5,), lr=0.2)])
     # A single model is the same with --set members and without.
-    assert measure.values([*results, *again], "one", "test_accuracy").index.tolist() == [0, 5]
+    assert arm_values([*results, *again], "one", "test_accuracy").index.tolist() == [0, 5]
 
 
 def test_arms_compare_if_each_is_as_the_others_command_would_leave_it(data: ImageData, tmp_path: Path) -> None:

@@ -30,15 +30,17 @@ FILES = ("study.json", *(f"{table}.parquet" for table in TABLES))
 
 @pytest.fixture(scope="module")
 def good(
-    made_up: Callable[..., Any],
-    reported: Callable[..., Any],
-    claim: Callable[..., Any],
+    make_results: Callable[..., Any],
+    make_reported: Callable[..., Any],
+    make_claim: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A replay and a search of ensembles in one folder, with everything that a folder can hold."""
     arms = {"small": {"batch_size": 16}, "large": {"batch_size": 64}}
     curve = tuple({"epoch": epoch, "test_accuracy": 0.2 * epoch, "train_accuracy": None} for epoch in (1, 2))
-    study = made_up(arms=arms, reported=[reported(test_accuracy=0.4, epochs=2, curve=curve)], claims=[claim()])
+    study = make_results(
+        arms=arms, reported=[make_reported(test_accuracy=0.4, epochs=2, curve=curve)], claims=[make_claim()]
+    )
     for seed in range(2):
         for arm, accuracy in (("small", 0.4), ("large", 0.3)):
             members = [

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import claims as c
-from analysis import statistics as s
+from analysis import claims
+from analysis.intervals import ALPHA, LOOK_ALPHA, LOOKS, RULES, mean_interval
 from analysis.load import ResultsError, load
 
 # Test accuracy of the arms: its centre, and how five seeds lie around it.
@@ -21,11 +21,11 @@ ARMS = {
 
 
 @pytest.fixture
-def study(made_up, tmp_path, claim):
-    """study(claim's changes, seeds=5, ...) -> the row of that claim."""
+def judge_claim(make_results, tmp_path, make_claim):
+    """judge_claim(claim's changes, seeds=5, ...) -> the row of that claim."""
 
     def build(seeds=5, predict=False, record=None, **changes):
-        study = made_up(claims=[claim(**changes)], **(record or {}))
+        study = make_results(claims=[make_claim(**changes)], **(record or {}))
         for arm, (centre, spread) in ARMS.items():
             for seed in range(seeds):
                 test = centre + spread[seed]
@@ -39,7 +39,7 @@ def study(made_up, tmp_path, claim):
                     predict=predict,
                 )
         folder = study.write(tmp_path / "run")
-        (row,) = c.claims(load([folder])).to_dict("records")
+        (row,) = claims.claims(load([folder])).to_dict("records")
         return row
 
     return build
@@ -72,12 +72,12 @@ def study(made_up, tmp_path, claim):
         ({"kind": "within", "arms": ("c", "b", "a"), "margin": 0.101}, 0.1, "undecided"),
     ],
 )
-def test_every_kind_and_verdict(study, changes, effect, verdict):
-    row = study(**changes)
+def test_every_kind_and_verdict(judge_claim, changes, effect, verdict):
+    row = judge_claim(**changes)
     assert row["effect"] == pytest.approx(effect, abs=2e-3)
     assert row["low"] < row["effect"] < row["high"]
     assert (row["verdict"], row["n"]) == (verdict, 5)
-    assert (row["p"] > s.ALPHA) == (verdict == "undecided")
+    assert (row["p"] > ALPHA) == (verdict == "undecided")
     assert row["q"] == row["p"]  # the only claim
     if verdict == "undecided":
         assert row["detectable"] > 0
@@ -90,24 +90,24 @@ def accuracy(arm):
     return centre + np.array(spread)
 
 
-def test_a_claim_of_several_comparisons_takes_each_at_a_stricter_level(study):
-    row = study(kind="order", arms=("c", "b", "a"), expected="increasing")
+def test_a_claim_of_several_comparisons_takes_each_at_a_stricter_level(judge_claim):
+    row = judge_claim(kind="order", arms=("c", "b", "a"), expected="increasing")
     # "wide" spreads too differently for the arms to be pooled: each step has its own pairs' spread.
-    steps = [s.mean_interval(accuracy(y) - accuracy(x), 1 - s.LOOK_ALPHA / 2) for x, y in (("c", "b"), ("b", "a"))]
+    steps = [mean_interval(accuracy(y) - accuracy(x), 1 - LOOK_ALPHA / 2) for x, y in (("c", "b"), ("b", "a"))]
     assert row["low"] == pytest.approx(min(step.low for step in steps))
     assert row["high"] == pytest.approx(min(step.high for step in steps))
 
 
-def test_a_largest_less_a_smallest_is_not_negative(study):
-    assert study(kind="within", arms=("a", "d"), margin=0.02)["low"] == 0
+def test_a_largest_less_a_smallest_is_not_negative(judge_claim):
+    assert judge_claim(kind="within", arms=("a", "d"), margin=0.02)["low"] == 0
 
 
-def test_no_number_of_seeds_is_promised_if_nothing_is_seen(study):
-    row = study(arms=("a", "d"), effect=0.01)
+def test_no_number_of_seeds_is_promised_if_nothing_is_seen(judge_claim):
+    row = judge_claim(arms=("a", "d"), effect=0.01)
     assert (row["verdict"], row["seeds_needed"]) == ("undecided", None)
     # But what a last look would see is told, and when an effect of the note's size would be decided.
     assert 0 < row["detectable"] < 0.01
-    assert row["note_seeds"] in s.LOOKS
+    assert row["note_seeds"] in LOOKS
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_no_number_of_seeds_is_promised_if_nothing_is_seen(study):
         (5, 5, ""),
     ],
 )
-def test_claims_are_looked_at_with_3_5_8_12_and_20_seeds(study, seeds, seen, why):
-    row = study(seeds=seeds, arms=("a", "c"))
+def test_claims_are_looked_at_with_3_5_8_12_and_20_seeds(judge_claim, seeds, seen, why):
+    row = judge_claim(seeds=seeds, arms=("a", "c"))
     assert (row["n"], row["why"]) == (seen, why)
     assert row["verdict"] == ("reproduced" if seen >= 3 else "undecided")
     assert row["effect"] == pytest.approx(np.mean((accuracy("a") - accuracy("c"))[:seen]))
@@ -155,58 +155,58 @@ def test_claims_are_looked_at_with_3_5_8_12_and_20_seeds(study, seeds, seen, why
         ({"arms": ("a", "c"), "kind": "ratio", "low": 4.0, "high": 6.0}, 1.25, "contradicted"),
     ],
 )
-def test_levels_no_worse_contrasts_and_stated_sizes(study, changes, effect, verdict):
-    row = study(**changes)
+def test_levels_no_worse_contrasts_and_stated_sizes(judge_claim, changes, effect, verdict):
+    row = judge_claim(**changes)
     assert row["effect"] == pytest.approx(effect, abs=3e-3)
     assert row["verdict"] == verdict
     assert row["low"] <= row["effect"] <= row["high"]
 
 
-def test_one_seed_is_undecided_whatever_it_shows(study):
-    row = study(seeds=1, arms=("a", "c"))
+def test_one_seed_is_undecided_whatever_it_shows(judge_claim):
+    row = judge_claim(seeds=1, arms=("a", "c"))
     assert (row["verdict"], row["n"], row["why"]) == ("undecided", 1, "the first look is at 3 seeds")
     assert row["effect"] == pytest.approx(0.1, abs=3e-3)
 
 
-def test_parameters_are_exact(study):
-    row = study(seeds=1, arms=("b", "a"), quantity="parameters", kind="ratio")
+def test_parameters_are_exact(judge_claim):
+    row = judge_claim(seeds=1, arms=("b", "a"), quantity="parameters", kind="ratio")
     assert (row["verdict"], row["effect"], row["low"], row["high"]) == ("reproduced", 1.5, 1.5, 1.5)
 
 
-def test_parameters_within(study):
-    row = study(seeds=1, arms=("d", "b", "a"), quantity="parameters", kind="within", margin=50)
+def test_parameters_within(judge_claim):
+    row = judge_claim(seeds=1, arms=("d", "b", "a"), quantity="parameters", kind="within", margin=50)
     assert (row["verdict"], row["effect"]) == ("contradicted", 50)  # not less than its margin
 
 
-def test_a_confounded_claim_shows_its_clean_arms(study):
-    row = study(arms=("a", "b"), confounded_by=("rate",), clean_arms=("d", "a"))
+def test_a_confounded_claim_shows_its_clean_arms(judge_claim):
+    row = judge_claim(arms=("a", "b"), confounded_by=("rate",), clean_arms=("d", "a"))
     assert row["verdict"] == "confounded"
     assert row["effect"] == pytest.approx(0.05, abs=1e-3)
     assert row["clean_verdict"] == "undecided"
     assert row["clean_effect"] == pytest.approx(-0.001, abs=1e-3)
-    assert row["q"] == row["clean_p"] > s.ALPHA
+    assert row["q"] == row["clean_p"] > ALPHA
 
 
-def test_a_confounder_that_was_set_away_is_none_any_more(study):
+def test_a_confounder_that_was_set_away_is_none_any_more(judge_claim):
     told = {"arms": ("a", "b"), "confounded_by": ("members", "lr"), "clean_arms": ("a", "c")}
     declared = {"a": {"members": 6, "lr": 0.1}, "b": {"members": 1, "lr": 0.2}, "c": {"members": 6, "lr": 0.2}}
-    row = study(record={"declared": declared, "arms": {arm: {"members": 2} for arm in declared}}, **told)
+    row = judge_claim(record={"declared": declared, "arms": {arm: {"members": 2} for arm in declared}}, **told)
     assert (row["verdict"], row["confounded_by"]) == ("confounded", "lr")
     assert (row["effect"], row["clean_effect"]) == (pytest.approx(0.05, abs=1e-3), pytest.approx(0.1, abs=1e-3))
 
 
-def test_a_claim_without_a_confounder_left_has_its_own_verdict(study):
+def test_a_claim_without_a_confounder_left_has_its_own_verdict(judge_claim):
     told = {"arms": ("a", "b"), "confounded_by": ("members",), "clean_arms": ("a", "c")}
     declared = {"a": {"members": 6, "lr": 0.1}, "b": {"members": 1, "lr": 0.2}, "c": {"members": 6, "lr": 0.2}}
-    row = study(record={"declared": declared, "arms": {arm: {"members": 2} for arm in declared}}, **told)
+    row = judge_claim(record={"declared": declared, "arms": {arm: {"members": 2} for arm in declared}}, **told)
     assert (row["verdict"], row["confounded_by"], row["clean_arms"]) == ("reproduced", "", "")
     assert math.isnan(row.get("clean_effect", math.nan))
 
 
-def test_a_smoke_run_that_took_the_difference_away_is_named(study):
+def test_a_smoke_run_that_took_the_difference_away_is_named(judge_claim):
     declared = {"a": {"epochs": 200}, "b": {"epochs": 400}}
     told = {"declared": declared, "arms": {arm: {"epochs": 2} for arm in declared}, "smoke": True}
-    assert study(record=told, arms=("a", "b"))["why"] == "--smoke left no difference in epochs"
+    assert judge_claim(record=told, arms=("a", "b"))["why"] == "--smoke left no difference in epochs"
 
 
 SET_AWAY = "--set left no difference in "
@@ -222,9 +222,9 @@ SET_AWAY = "--set left no difference in "
         ({"confounded_by": ("members",), "clean_arms": ("a", "c")}, {"lr": 0.1}, SET_AWAY + "lr", SET_AWAY + "lr"),
     ],
 )
-def test_a_claim_whose_difference_was_set_away_is_not_tested(study, told, now, why, clean_why):
+def test_a_claim_whose_difference_was_set_away_is_not_tested(judge_claim, told, now, why, clean_why):
     declared = {"a": {"members": 6, "lr": 0.1}, "b": {"members": 1, "lr": 0.2}, "c": {"members": 6, "lr": 0.2}}
-    row = study(record={"declared": declared, "arms": dict.fromkeys(declared, now)}, arms=("a", "b"), **told)
+    row = judge_claim(record={"declared": declared, "arms": dict.fromkeys(declared, now)}, arms=("a", "b"), **told)
     assert row["why"] == why
     assert math.isnan(row["effect"]) == bool(why)
     assert row["verdict"] == ("confounded" if told else "not tested" if why else "reproduced")
@@ -232,27 +232,27 @@ def test_a_claim_whose_difference_was_set_away_is_not_tested(study, told, now, w
         assert row["clean_why"] == clean_why
 
 
-def test_how_often_training_accuracy_is_measured_is_no_difference(study):
+def test_how_often_training_accuracy_is_measured_is_no_difference(judge_claim):
     declared = {"a": {"lr": 0.1, "train_measure_every": 5}, "b": {"lr": 0.2, "train_measure_every": 1}}
     told = {"declared": declared, "arms": {arm: {"train_measure_every": 2} for arm in declared}}
-    assert study(record=told, arms=("a", "b"))["verdict"] == "reproduced"
+    assert judge_claim(record=told, arms=("a", "b"))["verdict"] == "reproduced"
 
 
-def test_the_test_images_can_keep_a_claim_undecided(made_up, claim, tmp_path):
+def test_the_test_images_can_keep_a_claim_undecided(make_results, make_claim, tmp_path):
     # A point apart and hardly a spread over seeds; but the arms differ on half of only 2,000 images.
     rng = np.random.default_rng(0)
     rank = {"a": rng.permutation(2000), "b": rng.permutation(2000)}
-    study = made_up(claims=[claim(arms=("a", "b"))])
+    study = make_results(claims=[make_claim(arms=("a", "b"))])
     for arm, right in (("a", (1000, 1001, 1002)), ("b", (981, 980, 982))):
         for seed, count in enumerate(right):
             trial = study.trial(arm=arm, seed=seed, test=[count / 2000])
             study.labels(trial, np.ones(2000, int), (rank[arm] < count).astype(int))
     folder = study.write(tmp_path / "run")
-    (row,) = c.claims(load([folder])).to_dict("records")
+    (row,) = claims.claims(load([folder])).to_dict("records")
     assert row["low"] < row["image_low"] < 0 < row["image_high"] < row["high"]
     assert (row["verdict"], row["why"]) == ("undecided", "the test set is too small, whatever the seeds")
     (folder / "predictions.parquet").unlink()
-    (row,) = c.claims(load([folder])).to_dict("records")
+    (row,) = claims.claims(load([folder])).to_dict("records")
     assert row["verdict"] == "reproduced"
 
 
@@ -265,23 +265,23 @@ def test_the_test_images_can_keep_a_claim_undecided(made_up, claim, tmp_path):
         ({"kind": "within", "arms": ("b", "c", "a"), "margin": 0.2}, 0.10),
     ],
 )
-def test_every_kind_has_an_interval_over_images(study, changes, effect):
-    row = study(predict=True, **changes)
+def test_every_kind_has_an_interval_over_images(judge_claim, changes, effect):
+    row = judge_claim(predict=True, **changes)
     assert row["image_low"] < effect < row["image_high"]
     assert row["verdict"] == "reproduced"
 
 
-def test_trials_behind_a_verdict_are_named(study):
-    assert study(arms=("a", "c"), seeds=2)["trials"] == "a: 0 1; c: 4 5"
+def test_trials_behind_a_verdict_are_named(judge_claim):
+    assert judge_claim(arms=("a", "c"), seeds=2)["trials"] == "a: 0 1; c: 4 5"
 
 
 @pytest.fixture
-def two_runs(made_up, claim, tmp_path):
+def write_two_runs(make_results, make_claim, tmp_path):
     def build(first=None, second=None):
         folders = []
         for run, seeds, changes in (("one", (0, 1), first or {}), ("two", (1, 2), second or {})):
             protocol = changes.pop("trial_protocol", "replay")
-            study = made_up(run=run, claims=[claim(arms=("a", "b"))], **changes)
+            study = make_results(run=run, claims=[make_claim(arms=("a", "b"))], **changes)
             for arm in ("a", "b"):
                 for seed in seeds:
                     centre, spread = ARMS[arm]
@@ -292,8 +292,8 @@ def two_runs(made_up, claim, tmp_path):
     return build
 
 
-def test_runs_of_a_study_are_pooled(two_runs):
-    (row,) = c.claims(load(two_runs())).to_dict("records")
+def test_runs_of_a_study_are_pooled(write_two_runs):
+    (row,) = claims.claims(load(write_two_runs())).to_dict("records")
     assert row["n"] == 3
     assert row["trials"] == "a: one/0 one/1 two/0 two/1; b: one/2 one/3 two/2 two/3"
 
@@ -306,112 +306,114 @@ def test_runs_of_a_study_are_pooled(two_runs):
         ({"trial_protocol": "search"}, "one protocol, got replay, search"),
     ],
 )
-def test_what_differs_in_data_or_protocol_is_not_pooled(two_runs, changes, named):
+def test_what_differs_in_data_or_protocol_is_not_pooled(write_two_runs, changes, named):
     with pytest.raises(ResultsError, match=named):
-        c.claims(load(two_runs(second=changes)))
+        claims.claims(load(write_two_runs(second=changes)))
 
 
-def test_other_studies_stand_beside_each_other(two_runs):
-    rows = c.claims(load(two_runs(second={"study": "other", "dataset": "digits"})))
+def test_other_studies_stand_beside_each_other(write_two_runs):
+    rows = claims.claims(load(write_two_runs(second={"study": "other", "dataset": "digits"})))
     assert list(rows["study"]) == ["batch_size", "other"]
 
 
-def test_what_did_not_finish_is_said(made_up, claim, tmp_path):
-    study = made_up(claims=[claim(arms=("a", "b"))])
+def test_what_did_not_finish_is_said(make_results, make_claim, tmp_path):
+    study = make_results(claims=[make_claim(arms=("a", "b"))])
     for seed in (0, 1, 2):
         study.trial(arm="a", seed=seed, test=[0.5])
     study.trial(arm="b", seed=0, status="diverged")
     study.trial(arm="b", seed=1, test=[0.4], protocol="recovery")
-    (row,) = c.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    (row,) = claims.claims(load([study.write(tmp_path / "run")])).to_dict("records")
     assert (row["verdict"], row["n"]) == ("not tested", 0)
     assert math.isnan(row["effect"])
     assert row["why"] == "no test_accuracy of b; b seed 0 diverged"
 
 
-def test_arms_under_different_protocols_are_not_compared(made_up, claim, tmp_path):
-    study = made_up(claims=[claim(arms=("a", "b"))])
+def test_arms_under_different_protocols_are_not_compared(make_results, make_claim, tmp_path):
+    study = make_results(claims=[make_claim(arms=("a", "b"))])
     for seed in (0, 1):
         study.trial(arm="a", seed=seed, test=[0.5 + seed / 100], protocol="replay")
         study.trial(arm="b", seed=seed, test=[0.4 - seed / 100], protocol="search")
-    (row,) = c.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    (row,) = claims.claims(load([study.write(tmp_path / "run")])).to_dict("records")
     assert (row["verdict"], row["why"]) == ("not tested", "the arms ran under different protocols: replay, search")
 
 
-def test_arms_without_a_common_seed_are_not_paired(made_up, claim, tmp_path):
-    study = made_up(claims=[claim(arms=("a", "b"))])
+def test_arms_without_a_common_seed_are_not_paired(make_results, make_claim, tmp_path):
+    study = make_results(claims=[make_claim(arms=("a", "b"))])
     study.trial(arm="a", seed=0, test=[0.5])
     study.trial(arm="b", seed=1, test=[0.4])
-    (row,) = c.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    (row,) = claims.claims(load([study.write(tmp_path / "run")])).to_dict("records")
     assert (row["verdict"], row["why"]) == ("not tested", "the arms share no seed")
 
 
-def test_the_command(study, tmp_path, capsys):
-    study(arms=("a", "b"), effect=0.03, confounded_by=("rate",), clean_arms=("a", "d"))
-    assert c.main([str(tmp_path / "run")]) == 0
+def test_the_command(judge_claim, tmp_path, capsys):
+    judge_claim(arms=("a", "b"), effect=0.03, confounded_by=("rate",), clean_arms=("a", "d"))
+    assert claims.main([str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
     assert out.startswith("batch_size on cifar10, 1 claims: 1 confounded (0 with q at most 0.05)\n")
-    assert s.RULES in out
+    assert RULES in out
     assert "| confounded by rate; clean arms: +0.10 points (" in out
     assert "| 5 | 1 | 1 | +3.00 (differs) | a, b | test accuracy, difference | own pairs: " in out
-    assert c.main([str(tmp_path / "run"), "--format", "csv"]) == 0
+    assert claims.main([str(tmp_path / "run"), "--format", "csv"]) == 0
     (row,) = pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("records")
     assert row["effect"] == pytest.approx(0.05, abs=1e-3)
 
 
-def test_a_study_without_claims(made_up, tmp_path, capsys):
-    study = made_up()
+def test_a_study_without_claims(make_results, tmp_path, capsys):
+    study = make_results()
     study.trial(val=[0.5], test=0.5)
-    assert c.main([str(study.write(tmp_path / "run"))]) == 0
+    assert claims.main([str(study.write(tmp_path / "run"))]) == 0
     assert "no claims" in capsys.readouterr().out
 
 
-def test_a_smoke_run_says_that_it_is_one(study, tmp_path, capsys):
-    study(arms=("a", "b"), record={"smoke": True})
-    assert c.main([str(tmp_path / "run")]) == 0
+def test_a_smoke_run_says_that_it_is_one(judge_claim, tmp_path, capsys):
+    judge_claim(arms=("a", "b"), record={"smoke": True})
+    assert claims.main([str(tmp_path / "run")]) == 0
     assert "its figures say nothing else" in capsys.readouterr().out
 
 
-def test_an_arm_of_another_study_is_told_where_both_are_given(made_up, tmp_path, claim):
-    small = made_up(study="small", run="one", claims=[claim(arms=("a", "large/a"), expected="less")])
-    large = made_up(study="large", run="two", dataset="cifar100", dataset_fingerprint="sha256:bb")
+def test_an_arm_of_another_study_is_told_where_both_are_given(make_results, tmp_path, make_claim):
+    small = make_results(study="small", run="one", claims=[make_claim(arms=("a", "large/a"), expected="less")])
+    large = make_results(study="large", run="two", dataset="cifar100", dataset_fingerprint="sha256:bb")
     for seed, spread in enumerate((0.0, 0.004, -0.003)):
         small.trial(arm="a", seed=seed, protocol="replay", test=0.5 + spread, predict=True)
         large.trial(arm="a", seed=seed, protocol="replay", test=0.6 - spread, predict=True)
     large.trial(arm="a", seed=3, protocol="replay", status="diverged")
     folders = [study.write(tmp_path / study.record.run) for study in (small, large)]
-    (row,) = c.claims(load(folders)).to_dict("records")
+    (row,) = claims.claims(load(folders)).to_dict("records")
     assert (row["verdict"], row["n"]) == ("reproduced", 3)
     assert row["effect"] == pytest.approx(-0.1, abs=2e-3)
     assert math.isnan(row["image_low"])  # their test images are not the same
     assert row["why"] == "a seed 3 diverged"
-    (alone,) = c.claims(load(folders[:1])).to_dict("records")
+    (alone,) = claims.claims(load(folders[:1])).to_dict("records")
     assert (alone["verdict"], alone["why"]) == ("not tested", "no test_accuracy of large/a")
 
 
-def test_runs_that_were_changed_say_so_and_do_not_mix(made_up, tmp_path, claim):
+def test_runs_that_were_changed_say_so_and_do_not_mix(make_results, tmp_path, make_claim):
     def run(name, changes):
-        study = made_up(run=name, claims=[claim(arms=("a", "b"))], options={"set": changes})
+        study = make_results(run=name, claims=[make_claim(arms=("a", "b"))], options={"set": changes})
         for arm, test in (("a", 0.5), ("b", 0.4)):
             study.trial(arm=arm, protocol="replay", test=test)
         return study.write(tmp_path / name)
 
     small = run("small", ["train_images=2000", "epochs=3"])
-    (row,) = c.claims(load([small])).to_dict("records")
+    (row,) = claims.claims(load([small])).to_dict("records")
     assert row["changed"] == "epochs=3, train_images=2000"
-    assert c.readable(c.claims(load([small])))["changed"].tolist() == ["epochs=3, train_images=2000"]
+    assert claims.readable(claims.claims(load([small])))["changed"].tolist() == ["epochs=3, train_images=2000"]
     whole = run("whole", [])
-    assert "changed" not in c.readable(c.claims(load([whole])))
-    both = c.claims(load([small, whole]))
+    assert "changed" not in claims.readable(claims.claims(load([whole])))
+    both = claims.claims(load([small, whole]))
     assert both["changed"].tolist() == ["", "epochs=3, train_images=2000"]
     assert both["n"].tolist() == [1, 1]  # and not two
 
 
-def test_arms_of_two_studies_changed_differently_are_undecided(made_up, tmp_path, claim):
-    small = made_up(study="small", run="one", claims=[claim(arms=("a", "large/a"))], options={"set": ["epochs=3"]})
-    large = made_up(study="large", run="two")
+def test_arms_of_two_studies_changed_differently_are_undecided(make_results, tmp_path, make_claim):
+    small = make_results(
+        study="small", run="one", claims=[make_claim(arms=("a", "large/a"))], options={"set": ["epochs=3"]}
+    )
+    large = make_results(study="large", run="two")
     for study in (small, large):
         study.trial(arm="a", protocol="replay", test=0.5)
-    row = c.claims(load([study.write(tmp_path / study.record.run) for study in (small, large)])).iloc[0]
+    row = claims.claims(load([study.write(tmp_path / study.record.run) for study in (small, large)])).iloc[0]
     assert (row["verdict"], row["why"]) == ("not tested", "the arms ran under different --set: nothing; epochs=3")
 
 
@@ -425,9 +427,9 @@ def test_arms_of_two_studies_changed_differently_are_undecided(made_up, tmp_path
         ({"optimizer": "sgd"}, "parameters", ""),
     ],
 )
-def test_a_verdict_says_on_which_unprinted_settings_it_rests(study, reported, config, quantity, rests):
-    runs = [reported(run=arm, arm=arm, config=config) for arm in ("a", "other")]
-    row = study(arms=("a", "c"), quantity=quantity, record={"reported": runs})
+def test_a_verdict_says_on_which_unprinted_settings_it_rests(judge_claim, make_reported, config, quantity, rests):
+    runs = [make_reported(run=arm, arm=arm, config=config) for arm in ("a", "other")]
+    row = judge_claim(arms=("a", "c"), quantity=quantity, record={"reported": runs})
     assert row["rests_on"] == rests
-    said = c.readable(pd.DataFrame([row]))["verdict"][0]
+    said = claims.readable(pd.DataFrame([row]))["verdict"][0]
     assert ("; rests on the " + rests.replace(", ", " and ") + " taken, not printed" in said) == bool(rests)

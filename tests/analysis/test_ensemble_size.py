@@ -16,8 +16,8 @@ def prefixes(*test, val=0.5):
     ]
 
 
-def test_an_arm_over_its_seeds(made_up, tmp_path):
-    study = made_up()
+def test_an_arm_over_its_seeds(make_results, tmp_path):
+    study = make_results()
     for seed, second in enumerate((0.45, 0.47, 0.48)):
         study.trial(arm="bag", seed=seed, test=[second], members=prefixes(0.4 + seed / 100, second))
     study.trial(arm="single", seed=0, test=[0.4], members=prefixes(0.4))  # no ensemble
@@ -30,8 +30,8 @@ def test_an_arm_over_its_seeds(made_up, tmp_path):
     assert (rows[1]["n"], rows[1]["over"], rows[1]["trials"]) == (3, "seeds", "0 1 2")
 
 
-def test_one_seed_over_its_test_images(made_up, tmp_path):
-    study = made_up()
+def test_one_seed_over_its_test_images(make_results, tmp_path):
+    study = make_results()
     trial = study.trial(arm="bag", test=[0.75], members=prefixes(0.5, 0.75))
     study.labels(trial, [0, 0, 0, 0], [0, 0, 0, 1])
     row = ensemble_sizes(load([study.write(tmp_path / "run")])).to_dict("records")[1]
@@ -40,16 +40,16 @@ def test_one_seed_over_its_test_images(made_up, tmp_path):
     assert (row["n"], row["over"]) == (4, "test images")
 
 
-def test_one_seed_without_predictions_has_no_interval(made_up, tmp_path):
-    study = made_up()
+def test_one_seed_without_predictions_has_no_interval(make_results, tmp_path):
+    study = make_results()
     study.trial(arm="bag", test=[0.75], members=prefixes(0.5, 0.75))
     row = ensemble_sizes(load([study.write(tmp_path / "run")])).iloc[1]
     assert math.isnan(row["low"])
     assert row["test_accuracy"] == 0.75
 
 
-def test_of_the_searched_the_best_ensemble_by_validation(made_up, tmp_path):
-    study = made_up()
+def test_of_the_searched_the_best_ensemble_by_validation(make_results, tmp_path):
+    study = make_results()
     study.trial(val=[0.5], test=0.9, members=prefixes(0.8, 0.9))
     study.trial(val=[0.6], test=0.5, members=prefixes(0.4, 0.5))
     study.trial(val=[0.7], test=0.6, members=prefixes(0.6))  # better, but no ensemble
@@ -59,15 +59,15 @@ def test_of_the_searched_the_best_ensemble_by_validation(made_up, tmp_path):
     assert rows["test_accuracy"].tolist() == [0.4, 0.5]
 
 
-def test_no_ensembles(made_up, tmp_path):
-    study = made_up()
+def test_no_ensembles(make_results, tmp_path):
+    study = make_results()
     study.trial(val=[0.5], test=0.9)
     assert ensemble_sizes(load([study.write(tmp_path / "run")])).empty
 
 
-def test_independent_voters_and_the_members_correlation_stand_beside(made_up, tmp_path):
+def test_independent_voters_and_the_members_correlation_stand_beside(make_results, tmp_path):
     """Three members on ten classes, of which the first two are right on the same half of the images."""
-    study = made_up()
+    study = make_results()
     label = np.arange(1000) % 10
     right = np.stack([np.arange(1000) < 500, np.arange(1000) < 500, np.arange(1000) % 2 == 0])
     predicted = np.where(right, label, (label + 1) % 10)
@@ -82,16 +82,16 @@ def test_independent_voters_and_the_members_correlation_stand_beside(made_up, tm
     assert [row["correlation"] for row in found] == pytest.approx([math.nan, 1.0, 1 / 3], nan_ok=True)
 
 
-def test_what_was_not_kept_is_not_told(made_up, tmp_path):
-    study = made_up()
+def test_what_was_not_kept_is_not_told(make_results, tmp_path):
+    study = make_results()
     study.trial(arm="bag", test=[0.75], members=prefixes(0.5, 0.75))
     frame = ensemble_sizes(load([study.write(tmp_path / "run")]))
     assert frame[["member_test_accuracy", "independent_test_accuracy", "correlation"]].isna().all(axis=None)
 
 
-def test_at_one_member_independent_voters_are_the_member_also_if_a_trial_ended_with_it(made_up, tmp_path):
+def test_at_one_member_independent_voters_are_the_member_also_if_a_trial_ended_with_it(make_results, tmp_path):
     """AdaBoost ends with a member that is no better than chance: seeds then differ in size."""
-    study = made_up()
+    study = make_results()
     label = np.arange(100) % 10
     for seed, accuracies in enumerate(((0.5, 0.6), (0.4,))):
         rows = [row | {"own_test_accuracy": row["test_accuracy"]} for row in prefixes(*accuracies)]

@@ -31,18 +31,31 @@ def curve(epochs, arm="a", run="B/16", n=3):
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 9, 10, 40])
-def test_a_curve_is_seen_however_short_and_its_band_has_no_dots(epochs):
-    band, ours, note = figures.curves(curve(epochs)).data
-    assert (band.fill, band.mode) == ("toself", "lines")
-    assert ours.mode == ("lines+markers" if epochs < 10 else "lines")
+def test_a_curve_is_seen_however_short(epochs):
+    *band, ours, note = figures.curves(curve(epochs)).data
+    few = epochs < 10
+    # Few epochs have bars and marks; a band of one or two would be a sliver.
+    assert [(one.fill, one.mode) for one in band] == ([] if few else [("toself", "lines")])
+    assert ours.mode == ("lines+markers" if few else "lines")
     assert note.mode == "markers"
-    # One epoch's band has no width: its interval is a bar.
-    assert ours.error_y.visible == (epochs == 1)
+    assert ours.error_y.visible == few
     assert ours.error_y.array[0] == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_few_epochs_are_counted_one_by_one_and_their_intervals_stand_side_by_side(epochs):
+    both = pd.concat([curve(epochs), curve(epochs).assign(quantity="train_accuracy")])
+    figure = figures.curves(both)
+    assert figure.layout.xaxis.dtick == 1
+    low, high = figure.layout.xaxis.range
+    assert low < 1 <= epochs < high
+    bars = [trace for trace in figure.data if trace.error_y.visible]
+    assert not set(bars[0].x) & set(bars[1].x)
+    assert [round(x) for x in bars[0].x] == list(range(1, epochs + 1))
+
+
 def test_one_seed_has_no_interval_to_draw():
-    _, ours, _ = figures.curves(curve(1, n=1)).data
+    ours, _ = figures.curves(curve(1, n=1)).data
     assert not ours.error_y.visible
     assert ours.mode == "lines+markers"
 

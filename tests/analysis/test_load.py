@@ -1,3 +1,5 @@
+import json
+
 import pandas as pd
 import pytest
 
@@ -5,8 +7,8 @@ from analysis.load import ResultsError, load, require_one_data_set
 
 
 @pytest.fixture
-def run(made_up, tmp_path):
-    study = made_up()
+def run(make_results, tmp_path):
+    study = make_results()
     study.trial(val=[0.3, 0.4], test=0.41, config={"lr": 0.1}, predict=True)
     study.trial(val=[0.2], status="stopped", config={"lr": 0.2})
     study.trial(val=[0.9, 0.9], test=0.9, protocol="recovery", config={"lr": 0.3})
@@ -32,8 +34,8 @@ def test_tables_that_a_study_does_not_have_are_empty_with_their_columns(run):
     assert results.predictions(0).empty
 
 
-def test_predictions_are_one_trials_in_order_of_image(made_up, tmp_path):
-    study = made_up()
+def test_predictions_are_one_trials_in_order_of_image(make_results, tmp_path):
+    study = make_results()
     for _ in range(2):
         study.trial(val=[0.5], test=0.5)
     study.labels(1, [1, 3, 2], [1, 1, 1])
@@ -84,9 +86,9 @@ def test_a_damaged_folder_is_one_clear_line(run, what, names):
     assert str(run) in str(error.value)
 
 
-@pytest.mark.parametrize("options", [{"set": 3}, {"set": [1]}, {"set": "a=1"}, {"set": None}, {"path": 3}])
-def test_options_of_another_type_are_one_clear_line(made_up, tmp_path, options):
-    folder = made_up(options=options).write(tmp_path / "run")
+@pytest.mark.parametrize("options", [{"set": 3}, {"set": [1]}, {"set": "a=1"}, {"set": None}, {"engine": 3}])
+def test_options_of_another_type_are_one_clear_line(make_results, tmp_path, options):
+    folder = make_results(options=options).write(tmp_path / "run")
     with pytest.raises(ResultsError, match=r"study\.json: options must hold"):
         load([folder])
 
@@ -105,8 +107,8 @@ def test_paths_that_are_no_results_folder(run, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"dataset": "cifar100"}, {"dataset_fingerprint": "sha256:bb"}])
-def test_other_data_is_refused_by_name(run, made_up, tmp_path, changes):
-    other = made_up(**changes)
+def test_other_data_is_refused_by_name(run, make_results, tmp_path, changes):
+    other = make_results(**changes)
     other.trial(val=[0.1], test=0.1)
     results = load([run, other.write(tmp_path / "other")])
     with pytest.raises(ResultsError, match="data set") as error:
@@ -125,24 +127,46 @@ def test_other_data_is_refused_by_name(run, made_up, tmp_path, changes):
         ({"epoch": 1, "test_accuracy": "high"}, "curve of type"),
     ],
 )
-def test_a_printed_curve_has_epochs_and_numbers(made_up, reported, tmp_path, point, what):
-    folder = made_up(reported=[reported(curve=({"epoch": 1, "test_accuracy": None}, point))]).write(tmp_path / "run")
+def test_a_printed_curve_has_epochs_and_numbers(make_results, make_reported, tmp_path, point, what):
+    folder = make_results(reported=[make_reported(curve=({"epoch": 1, "test_accuracy": None}, point))]).write(
+        tmp_path / "run"
+    )
     with pytest.raises(ResultsError, match=f"study.json: reported run .*{what}"):
         load([folder])
 
 
 @pytest.mark.parametrize("arm", ["a/b", "a:2", "a@3", "/", ""])
-def test_an_arm_is_not_called_what_claims_write_otherwise(made_up, tmp_path, arm):
-    study = made_up()
+def test_an_arm_is_not_called_what_claims_write_otherwise(make_results, tmp_path, arm):
+    study = make_results()
     study.trial(arm=arm, val=[0.2], test=0.2)
     with pytest.raises(ResultsError, match=r"trials\.parquet must hold arms without"):
         load([study.write(tmp_path / "run")])
 
 
-def test_half_a_character_is_one_clear_line(made_up, tmp_path):
-    folder = made_up().write(tmp_path / "run")
+def test_half_a_character_is_one_clear_line(make_results, tmp_path):
+    folder = make_results().write(tmp_path / "run")
     file = folder / "study.json"
     file.write_text(file.read_text().replace("Does a smaller batch", "Does \\ud83d"))
     with pytest.raises(ResultsError, match=r"study\.json: text .* required") as error:
         load([folder])
     assert "\n" not in str(error.value)
+
+
+def test_a_run_of_before_engines_had_their_name_reads_the_same(make_results, tmp_path):
+    """Formats 1 and 2 called the engine `path`, in the record and in the tables."""
+    arms = {"a": {"engine": "bf16"}}
+    study = make_results(
+        options={"engine": "bf16"}, fixed={"engine": "bf16"}, arms=arms, declared={"a": {"engine": "plain"}}
+    )
+    study.trial(arm="a", config={"engine": "bf16"})
+    (today,) = load([study.write(tmp_path / "today")])
+    old = study.write(tmp_path / "old")
+    record = json.loads((old / "study.json").read_text().replace('"engine"', '"path"'))
+    (old / "study.json").write_text(json.dumps(record | {"format": 2}))
+    trials = pd.read_parquet(old / "trials.parquet").rename(columns={"config/engine": "config/path"})
+    trials.to_parquet(old / "trials.parquet")
+    (read,) = load([old])
+    assert read.engine == "bf16"
+    assert read.changed == today.changed == "engine=bf16"
+    assert read.training_of("a") == today.training_of("a")
+    pd.testing.assert_frame_equal(read.trials, today.trials)

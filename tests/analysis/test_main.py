@@ -12,11 +12,11 @@ from analysis import __main__ as listing
 def test_lists_every_command_with_what_it_tells(capsys):
     assert listing.main([]) == 0
     said = capsys.readouterr().out
-    for name in ("claims", "compare", "evidence", "importance", "optuna_export", "pareto", "report"):
+    for name in ("claims", "compare", "evidence_tables", "importance", "optuna_export", "pareto", "report"):
         assert f"  {name} " in said
         assert callable(importlib.import_module(f"analysis.{name}").main)
     assert "  load " not in said
-    assert "A verdict for each claim" in said
+    assert "Judge each claim of a note" in said
 
 
 @pytest.mark.parametrize("argument", ["claims", "--format"])

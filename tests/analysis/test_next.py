@@ -1,34 +1,29 @@
-import math
 import shlex
 
-import numpy as np
 import pytest
-from scipy import stats
 
-from analysis import next as n
-from analysis import statistics as s
+from analysis import next
 from analysis.load import load
-from analysis.weigh import Outlook
 from search.options import parser
 
 SPREAD = (0.0, 0.008, -0.008)
 
 
 @pytest.fixture
-def folder(made_up, claim, tmp_path):
+def folder(make_results, make_claim, tmp_path):
     """A note's study: a claim that a few seeds more decide, one that none would, one that never ran, one of an hour."""
     arms = {"base": 0.5, "better": 0.52, "same": 0.5, "dear": 0.515, "gone": None}
-    study = made_up(
+    study = make_results(
         protocol="replay",
         arms={arm: {"lr": 0.1} for arm in arms},
-        options={"set": ["epochs=3"], "path": "bf16", "data": "/data"},
+        options={"set": ["epochs=3"], "engine": "bf16", "data": "/data"},
         command="python -m search.run spaces/batch_size.py --replay --repeats 3",
         claims=[
-            claim(name="soon", arms=("better", "base")),
-            claim(name="never", arms=("same", "base")),
-            claim(name="dear", arms=("dear", "base")),
-            claim(name="unseen", arms=("gone", "base")),
-            claim(name="clear", arms=("base", "bad")),
+            make_claim(name="soon", arms=("better", "base")),
+            make_claim(name="never", arms=("same", "base")),
+            make_claim(name="dear", arms=("dear", "base")),
+            make_claim(name="unseen", arms=("gone", "base")),
+            make_claim(name="clear", arms=("base", "bad")),
         ],
     )
     arms |= {"bad": 0.2}
@@ -49,7 +44,7 @@ def folder(made_up, claim, tmp_path):
 
 
 def rows(folder, hours):
-    frame, decided = n.plan(load([folder]), hours)
+    frame, decided = next.plan(load([folder]), hours)
     return frame, decided
 
 
@@ -78,7 +73,7 @@ def test_the_commands_run_the_seeds_that_are_lacking_under_the_same_changes(fold
         words = shlex.split(row["command"])
         assert words[:3] == ["python", "-m", "search.run"]
         options = parser().parse_args(words[3:])
-        assert (str(options.space), options.replay, options.path) == ("spaces/batch_size.py", True, "bf16")
+        assert (str(options.space), options.replay, options.engine) == ("spaces/batch_size.py", True, "bf16")
         assert (options.set, str(options.data)) == (["epochs=3"], "/data")
         assert options.arm == row["arms"].split(", ")
         assert (options.seed, options.repeats) == (row["seed"], row["repeats"])
@@ -87,21 +82,8 @@ def test_the_commands_run_the_seeds_that_are_lacking_under_the_same_changes(fold
         assert "base" not in options.arm
 
 
-def test_the_chance_of_a_look_is_what_a_simulation_says():
-    effect, deviation, have, seeds, region = 0.8, 1.0, 5, 12, (0.0, math.inf)
-    rng = np.random.default_rng(1)
-    truth = rng.normal(effect, deviation / np.sqrt(have), 20_000)
-    mean = (have * effect + rng.normal(truth[:, None], deviation, (20_000, seeds - have)).sum(axis=1)) / seeds
-    half = stats.t.ppf(1 - s.LOOK_ALPHA / 2, 40) * deviation / np.sqrt(seeds)
-    outlook = Outlook(effect, deviation, 40, have, 0.0, region, s.LOOK_ALPHA)
-    assert outlook.chance(seeds) == pytest.approx(np.mean((mean - half > 0) | (mean + half < 0)), abs=0.01)
-    assert outlook.chance(have) == 0.0
-    # No number of seeds is enough if the test images are the limit.
-    assert Outlook(effect, deviation, 40, have, 5.0, region, s.LOOK_ALPHA).chance(20) < 1e-3
-
-
 def test_the_command(folder, capsys):
-    assert n.main([str(folder), "--hours", "0.5"]) == 0
+    assert next.main([str(folder), "--hours", "0.5"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("What to run next in 0.5 hours: ")
     assert "| leave | batch_size | never |" in out
@@ -110,6 +92,6 @@ def test_the_command(folder, capsys):
 @pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "soon"])
 def test_hours_must_be_a_positive_number(folder, hours, capsys):
     with pytest.raises(SystemExit) as ended:
-        n.main([str(folder), "--hours", hours])
+        next.main([str(folder), "--hours", hours])
     assert ended.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

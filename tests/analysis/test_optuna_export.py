@@ -14,8 +14,8 @@ SPACE = {
 
 
 @pytest.fixture
-def study(made_up):
-    study = made_up(space=SPACE, run="r1")
+def study(make_results):
+    study = make_results(space=SPACE, run="r1")
 
     def config(lr, members, decay, crop):
         return {"lr": lr, "members": members, "decay": decay, "crop": crop, "dropout": 0.5}
@@ -80,6 +80,7 @@ def test_several_objectives(study, tmp_path):
     assert loaded.trials[0].values == [0.4, 1000]
     assert loaded.trials[1].intermediate_values == {1: 0.2, 2: 0.25}
     assert loaded.trials[1].state == TrialState.PRUNED
+    assert loaded.metric_names == ["val_accuracy", "parameters"]  # as optuna-dashboard labels its axes
     assert loaded.user_attrs["objectives"] == {"val_accuracy": "max", "parameters": "min"}
 
 

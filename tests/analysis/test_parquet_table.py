@@ -14,9 +14,9 @@ ROWS = 3_000_000
 
 
 @pytest.fixture
-def run(made_up, tmp_path):
+def run(make_results, tmp_path):
     """A run of three trials that kept predictions."""
-    study = made_up()
+    study = make_results()
     for seed in range(3):
         study.trial(val=[0.3, 0.4], test=0.41, arm="a", seed=seed, predict=True, members=[MEMBER])
     return study.write(tmp_path / "run")
@@ -46,7 +46,7 @@ def test_equal_rows_are_refused_by_the_footer(run, name, monkeypatch, capsys):
     assert claims.main([str(run)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert re.search(rf"{name}\.parquet holds 3,000,000 rows, more than the 2,999,999 that are read", said)
+    assert re.search(rf"{name}\.parquet must hold at most 2,999,999 rows, got 3,000,000", said)
 
 
 def test_a_study_of_ten_thousand_trials_is_read_and_thirty_million_rows_are_not():
@@ -56,13 +56,13 @@ def test_a_study_of_ten_thousand_trials_is_read_and_thirty_million_rows_are_not(
 
 def test_a_table_may_be_too_wide(run, monkeypatch):
     monkeypatch.setattr(parquet_table, "MOST_VALUES", 30)
-    with pytest.raises(ResultsError, match=r"trials\.parquet holds \d+ values, more than the 30 that are read"):
+    with pytest.raises(ResultsError, match=r"trials\.parquet must hold at most 30 values, got \d+"):
         load([run])
 
 
 def test_a_column_may_be_too_long(run, monkeypatch):
     monkeypatch.setattr(parquet_table, "MOST_BYTES", 100)
-    with pytest.raises(ResultsError, match=r"trials\.parquet holds [\d,]+ bytes, more than the 100 that are read"):
+    with pytest.raises(ResultsError, match=r"trials\.parquet must hold at most 100 bytes, got [\d,]+"):
         load([run])
 
 

@@ -25,13 +25,13 @@ def prefixes(accuracy, size, gain, validation=True):
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory, made_up, claim, reported):
+def folders(tmp_path_factory, make_results, make_claim, make_reported):
     """A search and a replay of one study, with everything a report can show."""
     folder = tmp_path_factory.mktemp("results")
     rng = np.random.default_rng(0)
-    note = reported(arm="small", test_accuracy=0.3, parameters=2000, curve=CURVE)
-    claims = [claim(arms=("small", "large"), effect=0.1), claim(name="other", arms=("small:1", "small:3"))]
-    search = made_up(run="search", question=TEXT, reported=[note], claims=claims)
+    note = make_reported(arm="small", test_accuracy=0.3, parameters=2000, curve=CURVE)
+    claims = [make_claim(arms=("small", "large"), effect=0.1), make_claim(name="other", arms=("small:1", "small:3"))]
+    search = make_results(run="search", question=TEXT, reported=[note], claims=claims)
     for _ in range(20):
         lr, size = float(10 ** rng.uniform(-4, -1)), int(rng.choice([1, 3]))
         accuracy = 0.5 - 0.05 * (np.log10(lr) + 2) ** 2
@@ -42,7 +42,9 @@ def folders(tmp_path_factory, made_up, claim, reported):
         )
     search.trial(val=[0.9], status="stopped", config={"lr": 0.1, "batch_size": 16})
     search.trial(status="failed", parameters=None, config={"lr": 0.1, "batch_size": 16})
-    replay = made_up(run="replay", protocol="replay", question=TEXT, reported=[note], claims=claims, finished=False)
+    replay = make_results(
+        run="replay", protocol="replay", question=TEXT, reported=[note], claims=claims, finished=False
+    )
     for seed in range(3):
         for arm, final in (("small", 0.28), ("large", 0.2)):
             test = [final - 0.1, final - 0.05, final + rng.normal(0, 0.005)]
@@ -109,16 +111,78 @@ def test_repeats_exactly(folders):
     assert report.report(results) == report.report(results)
 
 
+def wait_for(browser, script, seconds=60):
+    """Return what a script says once it says something true."""
+    end = time.monotonic() + seconds
+    while not (said := browser.run(script)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return said
+
+
+ALL_DRAWN = """
+const seen = [...document.querySelectorAll('.plotly-graph-div')].filter(
+  f => !f.parentElement.closest('details:not([open])'));
+return seen.length && seen.every(f => f.querySelector('.main-svg')) ? seen.length : 0
+"""
+
+
 def test_draws_in_a_browser_without_an_error(written, browser):
     browser.emulate()
     browser.open(written)
+    # Of the search: history, curves, settings side by side, two settings each; the replay's curves; importance,
+    # Pareto, one printed curve, ensemble size.
+    assert wait_for(browser, ALL_DRAWN) == 10
     drawn = browser.run(
         "return [...document.querySelectorAll('.js-plotly-plot')].map(f =>"
         " f.querySelectorAll('.main-svg .trace, .main-svg .point').length)"
     )
-    assert len(drawn) == 4  # Pareto, one curve, ensemble size, importance
     assert all(drawn)
     assert browser.errors() == []
+
+
+def test_a_folded_study_is_drawn_when_it_is_unfolded(many, browser):
+    browser.emulate()
+    browser.open(many)
+    assert browser.run("return document.querySelectorAll('.js-plotly-plot').length") == 0
+    browser.run("document.querySelector('#study-2 details.study').open = true")
+    assert wait_for(browser, ALL_DRAWN) > 0
+    assert browser.run("return document.querySelectorAll('#study-3 .js-plotly-plot').length") == 0
+
+
+def test_a_claim_is_one_row_in_the_colour_of_its_verdict_and_unfolds(written, browser):
+    browser.emulate()
+    browser.open(written)
+    rows = browser.run(
+        "return [...document.querySelectorAll('.forest details')].map(d => [d.className, d.open,"
+        " d.querySelector('.mark').textContent, getComputedStyle(d.querySelector('.ours')).stroke,"
+        " d.querySelector('.note') !== null])"
+    )
+    assert {name for name, *_ in rows} == {"reproduced", "contradicted"}
+    assert not any(opened for _, opened, *_ in rows)
+    assert all(text.startswith(name) for name, _, text, *_ in rows)
+    assert len({colour for *_, colour, _ in rows}) == 2
+    assert [note for name, *_, note in rows if name == "reproduced"] == [True]  # that claim alone prints an effect
+    facts = "return document.querySelector('.forest details').checkVisibility() && [...document.querySelectorAll("
+    facts += "'.forest details:first-of-type dt')].map(t => t.textContent)"
+    assert {"verdict", "ours (95 %)", "seeds", "p", "q", "note", "arms", "source"} <= set(browser.run(facts))
+
+
+def test_our_interval_lies_where_the_axis_says(written, browser):
+    """The dot and the ends of a row's interval are at the figures that the row names, by the axis above them."""
+    browser.emulate()
+    browser.open(written)
+    ticks, at, low, high, said = browser.run(
+        "const f = document.querySelector('.forest'), x = (n, a) => parseFloat(n.getAttribute(a));"
+        "const row = f.querySelector('.reproduced');"
+        "return [[...f.querySelectorAll('.axis text')].map(t => [t.textContent, x(t, 'x')]),"
+        " x(row.querySelector('circle.ours'), 'cx'), x(row.querySelector('line.ours'), 'x1'),"
+        " x(row.querySelector('line.ours'), 'x2'), row.querySelector('.mark').textContent]"
+    )
+    (first, left), (last, right) = ticks[0], ticks[-1]
+    scale = (float(last) - float(first)) / (right - left)
+    drawn = [float(first) + scale * (place - left) for place in (at, low, high)]
+    told = [float(number) for number in re.findall(r"[+-][\d.]+", said)]
+    assert drawn == pytest.approx(told, abs=0.05)
 
 
 @pytest.mark.parametrize("column", ["trial id", "test accuracy"])
@@ -147,6 +211,7 @@ def test_follows_the_readers_theme(written, browser):
     for dark in (False, True):
         browser.emulate(dark=dark)
         browser.open(written)
+        wait_for(browser, ALL_DRAWN)
         colours[dark] = browser.run(
             "const c = (s, p) => getComputedStyle(document.querySelector(s))[p];"
             "return [c('body', 'backgroundColor'), c('body', 'color'), c('.xtick text', 'fill')];"
@@ -179,10 +244,13 @@ def test_fits_a_phone_also_when_it_is_turned(written, browser):
             time.sleep(0.1)
         assert all(width - 60 < drawn <= width for drawn in browser.run(figures))
         assert browser.run("return document.documentElement.scrollWidth") <= width
+    browser.run("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    wait_for(browser, ALL_DRAWN)
+    assert browser.run("return document.documentElement.scrollWidth") <= 390
 
 
-def test_a_run_that_has_barely_begun(made_up, tmp_path):
-    study = made_up(finished=False)
+def test_a_run_that_has_barely_begun(make_results, tmp_path):
+    study = make_results(finished=False)
     study.trial(val=[0.1], status="running", config={"lr": 0.1, "batch_size": 16})
     file = tmp_path / "report.html"
     assert report.main([str(study.write(tmp_path / "run")), "-o", str(file)]) == 0
@@ -191,9 +259,9 @@ def test_a_run_that_has_barely_begun(made_up, tmp_path):
     assert "importance needs 20 finished searched trials with val_accuracy, got 0: 20 more" in said
 
 
-def test_a_recovery_answers_with_its_setting_alone(made_up, tmp_path):
+def test_a_recovery_answers_with_its_setting_alone(make_results, tmp_path):
     space = {"protocol": "recovery", "metric": "curve_distance", "mode": "min", "space": {"lr": "(0.0001, 0.1) log"}}
-    study = made_up(objectives={"curve_distance": "min"}, **space)
+    study = make_results(objectives={"curve_distance": "min"}, **space)
     for k in range(20):
         distance = [0.5, abs(0.03 - 0.01 * (k + 1)) + 0.01]
         config = {"lr": 0.01 * (k + 1)}
@@ -208,11 +276,11 @@ def test_a_recovery_answers_with_its_setting_alone(made_up, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory, made_up, claim):
+def many(tmp_path_factory, make_results, make_claim):
     """The page of five studies, read from the folder that holds them."""
     folder = tmp_path_factory.mktemp("many")
     for number in range(5):
-        study = made_up(study=f"study{number:02}", question=f"Question <{number}>?", claims=[claim()])
+        study = make_results(study=f"study{number:02}", question=f"Question <{number}>?", claims=[make_claim()])
         for arm, accuracy in (("small", 0.3), ("large", 0.2)):
             study.trial(arm=arm, val=[0.1, accuracy], test=accuracy, config={"lr": 0.1, "epochs": 9 + accuracy})
         study.write(folder / "results" / study.record.study / "run")
@@ -240,8 +308,13 @@ def test_contents_lead_to_every_study_and_back(many):
     assert "stands for 5 of 5 runs, of 5 studies" in text_of(many)
 
 
-def test_one_study_needs_no_contents(written):
-    assert "contents" not in re.sub(r"<script>.*?</script>", "", written.read_text(encoding="utf-8"), flags=re.DOTALL)
+def test_one_studys_contents_are_its_parts(written):
+    page = written.read_text(encoding="utf-8")
+    (contents,) = re.findall(r"<nav.*?</nav>", page, re.DOTALL)
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', contents)
+    assert "What the note claims" in dict(links).values()
+    for anchor, title in links:
+        assert re.search(rf'<details id="{anchor}"[^>]*><summary><h2>{title}</h2>', page)
 
 
 def test_a_link_of_the_contents_leads_there(many, browser):

@@ -23,12 +23,15 @@ DECLARED = {
 
 @pytest.fixture
 def results(
-    made_up: Callable[..., Any], reported: Callable[..., Any], claim: Callable[..., Any], tmp_path: Path
+    make_results: Callable[..., Any], make_reported: Callable[..., Any], make_claim: Callable[..., Any], tmp_path: Path
 ) -> list[Results]:
     """The note's own size, a third of its images, and half the members (which leaves the single model as it is)."""
     curve = ({"epoch": 1, "test_accuracy": 0.3}, {"epoch": 2, "test_accuracy": 0.45})
-    printed = [reported(arm="bagged", test_accuracy=0.46, epochs=2, curve=curve)]
-    told = [claim(name="bagging gains", arms=("bagged", "single")), claim(name="unknown", arms=("bagged", "third"))]
+    printed = [make_reported(arm="bagged", test_accuracy=0.46, epochs=2, curve=curve)]
+    told = [
+        make_claim(name="bagging gains", arms=("bagged", "single")),
+        make_claim(name="unknown", arms=("bagged", "third")),
+    ]
     folders = []
     for run, changes, ran, lost in (
         ("own", {}, ("single", "bagged"), 0.0),
@@ -39,7 +42,7 @@ def results(
             arm: {**config, **changes, **({"members": 1} if arm == "single" else {})}
             for arm, config in DECLARED.items()
         }
-        study = made_up(
+        study = make_results(
             run=run,
             arms=settings | {"third": {}},
             declared=DECLARED,

@@ -39,8 +39,8 @@ def test_an_empty_table_keeps_its_headings():
 
 
 @pytest.fixture
-def run(made_up, tmp_path):
-    study = made_up(question="Größer ± 😀?", study="größe")
+def run(make_results, tmp_path):
+    study = make_results(question="Größer ± 😀?", study="größe")
     for k in range(200):
         study.trial(val=[0.2, 0.4], test=0.4, config={"lr": 0.1, "batch_size": 16 + k})
     return study.write(tmp_path / "run")

@@ -22,10 +22,10 @@ from torch import nn
 from spaces.notes import replay, reported
 from trainables.alexnet import BaggedAlexNet
 from trainables.base import build
-from trainables.data import load
-from trainables.steps import first_steps, losses, prepare_process
-from trainables.strategy import Training
-from trainables.task import DeviceData
+from trainables.data.datasets import load
+from trainables.data.task import DeviceData
+from trainables.ensembles.strategy import Training
+from trainables.training.steps import first_steps, losses, prepare_process
 
 RUN = "a-4.1-single-bn"
 BATCHES = 40
@@ -53,9 +53,9 @@ class Float32(nn.Module):
         return outputs
 
 
-def single(data: DeviceData, seed: int, path: str) -> Training:
+def single(data: DeviceData, seed: int, engine: str) -> Training:
     (run,) = reported(RUN)
-    return build(BaggedAlexNet, replay(run, members=1, seed=seed, path=path), data)
+    return build(BaggedAlexNet, replay(run, members=1, seed=seed, engine=engine), data)
 
 
 def with_kept(network: nn.Module, kept: Callable[[int, nn.Module], bool]) -> nn.Module:
@@ -119,8 +119,8 @@ def main() -> None:
     found: list[float] = []
     for seed in range(options.pairs):
         means = []
-        for path in ("plain", "bf16"):
-            training = single(data, seed, path)
+        for engine in ("plain", "bf16"):
+            training = single(data, seed, engine)
             means.append(statistics.fmean(losses(training, training.recipe.settings.lr, options.steps)))
         found.append(means[1] - means[0])
         print(f"seed {seed}: mean loss of {options.steps} steps, bf16 less plain: {found[-1]:+.4f}", flush=True)

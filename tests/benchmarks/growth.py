@@ -29,8 +29,8 @@ from tests.benchmarks.report import head, row
 from tests.benchmarks.throughput import made_up
 from trainables.alexnet import BaggedAlexNet
 from trainables.base import ImageTrainable, build
+from trainables.data.task import DeviceData
 from trainables.lenet import LeNetTrainable
-from trainables.task import DeviceData
 
 TRIALS = (50, 100, 200, 400, 800)
 WORKER_TRIALS = 30

@@ -2,8 +2,10 @@
 
 Trials that do nothing, one after the other on each core, through our whole stack (journal, searcher, stopping
 rule, tables, progress) and through Ray Tune alone with the same trainable, its own searcher and scheduler; then
-as many results as two trials can report. Every stack is a process of its own. Both halves of a run are timed
-apart, so that what grows with the number of trials shows; memory is the driver's resident size.
+as many results as two trials can report. Every stack is a process of its own. The tenths of a run are timed
+apart, so that what grows with the number of trials shows: by the clock, and by the driver's processor time, which
+other processes lengthen less. Memory is the driver's own at a tenth's end, after a garbage collection and without
+the pages of files. `--only ours` leaves Ray out.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from search import environment  # isort: skip  # noqa: F401  (before anything im
 import argparse
 import contextlib
 import dataclasses
+import gc
+import itertools
 import json
 import logging
 import os
@@ -20,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +35,22 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from search.cluster import connect, disconnect
+from search.heap import return_holes
 from search.journal import Journal
-from search.resources import cpu_count
+from search.resources import Resources, cpu_count
 from search.searchers import Listed, OptunaProposals
 from search.study import Study
-from search.tuner import Resources, run_study
-from trainables import checkpoint
-from trainables.data import ImageData
-from trainables.settings import Settings, number
+from search.tuner import run_study
+from tests.benchmarks.report import head, row
+from trainables.data.datasets import ImageData
+from trainables.training import checkpoint
+from trainables.training.settings import Settings, number
 
 EPOCHS = 3
 SLOTS = cpu_count()
-PAGE = os.sysconf("SC_PAGE_SIZE")
+WORKER_SECONDS = 8.0
+COLLECTED = 100  # trials between two collections of garbage, one of them right before a tenth's end
+STACKS = {"bare": "Ray Tune alone", "ours": "ours"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +77,7 @@ class Nothing(tune.Trainable):
     recipe, strategy = NothingRecipe, NothingStrategy
 
     def setup(self, config: dict[str, Any], data: Any) -> None:
+        self.first = True
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -75,6 +85,11 @@ class Nothing(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        if self.first:
+            # A worker's first trial lasts until every slot has a worker, as real trials do: else the first worker would
+            # take all trials, while Ray requests and cancels a second worker for each of them.
+            time.sleep(WORKER_SECONDS)
+            self.first = False
         self.epoch += 1
         accuracy = self.quality * self.epoch / (self.epoch + 1)
         done = self.epoch >= self.epochs
@@ -99,40 +114,49 @@ class Nothing(tune.Trainable):
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+    """Bytes of this process's own in memory: pages of libraries' files come and go as the system likes."""
+    return sum(
+        1024 * int(line.split()[1])
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(("RssAnon", "RssShmem"))
+    )
+
+
+Mark = tuple[float, float, float]  # seconds, bytes, seconds of processor time
 
 
 class Meter(tune.Callback):
-    """When each trial ended and each result came, and the driver's memory then."""
+    """When each trial ended and each result came, and the driver's memory and processor time then."""
 
     def __init__(self) -> None:
-        self.trials: list[tuple[float, int]] = []
-        self.results: list[tuple[float, int]] = []
+        self.trials, self.results = array("d"), array("d")  # three numbers a mark
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
-    def _now(self) -> tuple[float, int]:
-        return time.monotonic(), resident()
+    def _now(self) -> Mark:
+        return time.monotonic(), float(resident()), time.process_time()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.trials.append(self._now())
+        if (len(self.trials) // 3 + 1) % COLLECTED == 0:
+            gc.collect()  # else the memory depends on when the last collection was, by 20 MiB
+            return_holes()
+        self.trials.extend(self._now())
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        self.results.append(self._now())
+        self.results.extend(self._now())
 
 
-def halves(marks: list[tuple[float, int]]) -> dict[str, float]:
-    """Seconds per mark and MiB per 1,000 marks in either half; the first tenth is the start-up and left out."""
-    marks = marks[len(marks) // 10 :]
-    middle = len(marks) // 2
-    figures: dict[str, float] = {"count": len(marks), "peak_mib": max(size for _, size in marks) / 2**20}
-    for name, part in (("first", marks[: middle + 1]), ("second", marks[middle:])):
-        (start, before), (end, after) = part[0], part[-1]
-        figures[f"{name}_seconds"] = (end - start) / (len(part) - 1)
-        figures[f"{name}_mib_per_1000"] = (after - before) / 2**20 / (len(part) - 1) * 1000
-    return figures
+def tenths(numbers: array[float]) -> list[dict[str, float]]:
+    """Return seconds and processor seconds per mark in each tenth, and MiB at its end."""
+    marks = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
+    ends = [max(1, len(marks) * tenth // 10) for tenth in range(11)]
+    found = []
+    for start, end in itertools.pairwise(ends):
+        (clock, _, cpu), (later, size, later_cpu) = marks[start - 1], marks[end - 1]
+        each = 1 / (end - start)
+        found.append({"seconds": (later - clock) * each, "cpu": (later_cpu - cpu) * each, "mib": size / 2**20})
+    return found
 
 
 def data() -> ImageData:
@@ -205,7 +229,7 @@ def measure(stack: str, trials: int, results: int) -> dict[str, Any]:
         meter = Meter()
         with tempfile.TemporaryDirectory() as folder:
             run(count, epochs, Path(folder), meter)
-        figures[what] = halves(meter.trials if what == "trial" else meter.results)
+        figures[what] = tenths(meter.trials if what == "trial" else meter.results)
     disconnect()
     return figures
 
@@ -215,26 +239,23 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--results", type=int, default=10_000)
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--stack", choices=("ours", "bare"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=STACKS, help="one of the two")
+    parser.add_argument("--stack", choices=STACKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stack:
         print(json.dumps(measure(options.stack, options.trials, options.results)))
         return
     report: dict[str, Any] = {}
-    print("| | ms each, first half | second half | driver's memory, MiB | MiB per 1,000, second half | a minute |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    for stack in ("bare", "ours"):
+    head("", "ms each, first tenth", "last", "driver's CPU ms, first", "last", "its MiB, after a tenth", "at the end")
+    for stack in [options.only] if options.only else STACKS:
         command = [sys.executable, "-m", "tests.benchmarks.many_trials", "--stack", stack]
         sizes = ["--trials", str(options.trials), "--results", str(options.results)]
         output = subprocess.run([*command, *sizes], stdout=subprocess.PIPE, text=True, check=True).stdout
         report[stack] = json.loads(output.splitlines()[-1])
-        for what, f in report[stack].items():
-            print(
-                f"| {what}s, {'Ray Tune alone' if stack == 'bare' else 'ours'} | {1e3 * f['first_seconds']:.1f} | "
-                f"{1e3 * f['second_seconds']:.1f} | {f['peak_mib']:.0f} | {f['second_mib_per_1000']:.1f} | "
-                f"{60 / f['second_seconds']:,.0f} |",
-                flush=True,
-            )
+        for what, found in report[stack].items():
+            first, last = found[0], found[-1]
+            times = [f"{1e3 * tenth[kind]:.1f}" for kind in ("seconds", "cpu") for tenth in (first, last)]
+            row(f"{what}s, {STACKS[stack]}", *times, f"{first['mib']:.0f}", f"{last['mib']:.0f}")
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1), encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """python -m tests.benchmarks.note_a_losses --data DIR --out FILE: first epochs of note A's printed runs, at two rates.
 
 Two questions, in one set of trainings. Did note A train on its loss in bits, as it prints it? Then its rates are
-1 / ln 2 times as large in nats. And what does the bf16 path cost the training loss? Each training is one member of a
+1 / ln 2 times as large in nats. And what does the bf16 engine cost the training loss? Each training is one member of a
 printed run, on the CPU without Ray; a line of JSON in FILE an epoch. What FILE holds is not trained again, so that the
 command goes on where it was interrupted; several processes may share the work (`--part 1/2`).
 """
@@ -20,32 +20,32 @@ import torch
 from spaces.notes import replay, reported
 from trainables.alexnet import BaggedAlexNet
 from trainables.base import build
-from trainables.data import load
-from trainables.task import DeviceData
+from trainables.data.datasets import load
+from trainables.data.task import DeviceData
 
 BITS = 1 / math.log(2)  # what a loss in bits makes of a rate
 
 
 class Series(NamedTuple):
-    """Seeds 0, 1, ... of one printed run's first epochs, on one path, with the rate multiplied."""
+    """Seeds 0, 1, ... of one printed run's first epochs, on one engine, with the rate multiplied."""
 
     run: str
     epochs: int
     seeds: int
-    path: str
+    engine: str
     factor: float
 
 
-# In the order of what is wanted first: the cheap one, the pairs of paths, then the other printed families.
+# In the order of what is wanted first: the cheap ones, the other printed families, then the dear pairs of engines.
 SERIES = [
     *(Series("a-4.8-single-cifar10", 3, 3, "plain", factor) for factor in (1.0, BITS)),
-    Series("a-4.1-single-bn", 5, 3, "bf16", 1.0),
-    Series("a-4.1-single-bn", 5, 3, "plain", 1.0),
-    Series("a-4.1-single-bn", 5, 3, "plain", BITS),
+    *(Series("a-4.8-single-cifar10", 3, 3, "bf16", factor) for factor in (1.0, BITS)),
     *(Series("a-4.3-single-cached", 3, 3, "bf16", factor) for factor in (1.0, BITS)),
-    *(Series("a-4.6-bagging-p.3", 2, 2, "bf16", factor) for factor in (1.0, BITS)),
     *(Series("a-4.7-bagging12-cosine", 1, 3, "bf16", factor) for factor in (1.0, BITS)),
+    *(Series("a-4.6-bagging-p.3", 2, 2, "bf16", factor) for factor in (1.0, BITS)),
     *(Series("a-4.1-bagging-no-bn", 2, 2, "bf16", factor) for factor in (1.0, BITS)),
+    *(Series("a-4.1-single-bn", 3, 3, "bf16", factor) for factor in (1.0, BITS)),
+    *(Series("a-4.1-single-bn", 5, 3, "plain", factor) for factor in (1.0, BITS)),
 ]
 
 
@@ -61,7 +61,7 @@ def train(series: Series, seed: int, data: DeviceData, out: Path) -> None:
     (run,) = reported(series.run)
     rate = float(run.config["lr"]) * series.factor
     config = replay(
-        run, members=1, seed=seed, lr=rate, path=series.path, test_every_epoch=True, train_measure="running"
+        run, members=1, seed=seed, lr=rate, engine=series.engine, test_every_epoch=True, train_measure="running"
     )
     training = build(BaggedAlexNet, config, data)
     for _ in range(series.epochs):
@@ -73,8 +73,8 @@ def train(series: Series, seed: int, data: DeviceData, out: Path) -> None:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return, for each printed run, path, factor and epoch, our losses' mean and spread and the printed one (nats)."""
-    keys = ["run", "path", "factor", "epoch"]
+    """Return our losses' mean and spread and the printed one (nats), by printed run, engine, factor and epoch."""
+    keys = ["run", "engine", "factor", "epoch"]
     found = rows.groupby(keys)["train_loss"].agg(["mean", "std", "count"]).reset_index()
     printed = {
         (run.run, point["epoch"]): point["train_loss_printed"]

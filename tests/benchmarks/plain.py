@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import resnet18
 
-from trainables.models.convnet import ConvNet
-from trainables.models.small_alexnet import SmallAlexNet
-from trainables.models.wide_resnet import WideResNet
+from trainables.convnet import ConvNet
+from trainables.small_alexnet import SmallAlexNet
+from trainables.wide_resnet import WideResNet
 
 HALF = T.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

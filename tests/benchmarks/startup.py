@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.benchmarks.report import cell, head, row, spread
 
-GOAL = 1.3
+GOAL = 1.5
 BARE = "import ray; ray.init('local', log_to_driver=False, logging_level='ERROR'); import torch"
-STUDY = ("spaces/lenet_batch_size.py", "--smoke", "--samples", "1", "--set", "epochs=1")
+STUDY = ("spaces/lenet_batch_size.py", "--smoke", "--samples", "1", "--set", "epochs=2")
 
 
 def bare() -> float:

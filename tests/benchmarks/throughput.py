@@ -1,6 +1,6 @@
 """Training images per second of each family: one trial a core, side by side, beside the plain pipeline.
 
-Ours both on the plain path and in bfloat16, which is what a study takes where it is faster and agrees.
+Ours both on the plain engine and in bfloat16, which is what a study takes where it is faster and agrees.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from tests.benchmarks.report import cell, head, row, spread
 from trainables.alexnet import BaggedAlexNet
 from trainables.base import ImageTrainable, build
 from trainables.convnet import ConvNetTrainable
-from trainables.data import ImageData
+from trainables.data.datasets import ImageData
+from trainables.data.task import DeviceData
 from trainables.lenet import LeNetTrainable
 from trainables.pretrained import PretrainedTrainable
 from trainables.small_alexnet import SmallAlexNetTrial
-from trainables.task import DeviceData
 from trainables.wide_resnet import WideResNetTrial
 
 BATCH_SIZES = (16, 32, 64, 128)
-PATHS = ("plain", "bf16")
+ENGINES = ("plain", "bf16")
 SGD_ALONE = {"rho": 0.0, "cutout": 0, "label_smoothing": 0.0}
 
 
@@ -66,11 +66,11 @@ def made_up(images: int) -> ImageData:
     return ImageData("cifar100", pixels, labels, pixels[:100], labels[:100], tuple(map(str, range(100))), "", "")
 
 
-def ours(name: str, batch_size: int, path: str, device: str) -> Rate:
+def ours(name: str, batch_size: int, engine: str, device: str) -> Rate:
     """Of one trial, after a warm-up; on a CPU with one thread."""
     torch.set_num_threads(1)
     family = FAMILIES[name]
-    config = {"batch_size": batch_size, "validation": False, "path": path, **family.config}
+    config = {"batch_size": batch_size, "validation": False, "engine": engine, **family.config}
     member = build(family.trainable, config, DeviceData(made_up(family.images), device)).members[0]
     member.train_epoch(1, steps=2)
     start, cpu = time.perf_counter(), time.process_time()
@@ -89,11 +89,11 @@ class SideBySide:
             for _ in range(cpu_count() if device == "cpu" else 1)
         ]
 
-    def measure(self, family: str, batch_size: int, path: str) -> Rate:
+    def measure(self, family: str, batch_size: int, engine: str) -> Rate:
         """Images/s of all together; of a core's second on average."""
         for process in self.processes:
             assert process.stdin is not None
-            process.stdin.write(f"{family} {batch_size} {path}\n")
+            process.stdin.write(f"{family} {batch_size} {engine}\n")
             process.stdin.flush()
         lines = [process.stdout.readline().split() for process in self.processes if process.stdout]
         return Rate(sum(float(a) for a, _ in lines), statistics.fmean(float(b) for _, b in lines))
@@ -107,24 +107,26 @@ def measure(repeats: int, device: str) -> dict[str, Any]:
     report: dict[str, Any] = {}
     workers = SideBySide(device)
     each = ("images/s", "ratio", "ratio per core second")
-    head("training", "pipeline, images/s", *(f"ours {path}, {what}" for path in PATHS for what in each), "goal")
+    head("training", "pipeline, images/s", *(f"ours {engine}, {what}" for engine in ENGINES for what in each), "goal")
     for name, family in FAMILIES.items():
         data = made_up(family.images)
         for batch_size in BATCH_SIZES:
             rounds = [
                 (
                     plain.rate(name, data.train_images, data.train_labels, batch_size, cpu_count(), device),
-                    {path: workers.measure(name, batch_size, path) for path in PATHS},
+                    {engine: workers.measure(name, batch_size, engine) for engine in ENGINES},
                 )
                 for _ in range(repeats)
             ]
             columns = {"pipeline": spread([slow.per_second for slow, _ in rounds])}
-            for path in PATHS:
-                pairs = [(slow, fast[path]) for slow, fast in rounds]
+            for engine in ENGINES:
+                pairs = [(slow, fast[engine]) for slow, fast in rounds]
                 columns |= {
-                    f"ours {path}": spread([fast.per_second for _, fast in pairs]),
-                    f"ratio {path}": spread([fast.per_second / slow.per_second for slow, fast in pairs]),
-                    f"ratio {path} per core second": spread([f.per_core_second / s.per_core_second for s, f in pairs]),
+                    f"ours {engine}": spread([fast.per_second for _, fast in pairs]),
+                    f"ratio {engine}": spread([fast.per_second / slow.per_second for slow, fast in pairs]),
+                    f"ratio {engine} per core second": spread(
+                        [f.per_core_second / s.per_core_second for s, f in pairs]
+                    ),
                 }
             report[f"{name}, batch {batch_size}"] = columns
             goal = "" if family.goal is None else f"at least {family.goal:g}"
@@ -135,8 +137,8 @@ def measure(repeats: int, device: str) -> dict[str, Any]:
 
 def main() -> None:
     for line in sys.stdin:
-        name, batch_size, path = line.split()
-        print(*ours(name, int(batch_size), path, sys.argv[1]), flush=True)
+        name, batch_size, engine = line.split()
+        print(*ours(name, int(batch_size), engine, sys.argv[1]), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ HYPERPARAMETERS = {"epochs": 1, "train_images": 1000}
 TRIAL = f"""
 import torch
 from trainables.base import build
-from trainables.data import load
+from trainables.data.datasets import load
 from trainables.lenet import LeNetTrainable
-from trainables.task import DeviceData
+from trainables.data.task import DeviceData
 def trial(config):
     torch.set_num_threads(1)
     data = DeviceData(load("digits"))

@@ -11,8 +11,8 @@ import torch
 
 from trainables.alexnet import BaggedAlexNet, BoostedAlexNet
 from trainables.base import build
-from trainables.data import ImageData
-from trainables.task import DeviceData
+from trainables.data.datasets import ImageData
+from trainables.data.task import DeviceData
 
 PLAIN = "plain"
 VARIANTS = {

@@ -5,7 +5,7 @@
 A table holds 37 claims of every kind but the ratio, on eight families of arms, with the truth planted: nothing (the
 effect lies on the bound of the claim's region, the worst case), true, or false. Runs have a spread of 1; seeds shift
 all arms of a family alike by .5, a fixed test set shifts each arm by .35. Every claim is looked at as
-`analysis.statistics` declares, and stops at its first verdict. The same rules in NumPy, all tables at once: a test of
+`analysis.intervals` declares, and stops at its first verdict. The same rules in NumPy, all tables at once: a test of
 the suite holds them to what `analysis.claims` says of the same tables.
 """
 
@@ -20,11 +20,24 @@ from pathlib import Path
 import numpy as np
 from scipy import special, stats
 
-from analysis import statistics as s
-from analysis.weigh import comparisons, region
+from analysis.comparisons import comparisons, region
+from analysis.intervals import (
+    ALPHA,
+    DISCOVERY,
+    HOMOGENEITY,
+    LEVEL,
+    LOOK_ALPHA,
+    LOOKS,
+    PROMISE_GATE,
+    PROMISE_LEVEL,
+    RULES,
+    power,
+    rounding_variance,
+    seeds_to_decide,
+)
 from search.records import Claim
 
-SEEDS = s.LOOKS[-1]
+SEEDS = LOOKS[-1]
 SHARED, IMAGES, PLACE = 0.5, 0.35, 0.5  # deviations of seeds and of test sets; last place of printed figures
 NOTHING, TRUE, FALSE = "nothing", "true", "false"
 
@@ -172,7 +185,7 @@ def compare(family: Family, runs: np.ndarray, claim: Claim) -> list[Comparison]:
     shared = np.maximum(0, whole - variance)
     first, rest = (n - 1) * (variance + arms * shared), (arms - 1) * (n - 1) * variance
     whole_df = (first + rest) ** 2 / (first**2 / (n - 1) + rest**2 / ((arms - 1) * (n - 1)))
-    pooled = (p >= s.HOMOGENEITY) & (df > n - 1)
+    pooled = (p >= HOMOGENEITY) & (df > n - 1)
     made = []
     for weights in comparisons(claim, claim.arms):
         scale = np.zeros(arms)
@@ -234,7 +247,7 @@ def p_values(claim: Claim, compared: Sequence[Comparison]) -> np.ndarray:
         middle = (inside + outside) / 2
         decided = verdicts(claim, compared, np.exp(middle)) != 0
         inside, outside = np.where(decided, middle, inside), np.where(decided, outside, middle)
-    return np.where(never, 1.0, np.minimum(1, np.exp(inside) * s.ALPHA / s.LOOK_ALPHA))
+    return np.where(never, 1.0, np.minimum(1, np.exp(inside) * ALPHA / LOOK_ALPHA))
 
 
 # What is told of them.
@@ -268,18 +281,18 @@ def simulate(tables: int, spread: float, random: np.random.Generator) -> list[To
 
 def _tell(family: Family, planted: Planted, runs: np.ndarray, random: np.random.Generator) -> Told:
     claim, tables = planted.claim, len(runs)
-    looks = [compare(family, runs[:, :, :n], claim) for n in s.LOOKS]
-    alpha = np.full(tables, s.LOOK_ALPHA)
+    looks = [compare(family, runs[:, :, :n], claim) for n in LOOKS]
+    alpha = np.full(tables, LOOK_ALPHA)
     at = np.array([verdicts(claim, compared, alpha) for compared in looks])
     decided = at != 0
     place = np.where(decided.any(axis=0), decided.argmax(axis=0), len(looks) - 1)
     first = at[place, np.arange(tables)]
-    seeds = np.array(s.LOOKS)[place]
+    seeds = np.array(LOOKS)[place]
     promised, kept = _promises(claim, looks, at)
     differs = None
     if claim.kind == "difference" and not family.images:
         figure = _figure(family, claim, tables, random)
-        differs = np.array([_differs(figure, compared, n) for n, (compared,) in zip(s.LOOKS, looks, strict=True)])
+        differs = np.array([_differs(figure, compared, n) for n, (compared,) in zip(LOOKS, looks, strict=True)])
     p = np.array([p_values(claim, compared) for compared in looks])
     kind = "equal" if claim.expected == "equal" else claim.kind
     return Told(planted, kind, family.images, first, seeds, at, p, differs, promised, kept)
@@ -297,8 +310,8 @@ def _figure(family: Family, claim: Claim, tables: int, random: np.random.Generat
 
 def _differs(figure: np.ndarray, compared: Comparison, n: int) -> np.ndarray:
     """Whether the note's figure lies outside the prediction interval for one further run."""
-    rounding = 2 * s.rounding_variance(PLACE)
-    half = special.stdtrit(compared.run_df, 0.5 + s.LEVEL / 2) * np.sqrt(compared.run_variance * (1 + 1 / n) + rounding)
+    rounding = 2 * rounding_variance(PLACE)
+    half = special.stdtrit(compared.run_df, 0.5 + LEVEL / 2) * np.sqrt(compared.run_variance * (1 + 1 / n) + rounding)
     return np.abs(figure - compared.effect) > half
 
 
@@ -310,34 +323,34 @@ def _promises(claim: Claim, looks: Sequence[Sequence[Comparison]], at: np.ndarra
         return promised, kept
     bound = next(end for end in region(claim) if np.isfinite(end))
     open_still = np.ones(tables, bool)
-    for place, (n, (compared,)) in enumerate(zip(s.LOOKS, looks, strict=True)):
+    for place, (n, (compared,)) in enumerate(zip(LOOKS, looks, strict=True)):
         open_still &= at[place] == 0
-        gate = verdicts(claim, [compared], np.full(tables, s.PROMISE_GATE)) != 0
-        low, high = compared.interval(np.full(tables, s.PROMISE_LEVEL))
+        gate = verdicts(claim, [compared], np.full(tables, PROMISE_GATE)) != 0
+        low, high = compared.interval(np.full(tables, PROMISE_LEVEL))
         clear = np.where((low <= bound) & (bound <= high), 0, np.minimum(abs(low - bound), abs(high - bound)))
         for i in np.flatnonzero(open_still & gate & (promised == 0)):
             deviation, df = compared.error[i] * np.sqrt(n), compared.df[i]
-            half = float(special.ndtri(1 - s.LOOK_ALPHA / 2) * compared.images)
-            needed = s.seeds_to_decide(clear[i], deviation, n, None if df <= n - 1 else df, half)
+            half = float(special.ndtri(1 - LOOK_ALPHA / 2) * compared.images)
+            needed = seeds_to_decide(clear[i], deviation, n, None if df <= n - 1 else df, half)
             if needed:
                 promised[i] = needed
-                until = s.LOOKS.index(needed) + 1
+                until = LOOKS.index(needed) + 1
                 kept[i] = (at[:until, i] != 0).any()
     return promised, kept
 
 
 def fixed_seeds(distance: float, images: bool, decided: float) -> float:
     """Return the seeds (3 at least) of a test at 5 %, done once, that decides as often; inf for more than 200."""
-    half = float(special.ndtri(1 - s.ALPHA / 2)) * IMAGES * np.sqrt(2) if images else 0.0
-    for n in range(s.LOOKS[0], 201):
-        if s.power(distance, np.sqrt(2), n, 6 * (n - 1), half, s.ALPHA) >= min(decided, 0.99):
+    half = float(special.ndtri(1 - ALPHA / 2)) * IMAGES * np.sqrt(2) if images else 0.0
+    for n in range(LOOKS[0], 201):
+        if power(distance, np.sqrt(2), n, 6 * (n - 1), half, ALPHA) >= min(decided, 0.99):
             return n
     return np.inf
 
 
 def report(tables: int, seed: int) -> str:
     """Return the page: what the rules did, in Markdown."""
-    parts = [_HEAD.format(rules=s.RULES, tables=tables, seed=seed)]
+    parts = [_HEAD.format(rules=RULES, tables=tables, seed=seed)]
     for title, spread in (("All arms spread alike", 0.0), ("Spreads of the arms differ by 30 %", 0.3)):
         told = simulate(tables, spread, np.random.default_rng(seed))
         parts += [f"## {title}", _kinds(told), _economy(told), _many(told), _sizes(told), _powers(told)]
@@ -347,7 +360,7 @@ def report(tables: int, seed: int) -> str:
 _HEAD = """# What the rules for verdicts are worth
 
 Made by `python -m tests.benchmarks.verdicts --tables {tables} --seed {seed}`, under rules {rules} (see
-`analysis/statistics.py`): {tables} tables of 37 claims with known truth. "Nothing" puts the effect on the bound of the
+`analysis/intervals.py`): {tables} tables of 37 claims with known truth. "Nothing" puts the effect on the bound of the
 claim's region, where a false verdict is likeliest. A verdict may be wrong in 5 % of such claims over all looks. Effects
 so small that the test images are the limit cost more than 1.5 times a single test's seeds, and no number of seeds would
 decide most of them."""
@@ -406,17 +419,17 @@ def _economy(told: Sequence[Told]) -> str:
 
 def _many(told: Sequence[Told]) -> str:
     lines = [
-        f"Many claims: a table's verdicts with q at most {s.DISCOVERY:g}, all claims looked at with as many seeds:",
+        f"Many claims: a table's verdicts with q at most {DISCOVERY:g}, all claims looked at with as many seeds:",
         "",
         "| seeds | verdicts with q at most .05 | of them false, % | tables with a false one, % |",
         "| --- | --- | --- | --- |",
     ]
     right = np.array([{NOTHING: 0, TRUE: 1, FALSE: -1}[one.planted.truth] for one in told])
-    for look, n in enumerate(s.LOOKS):
+    for look, n in enumerate(LOOKS):
         p = np.array([one.p[look] for one in told])
         q = stats.false_discovery_control(p, axis=0)
         at = np.array([one.at[look] for one in told])
-        found = q <= s.DISCOVERY
+        found = q <= DISCOVERY
         # A verdict with q at most .05 has p at most .05, so it is one of that look.
         false = found & (at != right[:, None])
         share = float(np.where(found.sum(axis=0), false.sum(axis=0) / np.maximum(found.sum(axis=0), 1), 0).mean())
@@ -428,7 +441,7 @@ def _many(told: Sequence[Told]) -> str:
 
 def _sizes(told: Sequence[Told]) -> str:
     differs = np.array([one.differs for one in told if one.differs is not None])
-    shares = ", ".join(f"{_percent(differs[:, i].mean())} at {n}" for i, n in enumerate(s.LOOKS))
+    shares = ", ".join(f"{_percent(differs[:, i].mean())} at {n}" for i, n in enumerate(LOOKS))
     return (
         f"Size: a true figure of the note, of single runs rounded to {PLACE:g} of a spread, is said to differ in "
         f"percent: {shares} seeds; at any of these looks {_percent(differs.any(axis=1).mean())}."

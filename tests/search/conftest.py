@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from search.study import Study, load
-from trainables.data import ImageData
+from trainables.data.datasets import ImageData
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ray import tune
 
-from search.study import load
+from search.study import load, when
 from trainables.lenet import LeNetTrainable
 
 
@@ -34,6 +34,7 @@ study = dataclasses.replace(
         "conv1": 8,
         "conv2": 16,
         "optimizer": tune.choice(["sgd", "adam"]),
+        "momentum": when("optimizer", "sgd", tune.uniform(0.0, 0.9)),
         "policy": tune.choice(["none", "autoaugment", "augmix"]),
         "lr": tune.loguniform(3e-4, 1e-2),
         "dropout": tune.uniform(0.0, 0.3),

@@ -227,7 +227,7 @@ class SimulatedDisk(Disk):
 
     def lock(self, file: Any) -> None: ...
 
-    def linked(self, file: Any) -> bool:
+    def linked(self, file: Any, name: str) -> bool:
         return bool(file.node.links)
 
     def sync(self, file: Any) -> None:

@@ -34,11 +34,12 @@ from search.records import STUDY_FILE, TABLES, StudyRecord
 from search.results import part_name, write_record
 from search.resume import require_journal
 from search.searchers import Listed, OptunaProposals, Proposals
-from search.study import Study, load
+from search.study import Study, load, when
 from search.tuner import Driver, assemble, directory, make_early_stopping
 from search.watch import Watch
+from tests.records import make_record
 from tests.search.simulated_disk import Crash, Platter, SimulatedDisk
-from trainables import checkpoint
+from trainables.training import checkpoint
 
 FOLDER = Path("/results/toy/20260101-100000")
 IMAGES = 6
@@ -73,6 +74,8 @@ class Setting:
     two_goals: bool
     noise: bool
     seed: int
+    conditional: bool = False
+    warm: bool = False
 
 
 class Fault(AssertionError):
@@ -91,12 +94,20 @@ def toy() -> Study:
 
 
 def study_of(setting: Setting) -> Study:
-    return _study(setting.two_goals, setting.scheduler)
+    return _study(setting.two_goals, setting.scheduler, setting.conditional, setting.warm)
 
 
 @functools.cache
-def _study(two_goals: bool, scheduler: str) -> Study:
-    return dataclasses.replace(toy(), objectives={"parameters": "min"} if two_goals else {}, scheduler=scheduler)
+def _study(two_goals: bool, scheduler: str, conditional: bool, warm: bool) -> Study:
+    study = dataclasses.replace(toy(), objectives={"parameters": "min"} if two_goals else {}, scheduler=scheduler)
+    if warm:
+        values = {"val_accuracy": 0.4, "parameters": 2000}
+        config = {"quality": 0.5, "members": 2, "fate": "well", "momentum": 0.25}
+        study = dataclasses.replace(study, observations=[{"config": config, "values": values}] * 10)
+    if not conditional:
+        return study
+    more = {"momentum": when("members", [2, 3], tune.uniform(0.0, 0.5)), "lr": when("members", 1, tune.choice([1.0]))}
+    return dataclasses.replace(study, param_space={**study.param_space, **more})
 
 
 def proposals_of(setting: Setting) -> Proposals:
@@ -126,7 +137,9 @@ def errors() -> dict[str, str]:
 def draw_setting(draw: random.Random) -> Setting:
     searcher, slots = draw.choice(SEARCHES)
     two_goals = searcher != "list" and draw.random() < 0.2
-    return Setting(searcher, slots, draw.choice(SCHEDULERS), two_goals, draw.random() < 0.3, draw.randrange(8))
+    setting = Setting(searcher, slots, draw.choice(SCHEDULERS), two_goals, draw.random() < 0.3, draw.randrange(8))
+    setting = dataclasses.replace(setting, conditional=searcher != "list" and draw.random() < 0.4)
+    return dataclasses.replace(setting, warm=searcher == "tpe" and draw.random() < 0.5)
 
 
 @dataclass
@@ -182,7 +195,7 @@ def epoch_of(trial: Trial, noise: bool) -> dict[str, Any]:
     }
     if config["fate"] == "diverges" and epoch == 3:
         return result | {"val_accuracy": math.nan, "member_val_accuracy": math.nan, "diverged": "nan", "done": True}
-    accuracy = config["quality"] * epoch / (epoch + 1)
+    accuracy = (config["quality"] + config.get("momentum", 0.0)) / 2 * epoch / (epoch + 1)
     if noise:
         accuracy *= random.Random(trial.attempt).uniform(0.5, 1.0)
     result |= {
@@ -322,33 +335,6 @@ def write_checkpoint(disk: SimulatedDisk, name: str, trial: Trial) -> None:
         disk.sync(file)
 
 
-@functools.cache
-def a_record() -> StudyRecord:
-    return StudyRecord(
-        study="toy",
-        run=FOLDER.name,
-        question="?",
-        source="none",
-        trainable="Toy",
-        dataset="digits",
-        dataset_fingerprint="0",
-        protocol="search",
-        metric="val_accuracy",
-        mode="max",
-        objectives={"val_accuracy": "max"},
-        epochs=EPOCHS,
-        samples=1,
-        searcher="random",
-        scheduler="asha",
-        seed=0,
-        space={},
-        fixed={},
-        arms={},
-        command="",
-        started="2026-01-01T10:00:00+00:00",
-    )
-
-
 def process(world: World, disk: SimulatedDisk) -> bool:
     """One process from its start to its end, in `search.run`'s order; True if the study is finished."""
     setting, study = world.setting, study_of(world.setting)
@@ -362,7 +348,7 @@ def process(world: World, disk: SimulatedDisk) -> bool:
         journal.seal()
     else:
         journal = Journal(FOLDER, disk=disk, clock=world.clock)
-        record = dataclasses.replace(a_record())
+        record = make_record(run=FOLDER.name, epochs=EPOCHS, samples=1, searcher="random")
     record.journal = journal.id
     write_record(FOLDER, record, disk)
     whole = False
@@ -421,9 +407,14 @@ def live(world: World, operations: int) -> SimulatedDisk:
             world.history.append(f"full: {error}")
         if STUDY_FILE not in world.platter.folders[""]:
             world.platter = Platter()  # `search.run` begins in another folder
-        elif draw.random() < 0.1:
+        elif draw.random() < 0.1 and not is_finished(disk):
             damage(world)
     raise Fault(f"not finished after {MOST_PROCESSES} processes")
+
+
+def is_finished(disk: SimulatedDisk) -> bool:
+    """Return whether the record calls the run finished: its tables are made then, and its parts are not read again."""
+    return StudyRecord.from_json(disk.platter.folders[""][STUDY_FILE].content.decode()).finished
 
 
 def damage(world: World) -> None:
@@ -503,8 +494,9 @@ def check(world: World, disk: SimulatedDisk) -> None:
         require(sorted(log.results) == [*range(1, len(log.results) + 1)], f"trial {number} has {sorted(log.results)}")
     rows = table(disk, "trials").to_pylist()
     for row, log in zip(rows, logs.values(), strict=True):
-        row_says = (row["trial_id"], row["status"], row["epochs"], row["config/quality"])
-        wanted_row = (log.number, log.status, len(log.results), log.config["quality"])
+        momentum = log.config.get("momentum", None if world.setting.conditional else 0.0)
+        row_says = (row["trial_id"], row["status"], row["epochs"], row["config/quality"], row["config/momentum"])
+        wanted_row = (log.number, log.status, len(log.results), log.config["quality"], momentum)
         require(row_says == wanted_row, f"trials.parquet: {row_says}")
         require(row["val_accuracy"] == log.last.get("val_accuracy"), f"trials.parquet: trial {log.number}'s accuracy")
     require(table(disk, "epochs").num_rows == sum(len(log.results) for log in logs.values()), "epochs.parquet")

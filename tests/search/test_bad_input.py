@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from search import run
-from search.cluster import ClusterError
+from search import prepare, run
+from search.failures import ClusterError
 from search.journal import Journal
-from search.options import STORED, parser
+from search.options import STORED
+from search.prepare import adapt
 from search.provenance import new_record
+from search.request import Request
 from search.results import write_record
+from search.searchers import make_proposals
 from search.study import load
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +29,16 @@ Command = Callable[..., str]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Command]:
-    """Runs a command up to where it would start Ray; returns the one line with which it ended."""
+def run_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Command]:
+    """Return a function that runs a command until it would start Ray, and returns the line with which it ended."""
 
     def connect(*arguments: object, **options: object) -> None:
         raise ClusterError(STARTED)
 
     monkeypatch.setattr(run, "connect", connect)
-    monkeypatch.setattr(run, "load_data", lambda name, folder, progress: load_data(name))
+    monkeypatch.setattr(prepare, "load_data", lambda name, folder, **_: load_data(name))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     handler = signal.getsignal(signal.SIGTERM)
     results = tmp_path / "results"
@@ -51,7 +56,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     signal.signal(signal.SIGTERM, handler)
 
 
-load_data = functools.cache(run.load_data)  # the digits are decoded once
+load_data = functools.cache(prepare.load_data)  # the digits are decoded once
 
 VALUES = st.one_of(
     st.sampled_from(["", "none", "NaN", "-inf", "1e999", "1_0", "٣", "9" * 5000, "true", "0x1", "[1]", "sgd", "\n"]),
@@ -66,22 +71,22 @@ NAMES = st.one_of(
 
 
 @pytest.mark.parametrize("space", ["tests/search/toy_space.py", "spaces/alexnet_bagging.py"])
-def test_any_set(examine: Callable[..., None], command: Command, space: str) -> None:
+def test_any_set(examine: Callable[..., None], run_command: Command, space: str) -> None:
     def check(name: str, value: str) -> None:
-        command(str(ROOT / space), "--smoke", f"--set={name}={value}")
+        run_command(str(ROOT / space), "--smoke", f"--set={name}={value}")
 
     examine(check, share=2, name=NAMES, value=VALUES)
 
 
 OPTIONS = st.sampled_from(
     ["--samples", "--seed", "--repeats", "--time-budget", "--cpus-per-trial", "--gpus-per-trial", "--searcher",
-     "--scheduler", "--weights", "--listen", "--extend", "--data"]
+     "--scheduler", "--weights", "--listen", "--extend", "--data", "--warm-start"]
 )  # fmt: skip
 
 
-def test_any_option(examine: Callable[..., None], command: Command, toy_space: Path) -> None:
+def test_any_option(examine: Callable[..., None], run_command: Command, toy_space: Path) -> None:
     def check(option: str, value: str) -> None:
-        command(str(toy_space), "--smoke", f"{option}={value}")
+        run_command(str(toy_space), "--smoke", f"{option}={value}")
 
     examine(check, share=2, option=OPTIONS, value=VALUES)
 
@@ -105,6 +110,9 @@ DOMAINS = (
         "tune.quniform(0, 1, np.float64(0.1))",
         "np.array(np.nan)",
     ),
+    *("when('members', 2, tune.uniform(0.1, 0.9))", "when('members', [1, 2], 0.5)", "when('speed', 1, 0.5)"),
+    *("when('members', tune.choice([1]), 0.5)", "when('switch', None, when('members', 1, 0.5))", "when([], {}, when)"),
+    *("when('quality', 0.5, tune.choice([1, 2]))", "tune.choice([{'a': tune.uniform(0, 1)}])", "{'a': 1}"),
     *("tune.grid_search([1, 2])", "tune.sample_from(lambda spec: 1)", "tune.choice", "lambda: 1", "None", "True"),
     *("0.5", "-1", "10**400", "float('nan')", "'sgd'", "['sgd']", "{}", "b''", "object()", "study"),
 )
@@ -124,6 +132,9 @@ FIELDS = {
     "scheduler": ("'asha'", "'median'", "'hyperband'", "'none'", "'pbt'", "None", "{}"),
     "grace_epochs": ("1", "0", "99", "None"),
     "reduction_factor": ("2", "1", "2.5", "None"),
+    "initial_design": ("'random'", "'lhs'", "3", "[]"),
+    "first": ("[{'quality': 0.5}]", "[]", "[{'quality': 7}]", "[{'no_such': 1}]", "[{3: 1}]", "3",
+              "[None]", "{'a': 1}"),
     "arms": ("{'a': {'quality': 0.5}}", "{'a': {'quality': 7}}", "{'a': None}", "{3: {}}", "[1]", "{'a/b': {}}",
              "{'a' * 300: {}}", "{'a\\0b': {}}", "{'\\ud800': {}}", "{'\\x1b[0m': {}}"),
     "reported": ("(3,)", "None", "'abc'"),
@@ -135,7 +146,7 @@ import dataclasses
 from pathlib import Path
 import numpy as np
 from ray import tune
-from search.study import Study, load
+from search.study import Study, load, when
 
 toy = load(Path({toy!r}))
 study = None
@@ -143,13 +154,13 @@ study = dataclasses.replace(toy, {fields})
 """
 
 
-def test_any_study(examine: Callable[..., None], command: Command, toy_space: Path, tmp_path: Path) -> None:
+def test_any_study(examine: Callable[..., None], run_command: Command, toy_space: Path, tmp_path: Path) -> None:
     def check(fields: dict[str, str], space: dict[str, str], smoke: bool) -> None:
         given = {**fields, "param_space": "{" + ", ".join(f"{name!r}: {text}" for name, text in space.items()) + "}"}
         text = ", ".join(f"{name}={text}" for name, text in given.items())
         path = tmp_path / "space.py"
         path.write_text(SPACE.format(toy=str(toy_space), fields=text))
-        command(str(path), "--smoke" if smoke else "--yes")
+        run_command(str(path), "--smoke" if smoke else "--yes")
 
     some_fields = st.lists(st.sampled_from(sorted(FIELDS)), max_size=3, unique=True).flatmap(
         lambda names: st.fixed_dictionaries({name: st.sampled_from(FIELDS[name]) for name in names})
@@ -164,10 +175,10 @@ def begun(tmp_path: Path, toy_space: Path) -> Path:
     """The folder of a smoke run with a trial finished and another begun."""
     folder = tmp_path / "results" / "toy" / "20260101-100000-smoke"
     folder.mkdir(parents=True)
-    options = parser().parse_args([str(toy_space), "--smoke"])
-    study = run.adapt(load(toy_space), options)
-    proposals = run.make_proposals(study, study.searcher, study.samples, options.seed)
-    write_record(folder, new_record(study, options, load_data("digits"), folder, proposals, load(toy_space)))
+    request = Request.parse([str(toy_space), "--smoke"])
+    study = adapt(load(toy_space), request)
+    proposals = make_proposals(study, study.searcher, study.samples, request.seed)
+    write_record(folder, new_record(study, request, load_data("digits"), folder, proposals, load(toy_space)))
     journal = Journal(folder)
     for number in range(2):
         config, arm, state = proposals.propose(number)
@@ -183,15 +194,15 @@ def begun(tmp_path: Path, toy_space: Path) -> Path:
 @pytest.mark.parametrize("name", STORED)
 @pytest.mark.parametrize("value", [float("inf"), -1.5, {}, [1]])
 def test_a_stored_option_of_another_type(
-    command: Command, begun: Path, toy_space: Path, name: str, value: object
+    run_command: Command, begun: Path, toy_space: Path, name: str, value: object
 ) -> None:
     record = json.loads((begun / "study.json").read_text())
     record["options"][name] = value
     (begun / "study.json").write_text(json.dumps(record))
-    assert f"study.json must hold what --{name} takes" in command(str(toy_space), "--resume")
+    assert f"study.json must hold what --{name.replace('_', '-')} takes" in run_command(str(toy_space), "--resume")
 
 
-def test_any_unfinished_run(examine: Callable[..., None], command: Command, begun: Path, toy_space: Path) -> None:
+def test_any_unfinished_run(examine: Callable[..., None], run_command: Command, begun: Path, toy_space: Path) -> None:
     kept = {name: (begun / name).read_bytes() for name in ("study.json", "journal.jsonl")}
 
     def check(name: str, at: int, bytes_: bytes, cut: bool) -> None:
@@ -200,7 +211,7 @@ def test_any_unfinished_run(examine: Callable[..., None], command: Command, begu
         content = kept[name]
         at %= len(content)
         (begun / name).write_bytes(content[:at] + bytes_ + (b"" if cut else content[at + len(bytes_) :]))
-        command(str(toy_space), "--resume")
+        run_command(str(toy_space), "--resume")
 
     examine(
         check,

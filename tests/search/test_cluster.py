@@ -18,7 +18,8 @@ import pytest
 from ray.cluster_utils import Cluster as RayCluster
 
 from search import cluster
-from search.cluster import ClusterError, connect
+from search.cluster import connect
+from search.failures import ClusterError
 from search.run import main
 
 LIMIT = 480  # seconds; what starting a worker on a busy machine may take, and more
@@ -115,7 +116,9 @@ def test_auto_finds_no_cluster_where_none_was_started(
     status = main([str(toy_space), "--smoke", "--address", "auto", "--results", str(tmp_path)])
     (line,) = capsys.readouterr().err.splitlines()
     assert status == 2
-    assert line == "search.run: --address auto: no Ray cluster was started on this machine (`ray start --head`)"
+    assert line == (
+        "search.run: --address auto: no Ray cluster was started on this machine: start one (`ray start --head`)"
+    )
     assert not list(tmp_path.rglob("*.json*"))
 
 
@@ -282,7 +285,7 @@ cluster.shutdown()
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"RAY_AUTH_MODE": "disabled"}, ["asks nobody for a token", "RAY_AUTH_MODE=token"]),
+        ({"RAY_AUTH_MODE": "disabled"}, ["requires no token", "RAY_AUTH_MODE=token"]),
         ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, ["the cluster's token is required", "get-auth-token"]),
     ],
 )

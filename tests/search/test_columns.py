@@ -58,6 +58,7 @@ def test_own_metrics_go_through_study_json_and_back() -> None:
     own = (
         columns.metric("sharpness", "Of the minimum.", measured_on="training", better="min", unit="nats", low=-1),
         columns.metric("val_f1", "Macro F1.", measured_on="validation", better="max", needs=("validation",)),
+        columns.metric("attempts", "Tries.", measured_on="count", better="min", unit=""),
     )
     assert columns.from_json(json.loads(json.dumps(columns.as_json(own), allow_nan=False))) == own
 

@@ -118,7 +118,7 @@ def test_a_folder_too_long_for_a_socket_is_not_used(monkeypatch: pytest.MonkeyPa
 
 def test_tmpdir_is_named_if_no_folder_is_short_enough(monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
     monkeypatch.setattr(doors, "LONGEST_SOCKET", 60)
-    with pytest.raises(DoorError, match=rf"TMPDIR must be .* got {short}: set TMPDIR to a shorter one"):
+    with pytest.raises(DoorError, match=rf"TMPDIR must be .* got {short}: set TMPDIR to such a folder"):
         private_folder()
 
 

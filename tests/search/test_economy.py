@@ -14,18 +14,20 @@ import pytest
 import torch
 
 from search.economy import Economy, answered, economise, known
-from search.options import STORED, UsageError, check_combination, parser, restore_options
+from search.failures import UsageError
+from search.options import STORED
+from search.prepare import propose
 from search.provenance import new_record
 from search.records import MEASURING, Claim, StudyRecord, Training
+from search.request import Request
 from search.results import write_record
-from search.run import propose
 from search.searchers import Listed
 from search.study import Study, StudyError
 from trainables.alexnet import BoostedAlexNet
 from trainables.base import build
-from trainables.data import ImageData
+from trainables.data.datasets import ImageData
+from trainables.data.task import DeviceData
 from trainables.lenet import LeNetTrainable
-from trainables.task import DeviceData
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +53,7 @@ def lenet(*claims: Claim, **arms: dict[str, Any]) -> Study:
 
 
 def training(trainable: str = "T", fingerprint: str = "f", **settings: Any) -> Training:
-    return Training.of(trainable, fingerprint, {"lr": 0.1, "seed": 0, "members": 1, "path": "plain"} | settings)
+    return Training.of(trainable, fingerprint, {"lr": 0.1, "seed": 0, "members": 1, "engine": "plain"} | settings)
 
 
 # The identity of a training
@@ -59,7 +61,7 @@ def training(trainable: str = "T", fingerprint: str = "f", **settings: Any) -> T
 
 @pytest.mark.parametrize(
     "changes",
-    [{"lr": 0.2}, {"path": "bf16"}, {"trainable": "U"}, {"fingerprint": "g"}, {"loss_unit": "bits"}, {"new": 1}],
+    [{"lr": 0.2}, {"engine": "bf16"}, {"trainable": "U"}, {"fingerprint": "g"}, {"loss_unit": "bits"}, {"new": 1}],
 )
 def test_what_changes_weights_makes_another_training(changes: dict[str, Any]) -> None:
     assert training().key != training(**changes).key
@@ -77,9 +79,9 @@ def test_equal_numbers_are_equal_settings() -> None:
 
 
 def test_members_that_share_their_steps_are_no_prefix_of_one_another() -> None:
-    three, two, one = (training(path="fuse+bf16", members=members) for members in (3, 2, 1))
+    three, two, one = (training(engine="fuse+bf16", members=members) for members in (3, 2, 1))
     assert len({three.key, two.key, one.key}) == 3
-    assert one.key == training(path="bf16").key  # one member has nobody to share with
+    assert one.key == training(engine="bf16").key  # one member has nobody to share with
 
 
 @pytest.mark.parametrize("trainable", [LeNetTrainable, BoostedAlexNet])
@@ -155,13 +157,13 @@ def test_an_arm_whose_first_members_were_not_asked_runs_itself() -> None:
 # --arm and --set
 
 
-def options_of(*arguments: str) -> Any:
-    return parser().parse_args(["space.py", "--replay", *arguments])
+def request_of(*arguments: str) -> Request:
+    return Request.parse(["space.py", "--replay", *arguments])
 
 
 def names(study: Study, *arguments: str) -> list[str]:
-    options = options_of(*arguments)
-    proposals = propose(study, options, economise(study, options, "f", None))
+    request = request_of(*arguments)
+    proposals = propose(study, request, economise(study, request, "f", None))
     assert isinstance(proposals, Listed)
     return [f"{arm} {config['seed']}" for config, arm in proposals.configs]
 
@@ -173,14 +175,14 @@ def test_a_replay_runs_the_arms_that_are_named() -> None:
 
 
 def test_an_arm_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(StudyError, match="has no arm 'four'; it has one, three, other"):
+    with pytest.raises(StudyError, match="has no arm 'four': choose from one, three, other"):
         names(lenet(), "--arm", "four")
 
 
 @pytest.mark.parametrize("option", [["--arm", "one"], ["--known", "."]])
 def test_arms_are_a_replays(option: list[str]) -> None:
     with pytest.raises(UsageError, match=f"{option[0]} needs --replay"):
-        check_combination(parser().parse_args(["space.py", *option]))
+        Request.parse(["space.py", *option])
 
 
 def test_what_is_known_lies_in_a_folder(tmp_path: Path) -> None:
@@ -202,11 +204,10 @@ def test_members_are_an_ensembles() -> None:
 
 def recorded(study: Study, folder: Path, data: ImageData, *arguments: str) -> StudyRecord:
     """A run's record in a folder of its own."""
-    options = options_of(*arguments)
-    options.path = "plain"
+    request = dataclasses.replace(request_of(*arguments), engine="plain")
     folder.mkdir(parents=True)
-    economy = economise(study, options, data.fingerprint, None)
-    record = new_record(study, options, data, folder, propose(study, options, economy), study)
+    economy = economise(study, request, data.fingerprint, None)
+    record = new_record(study, request, data, folder, propose(study, request, economy), study)
     record.answered_by, record.known = dict(economy.answered_by), {a: dict(s) for a, s in economy.known.items()}
     write_record(folder, record)
     return record
@@ -222,12 +223,11 @@ def test_arms_and_what_is_not_run_are_on_record_and_restored(tmp_path: Path, tin
     written = recorded(study, tmp_path / "run", tiny_data, "--arm", "one", "--arm", "three")
     record = StudyRecord.from_json(written.to_json())
     assert record.answered_by == {"one": "three:1"}
-    options = parser().parse_args(["space.py", "--resume"])
-    restore_options(options, tmp_path / "run", record)
-    assert options.arm == ["one", "three"]
+    request = Request.parse(["space.py", "--resume"]).restored(tmp_path / "run", record)
+    assert request.arm == ("one", "three")
     # A run of before there were such answers goes on with all of its trials.
     old = dataclasses.replace(record, answered_by={})
-    proposals = propose(study, options, economise(study, options, "f", (tmp_path, old)))
+    proposals = propose(study, request, economise(study, request, "f", (tmp_path, old)))
     assert isinstance(proposals, Listed)
     assert len(proposals.configs) == 2
 
@@ -268,9 +268,8 @@ def test_an_extension_keeps_what_was_left_out_and_looks_for_the_new_seeds(tmp_pa
     assert record.known == {"a": {"0": f"{run}: a"}}
     # Meanwhile the other run has gone on: what this one runs already it keeps.
     finish(run, ("a", 0, "completed"), ("b", 0, "completed"), ("b", 1, "completed"))
-    options = parser().parse_args(["space.py", "--extend", "1"])
-    restore_options(options, folder, record)
-    economy = economise(study, options, tiny_data.fingerprint, (folder, record))
+    request = Request.parse(["space.py", "--extend", "1"]).restored(folder, record)
+    economy = economise(study, request, tiny_data.fingerprint, (folder, record))
     assert economy.known == {"a": {"0": f"{run}: a"}, "b": {"1": f"{run}: b"}}
     assert {*STORED} >= {"arm", "known"}
 

@@ -16,12 +16,13 @@ from search.checkpoints import RAY_FOLDER
 from search.cluster import Cluster, connect, disconnect
 from search.failures import Halted, cause_of
 from search.journal import JOURNAL_FILE, Journal
+from search.resources import Resources
 from search.searchers import Listed
 from search.study import Study
-from search.tuner import Outcome, Resources, run_study
+from search.tuner import Outcome, run_study
 from search.watch import Watch
-from trainables import checkpoint
-from trainables.data import ImageData
+from trainables.data.datasets import ImageData
+from trainables.training import checkpoint
 
 Run = Callable[..., Outcome]
 Config = dict[str, Any]
@@ -34,8 +35,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def run(cluster: Cluster, toy: Study, tiny_data: ImageData) -> Run:
-    """Runs configurations one after the other, with `slots` side by side."""
+def run_trials(cluster: Cluster, toy: Study, tiny_data: ImageData) -> Run:
+    """Return a function that runs configurations in order, `slots` of them side by side."""
 
     def run(configs: list[Config], journal: Journal, slots: int = 1, **options: Any) -> Outcome:
         return run_study(
@@ -64,9 +65,9 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.long
-def test_a_trial_that_hangs_fails_and_the_others_go_on(run: Run, tmp_path: Path) -> None:
+def test_a_trial_that_hangs_fails_and_the_others_go_on(run_trials: Run, tmp_path: Path) -> None:
     watch = Watch(0.0, floor=8.0)
-    outcome = run([{"fate": "hangs"}, {}, {}], Journal(tmp_path), slots=2, watch=watch)
+    outcome = run_trials([{"fate": "hangs"}, {}, {}], Journal(tmp_path), slots=2, watch=watch)
     assert statuses(outcome) == ["failed", "completed", "completed"]
     hanging = outcome.trials[0]
     assert hanging.error is not None
@@ -76,10 +77,10 @@ def test_a_trial_that_hangs_fails_and_the_others_go_on(run: Run, tmp_path: Path)
 
 
 @pytest.mark.long
-def test_a_trial_out_of_memory_is_tried_once_more_then_fails_with_the_cause(run: Run, tmp_path: Path) -> None:
+def test_a_trial_out_of_memory_is_tried_once_more_then_fails_with_the_cause(run_trials: Run, tmp_path: Path) -> None:
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        outcome = run([{"fate": "hogs"}, {}], Journal(tmp_path))
+        outcome = run_trials([{"fate": "hogs"}, {}], Journal(tmp_path))
     assert statuses(outcome) == ["failed", "completed"]
     error = outcome.trials[0].error
     assert error is not None
@@ -120,14 +121,14 @@ def flip(path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("damaged", "began"), [([], 2), ([2], 1), ([1, 2], 0)])
 def test_a_trial_goes_back_to_the_newest_whole_checkpoint(
-    run: Run, tmp_path: Path, damaged: list[int], began: int
+    run_trials: Run, tmp_path: Path, damaged: list[int], began: int
 ) -> None:
     journal = begun(tmp_path, 3)
     for epoch, spoil in zip(damaged, (truncate, flip), strict=False):
         spoil(tmp_path / journal.trials[0].checkpoints[epoch - 1][1])
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        outcome = run([{}], journal)
+        outcome = run_trials([{}], journal)
     assert statuses(outcome) == ["completed"]
     results = outcome.trials[0].results
     assert [results[epoch]["began"] for epoch in (1, 2, 3)] == [0, 0, began]
@@ -144,39 +145,39 @@ def more_space(disk: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_disk_full_under_a_checkpoint_halts_the_run_and_costs_nothing(run: Run, small_disk: Path) -> None:
+def test_a_disk_full_under_a_checkpoint_halts_the_run_and_costs_nothing(run_trials: Run, small_disk: Path) -> None:
     configs: list[Config] = [{"fate": "fills"}, {}]
     journal = Journal(small_disk)
     with pytest.raises(Halted, match="No space left on device"):
-        run(configs, journal)
+        run_trials(configs, journal)
     assert journal.trials[0].status is None
     assert events(small_disk, "error") == []
     journal.close()
     more_space(small_disk)
     again = Journal(small_disk)
-    assert statuses(run(configs, again)) == ["completed", "completed"]
+    assert statuses(run_trials(configs, again)) == ["completed", "completed"]
     assert again.trials[0].results[3]["began"] == 1
     again.close()
 
 
 @pytest.mark.long
 def test_a_disk_full_under_the_results_halts_the_run_and_costs_nothing(
-    run: Run, small_disk: Path, tmp_path: Path
+    run_trials: Run, small_disk: Path, tmp_path: Path
 ) -> None:
     configs: list[Config] = [{"quality": n / 100} for n in range(1, 9)]
     (small_disk / "ballast").write_bytes(bytes((4 << 20) - (64 << 10)))
     journal = Journal(small_disk)
     with pytest.raises(Halted, match="No space left on device"):
-        run(configs, journal)
+        run_trials(configs, journal)
     journal.close()
     known = len(events(small_disk, "result"))
     more_space(small_disk)
     again = Journal(small_disk)
     assert len(again.order) == known
-    assert statuses(run(configs, again)) == ["completed"] * 8
+    assert statuses(run_trials(configs, again)) == ["completed"] * 8
     again.close()
     undisturbed = Journal(tmp_path)
-    run(configs, undisturbed)
+    run_trials(configs, undisturbed)
 
     def measured(journal: Journal) -> list[Any]:
         logs = journal.trials.values()

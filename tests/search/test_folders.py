@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
 from analysis import load as analysis
 from search import folders
+from search.failures import UsageError
 from search.folders import check_writable, new_folder, newest_run
-from search.options import UsageError
-from search.records import StudyRecord, run_order
+from search.records import run_order
 from search.results import ResultsWriter, write_record
-
-
-def record(run: str, started: str) -> StudyRecord:
-    fields = {field.name: field for field in dataclasses.fields(StudyRecord)}
-    kinds = {"str": "", "int": 0, "bool": False}
-    plain = {name: kinds.get(str(field.type).partition("[")[0], {}) for name, field in fields.items()}
-    required = {name: plain[name] for name, field in fields.items() if field.default is field.default_factory}
-    return StudyRecord(**{**required, "study": "toy", "run": run, "started": started})
+from tests.records import make_record
 
 
 def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
@@ -59,7 +51,7 @@ def test_resume_and_analysis_take_the_same_run_for_the_newest(tmp_path: Path) ->
     for number, name in enumerate(began):
         folder = tmp_path / "toy" / name
         folder.mkdir(parents=True)
-        write_record(folder, record(name, f"20{50 - number}-01-01T00:00:00+00:00"))
+        write_record(folder, make_record(run=name, started=f"20{50 - number}-01-01T00:00:00+00:00"))
         ResultsWriter(folder).refresh({}, force=True)
         assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0] == folder
         assert analysis.load([tmp_path / "toy"])[-1].path == folder  # the newest comes last

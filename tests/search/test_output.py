@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from search.output import fitted
+
 ROOT = Path(__file__).parents[2]
 PRINTS = """
 from search import environment
@@ -85,3 +87,15 @@ def test_an_output_looks_like_its_stream() -> None:
     stream: Any = Output(Stream(), "standard output")
     assert stream.isatty()
     assert stream.encoding == "utf-8"
+
+
+def test_a_line_is_broken_between_words_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "metrics    http://127.0.0.1:42079/metrics  (for Prometheus and Grafana: results/of-a-long-name/.monitoring)"
+    assert fitted(line) == line
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = fitted(line).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()) == " ".join(line.split())
+    assert lines[1].startswith("           ")
+    assert "results/of-a-long-name/.monitoring)" in lines[1]

@@ -10,7 +10,7 @@ from search import packing, run
 from search.packing import Measured, Packing, PackingError, best, largest, measure, packings
 from search.study import Study
 from trainables.convnet import ConvNetTrainable
-from trainables.data import load
+from trainables.data.datasets import load
 from trainables.lenet import LeNetTrainable
 
 TWO_THREADS = Packing(1, 2.0, 0.0)
@@ -64,7 +64,7 @@ def test_the_largest_configuration_is_measured():
 def choices(monkeypatch, rates, memory=2**40) -> tuple[Packing, list[str]]:
     """What is chosen and said where each packing, by its number of trials, trains at the given rate."""
 
-    def measured(packing, *_):
+    def measured(packing, *_, **form):
         if packing.trials not in rates:
             raise PackingError("CUDA out of memory")
         return Measured(packing, rates[packing.trials], 2**30)
@@ -102,7 +102,7 @@ def test_what_fails_is_left_out_with_its_reason(monkeypatch):
 def test_shares_of_a_gpu_are_refused_where_there_is_none(capsys, tmp_path):
     command = ["spaces/lenet_batch_size.py", "--smoke", "--gpus-per-trial", "auto", "--results", str(tmp_path)]
     assert run.main(command) == 2
-    expected = "search.run: --gpus-per-trial auto needs a GPU that PyTorch sees, this machine has none\n"
+    expected = "search.run: --gpus-per-trial auto needs a GPU that PyTorch sees, this machine has none: leave it out\n"
     assert capsys.readouterr().err == expected
     assert not any(tmp_path.iterdir())
 
@@ -110,7 +110,7 @@ def test_shares_of_a_gpu_are_refused_where_there_is_none(capsys, tmp_path):
 @pytest.mark.parametrize("option", ["--cpus-per-trial", "--gpus-per-trial"])
 def test_another_machine_is_not_measured(option, capsys):
     assert run.main(["spaces/lenet_batch_size.py", "--smoke", option, "auto", "--address", "10.0.0.1:6379"]) == 2
-    expected = f"search.run: {option} auto measures this machine, got --address 10.0.0.1:6379\n"
+    expected = f"search.run: {option} auto measures this machine, got --address 10.0.0.1:6379 too: give a number\n"
     assert capsys.readouterr().err == expected
 
 

@@ -12,9 +12,9 @@ from ray import tune
 
 from search.economy import Economy
 from search.plan import Measurement, Plan, check_fits, expected_share, how_to_shrink, make_plan, replay_table
+from search.resources import Resources
 from search.study import Study, StudyError
-from search.tuner import Resources
-from trainables.data import ImageData
+from trainables.data.datasets import ImageData
 from trainables.lenet import LeNetTrainable
 from trainables.pretrained import PretrainedTrainable
 
@@ -134,9 +134,9 @@ def test_without_early_stopping_every_epoch_is_trained(lenet: Study) -> None:
 
 
 def test_successive_halving_trains_about_what_its_rungs_let_pass(lenet: Study) -> None:
-    # Of many trials one in three passes each of the rungs at 1 and 3: 1 + 2/3 + 6/9 epochs of 9.
+    # Of many trials one in two passes each of the rungs at 2, 4 and 8: 2 + 2/2 + 4/4 + 1/8 epochs of 9.
     share = expected_share(lenet, 400, 9)
-    assert share == pytest.approx((1 + 2 / 3 + 6 / 9) / 9, rel=0.15)
+    assert share == pytest.approx((2 + 2 / 2 + 4 / 4 + 1 / 8) / 9, rel=0.15)
     assert share < expected_share(lenet, 20, 9) < 1
     for scheduler in ("hyperband", "median"):
         assert share < expected_share(dataclasses.replace(lenet, scheduler=scheduler), 40, 9) < 1

@@ -15,7 +15,8 @@ from analysis.load import load
 from search import columns
 from search.journal import TrialLog
 from search.records import STUDY_FILE, TABLES, StudyRecord
-from search.results import ResultsWriter, Schema, protocol_of, write_record
+from search.results import CHUNK, ResultsWriter, Schema, protocol_of, write_record
+from tests.records import make_record
 
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 
@@ -294,6 +295,32 @@ def test_refreshing_is_held_to_a_small_share_of_the_time(tmp_path: Path, trials:
     assert len(rows(tmp_path, "trials")) == 5
 
 
+def test_a_writer_that_keeps_rows_of_finished_trials_writes_what_a_new_one_would(tmp_path: Path) -> None:
+    count = 2 * CHUNK + 50
+    trials = {n: trial(n, [epoch(1, 2), epoch(2, 2, val_accuracy=n / 1000)], "stopped") for n in range(count)}
+    slow = trials[CHUNK + 7]
+    slow.status = None  # runs on while others end
+    writer = ResultsWriter(tmp_path / "kept", schema=schema())
+    for name in ("kept", "new"):
+        (tmp_path / name).mkdir()
+
+    def same() -> None:
+        writer.refresh(trials, force=True)
+        refresh(tmp_path / "new", trials)
+        for table in ("trials", "epochs", "members"):
+            kept, new = (pq.read_table(tmp_path / name / f"{table}.parquet") for name in ("kept", "new"))
+            assert kept.equals(new), table
+        assert rows(tmp_path / "new", "trials")[-1]["trial_id"] == len(trials) - 1
+
+    same()
+    slow.results[3] = epoch(3, 2)
+    slow.status = "completed"
+    trials[count] = trial(count, [], None)
+    same()
+    trials[5].status = None  # its predictions are damaged: it runs again
+    same()
+
+
 def test_a_record_is_written_whole(tmp_path: Path) -> None:
     write_record(tmp_path, made_record())
     assert StudyRecord.from_json((tmp_path / STUDY_FILE).read_text()) == made_record()
@@ -301,26 +328,9 @@ def test_a_record_is_written_whole(tmp_path: Path) -> None:
 
 
 def made_record() -> StudyRecord:
-    return StudyRecord(
-        study="toy",
+    return make_record(
         run="1",
-        question="?",
-        source="none",
-        trainable="Toy",
-        dataset="digits",
-        dataset_fingerprint="0",
-        protocol="search",
-        metric="val_accuracy",
-        mode="max",
-        objectives={"val_accuracy": "max"},
-        epochs=3,
         samples=5,
-        searcher="tpe",
-        scheduler="asha",
-        seed=0,
-        space={},
-        fixed={},
         arms={"nine": {}},
-        command="",
         started="2026-01-01T00:00:00+00:00",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,17 +17,18 @@ from typing import Any
 import pytest
 
 from search.journal import JOURNAL_FILE, Journal, read
-from search.options import parser, restore_options
+from search.prepare import adapt, propose
 from search.provenance import new_record
 from search.records import STUDY_FILE, StudyRecord
+from search.request import Request
 from search.results import ResultsWriter, schema_of, write_record
-from search.resume import require_journal, require_same
-from search.run import adapt, main, propose
+from search.resume import as_recorded, require_journal, require_same
+from search.run import main
 from search.searchers import StudySearcher
 from search.study import load
 from search.tuner import trial_name
-from trainables.data import ImageData
-from trainables.data import load as load_data
+from trainables.data.datasets import ImageData
+from trainables.data.datasets import load as load_data
 
 SPACE = '''"""A toy."""
 
@@ -76,25 +79,25 @@ Begin = Callable[..., Path]
 
 @pytest.fixture
 def begin(tmp_path: Path, space: Path, digits: ImageData) -> Begin:
-    """Begins a run as the command line does, and leaves it with `trials` trials: one completed, the others begun."""
+    """Return a function that begins a run as the command line does: of its trials one is completed, the rest begun."""
 
     def begin(*arguments: str, trials: int = 4) -> Path:
         results = tmp_path / "results"
-        options = parser().parse_args([str(space), "--results", str(results), *arguments])
-        options.path = "plain"
-        study = adapt(load(space), options)
+        request = Request.parse([str(space), "--results", str(results), *arguments])
+        request = dataclasses.replace(request, engine="plain")
+        study = adapt(load(space), request)
         folder = results / "own" / "20260101-100000"
         folder.mkdir(parents=True)
         journal = Journal(folder)
-        proposals = propose(study, options)
-        record = new_record(study, options, digits, folder, proposals, study)
+        proposals = propose(study, request)
+        record = new_record(study, request, digits, folder, proposals, study)
         record.journal = journal.id
         write_record(folder, record)
         searcher = StudySearcher(
             proposals,
             journal,
             epochs=study.epochs,
-            seed=options.seed,
+            seed=request.seed,
             slots=lambda: trials,
             name=trial_name(study),
             checkpoint=lambda log: None,
@@ -119,7 +122,7 @@ def result(epoch: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def refused(tmp_path: Path, space: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refusal_of(tmp_path: Path, space: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def refused(*arguments: str) -> str:
         results = tmp_path / "results"
         before = content(results)
@@ -157,22 +160,22 @@ def content(folder: Path) -> dict[str, Any]:
     ],
 )
 def test_a_space_that_was_edited_is_refused(
-    begin: Begin, refused: Callable[..., str], space: Path, how: list[str], old: str, new: str, told: str
+    begin: Begin, refusal_of: Callable[..., str], space: Path, how: list[str], old: str, new: str, told: str
 ) -> None:
     folder = begin()
     space.write_text(space.read_text().replace(old, new))
-    line = refused(*how)
+    line = refusal_of(*how)
     assert told in line
     assert str(folder) in line
 
 
-def test_fewer_samples_than_were_begun_are_refused(begin: Begin, refused: Callable[..., str], space: Path) -> None:
+def test_fewer_samples_than_were_begun_are_refused(begin: Begin, refusal_of: Callable[..., str], space: Path) -> None:
     begin()
     space.write_text(space.read_text().replace("samples=8", "samples=3"))
-    assert "samples was 8 and is 3" in refused("--resume")
+    assert "samples was 8 and is 3" in refusal_of("--resume")
 
 
-def test_an_old_record_is_held_to_what_it_says(begin: Begin, refused: Callable[..., str], space: Path) -> None:
+def test_an_old_record_is_held_to_what_it_says(begin: Begin, refusal_of: Callable[..., str], space: Path) -> None:
     folder = begin()
     path = folder / STUDY_FILE
     raw = json.loads(path.read_text())
@@ -187,7 +190,7 @@ def test_an_old_record_is_held_to_what_it_says(begin: Begin, refused: Callable[.
     ):
         text = space.read_text()
         space.write_text(text.replace(old, new))
-        assert told in refused("--resume")
+        assert told in refusal_of("--resume")
         space.write_text(text)
 
 
@@ -199,66 +202,68 @@ def test_an_old_record_is_held_to_what_it_says(begin: Begin, refused: Callable[.
     ],
 )
 def test_a_replay_of_other_arms_is_refused(
-    begin: Begin, refused: Callable[..., str], space: Path, old: str, new: str, told: str
+    begin: Begin, refusal_of: Callable[..., str], space: Path, old: str, new: str, told: str
 ) -> None:
     begin("--replay", "--repeats", "2", trials=2)
     space.write_text(space.read_text().replace(old, new))
-    line = refused("--resume")
+    line = refusal_of("--resume")
     assert re.search(told, line), line
 
 
 def test_a_value_that_differs_at_each_reading_is_found_before_a_run_begins(
-    refused: Callable[..., str], space: Path
+    refusal_of: Callable[..., str], space: Path
 ) -> None:
     space.write_text(space.read_text().replace('"lr": 0.1', '"lr": np.random.uniform()'))
-    assert "constants/lr was 0." in (line := refused())
+    assert "constants/lr was 0." in (line := refusal_of())
     assert "when the file is read again" in line
 
 
 # The journal
 
 
-def test_a_run_without_its_journal_is_not_gone_on_with(begin: Begin, refused: Callable[..., str]) -> None:
+def test_a_run_without_its_journal_is_not_gone_on_with(begin: Begin, refusal_of: Callable[..., str]) -> None:
     folder = begin()
     (folder / JOURNAL_FILE).unlink()
     for how in (["--resume"], ["--extend", "1"]):
-        assert f"{folder} has no journal.jsonl" in refused(*how)
+        assert f"{folder} has no journal.jsonl" in refusal_of(*how)
     path = folder / STUDY_FILE
     record = StudyRecord.from_json(path.read_text())
     record.finished = True
     write_record(folder, record)
-    assert f"{folder} has no journal.jsonl" in refused("--extend", "1")
+    assert f"{folder} has no journal.jsonl" in refusal_of("--extend", "1")
 
 
-def test_an_empty_journal_beside_full_tables_is_not_gone_on_with(begin: Begin, refused: Callable[..., str]) -> None:
+def test_an_empty_journal_beside_full_tables_is_not_gone_on_with(begin: Begin, refusal_of: Callable[..., str]) -> None:
     folder = begin()
     (folder / JOURNAL_FILE).write_bytes(b"")
-    assert "is not the journal that" in refused("--resume")
+    assert "is not the journal that" in refusal_of("--resume")
     path = folder / STUDY_FILE
     record = StudyRecord.from_json(path.read_text())
     record.journal = ""
     write_record(folder, record)
-    assert "holds no trial, and the tables beside it hold 4" in refused("--resume")
+    assert "holds no trial, but the tables beside it hold 4" in refusal_of("--resume")
 
 
-def test_another_runs_journal_is_refused(begin: Begin, refused: Callable[..., str], tmp_path: Path) -> None:
+def test_another_runs_journal_is_refused(begin: Begin, refusal_of: Callable[..., str], tmp_path: Path) -> None:
     folder = begin()
     other = tmp_path / "other"
     other.mkdir()
     journal = Journal(other)
     journal.close()
     shutil.copy(other / JOURNAL_FILE, folder / JOURNAL_FILE)
-    assert "is not the journal that" in refused("--resume")
+    assert "is not the journal that" in refusal_of("--resume")
 
 
-def test_a_journal_removed_while_its_run_goes_on_lets_nobody_else_in(begin: Begin, refused: Callable[..., str]) -> None:
+def test_a_journal_removed_while_its_run_goes_on_lets_nobody_else_in(
+    begin: Begin, refusal_of: Callable[..., str]
+) -> None:
     folder = begin()
     journal = Journal(folder, begun=True)
     content = (folder / JOURNAL_FILE).read_bytes()
     (folder / JOURNAL_FILE).unlink()
     (folder / JOURNAL_FILE).write_bytes(content)
-    assert refused("--resume") == f"{folder} is in use by another run"
-    with pytest.raises(ValueError, match="was removed while the run went on"):
+    assert refusal_of("--resume") == f"{folder} is in use by another run"
+    with pytest.raises(ValueError, match="was removed or moved while the run went on"):
         journal.append("result", 1, result=result(2))
     assert journal.removed
     with pytest.raises(ValueError, match="was removed"):
@@ -266,7 +271,7 @@ def test_a_journal_removed_while_its_run_goes_on_lets_nobody_else_in(begin: Begi
 
 
 @pytest.mark.parametrize("position", ["first", "middle", "last"])
-def test_every_flipped_bit_is_found(begin: Begin, refused: Callable[..., str], position: str) -> None:
+def test_every_flipped_bit_is_found(begin: Begin, refusal_of: Callable[..., str], position: str) -> None:
     path = begin() / JOURNAL_FILE
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -281,7 +286,7 @@ def test_every_flipped_bit_is_found(begin: Begin, refused: Callable[..., str], p
     damaged = bytearray(whole)
     damaged[start + 3] ^= 1
     path.write_bytes(damaged)
-    assert "the file is damaged" in refused("--resume")
+    assert "the file is damaged" in refusal_of("--resume")
 
 
 @pytest.mark.parametrize(
@@ -297,11 +302,11 @@ def test_every_flipped_bit_is_found(begin: Begin, refused: Callable[..., str], p
     ],
 )
 def test_a_line_that_does_not_follow_is_refused(
-    begin: Begin, refused: Callable[..., str], change: Callable[[list[bytes]], list[bytes]]
+    begin: Begin, refusal_of: Callable[..., str], change: Callable[[list[bytes]], list[bytes]]
 ) -> None:
     path = begin() / JOURNAL_FILE
     path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
-    assert f"{path}, line " in (line := refused("--resume"))
+    assert f"{path}, line " in (line := refusal_of("--resume"))
     assert "the file is damaged" in line
 
 
@@ -319,11 +324,11 @@ END = {"event": "end", "trial": 1, "status": "stopped", "error": None}
         (SUGGEST | {"trial": None}, "by its number, got None"),
         (SUGGEST | {"trial": "4"}, "by its number, got '4'"),
         (SUGGEST | {"trial": True}, "by its number, got True"),
-        (SUGGEST | {"trial": 6}, "trial 6, and the next one is 4"),
+        (SUGGEST | {"trial": 6}, "must suggest the next trial, 4, got 6"),
         (SUGGEST | {"config": None}, "config as an object, got None"),
         (SUGGEST | {"name": 4}, "name as text, got 4"),
         (SUGGEST | {"state": {"study_attrs": 3}}, "notes as objects"),
-        (SUGGEST | {"config": {"quality": 0.95, "members": 1}}, "trial 4 is not one that the study can have"),
+        (SUGGEST | {"config": {"quality": 0.95, "members": 1}}, "trial 4 has values that the study cannot propose"),
         (SUGGEST | {"config": {"quality": 0.5}}, "trial 4 lacks 'members'"),
         (SUGGEST | {"config": {"quality": "good"}}, "quality"),
         (SUGGEST | {"config": {"speed": 1}}, "speed"),
@@ -359,7 +364,7 @@ END = {"event": "end", "trial": 1, "status": "stopped", "error": None}
 )
 @pytest.mark.parametrize("old", [False, True])
 def test_what_no_run_writes_is_refused_before_ray_starts(
-    begin: Begin, refused: Callable[..., str], event: dict[str, Any], told: str, old: bool
+    begin: Begin, refusal_of: Callable[..., str], event: dict[str, Any], told: str, old: bool
 ) -> None:
     folder = begin()
     path = folder / JOURNAL_FILE
@@ -369,7 +374,7 @@ def test_what_no_run_writes_is_refused_before_ray_starts(
     path.write_bytes(lines + (json.dumps(event).encode() + b"\n" if old else sealed(lines, event)))
     if old and event["event"] == "run":
         told = "lacks its digest"
-    line = refused("--resume")
+    line = refusal_of("--resume")
     assert str(path) in line
     assert told in line
 
@@ -377,18 +382,18 @@ def test_what_no_run_writes_is_refused_before_ray_starts(
 @pytest.mark.parametrize(
     "text", ['{"event": "result", "trial": 1, "result": {"epoch": NaN}}', "[" * 100_000, "\0" * 50]
 )
-def test_what_is_no_event_is_refused(begin: Begin, refused: Callable[..., str], text: str) -> None:
+def test_what_is_no_event_is_refused(begin: Begin, refusal_of: Callable[..., str], text: str) -> None:
     folder = begin()
     unseal(folder)
     with (folder / JOURNAL_FILE).open("a") as file:
         file.write(text + "\n")
-    assert "is not an event: the file is damaged" in refused("--resume")
+    assert "is not an event: the file is damaged" in refusal_of("--resume")
 
 
-def test_a_journal_of_a_newer_version_is_refused_by_name(begin: Begin, refused: Callable[..., str]) -> None:
+def test_a_journal_of_a_newer_version_is_refused_by_name(begin: Begin, refusal_of: Callable[..., str]) -> None:
     folder = begin()
-    (folder / JOURNAL_FILE).write_bytes(sealed(b"", {"event": "run", "trial": None, "format": 3, "id": "x"}))
-    assert "a newer one wrote it" in refused("--resume")
+    (folder / JOURNAL_FILE).write_bytes(sealed(b"", {"event": "run", "trial": None, "format": 4, "id": "x"}))
+    assert "a newer version wrote it" in refusal_of("--resume")
 
 
 def unseal(folder: Path) -> None:
@@ -412,6 +417,14 @@ def sealed(lines: bytes, event: dict[str, Any]) -> bytes:
 
 
 # Journals of earlier versions
+
+
+def test_a_journal_of_before_engines_had_their_name_is_read_with_it(tmp_path: Path) -> None:
+    first = sealed(b"", {"event": "run", "trial": None, "format": 2, "id": "x"})
+    config = {"event": "suggest", "trial": 0, "name": "0000", "arm": None, "state": {}, "config": {"path": "bf16"}}
+    (tmp_path / JOURNAL_FILE).write_bytes(first + sealed(first, config))
+    with contextlib.closing(Journal(tmp_path, begun=True)) as journal:
+        assert journal.trials[0].config == {"engine": "bf16"}
 
 
 @pytest.mark.parametrize("version", ["d3e6280", "eb1f111", "8a99d90"])
@@ -439,7 +452,7 @@ def test_a_journal_of_an_earlier_version_goes_on_being_readable(tmp_path: Path, 
 
 
 def test_a_folder_of_the_group_is_written_in_without_following_links(
-    begin: Begin, refused: Callable[..., str], tmp_path: Path
+    begin: Begin, refusal_of: Callable[..., str], tmp_path: Path
 ) -> None:
     folder = begin()
     os.chmod(folder, 0o775)
@@ -447,7 +460,7 @@ def test_a_folder_of_the_group_is_written_in_without_following_links(
     victim.write_bytes((folder / JOURNAL_FILE).read_bytes())
     (folder / JOURNAL_FILE).unlink()
     (folder / JOURNAL_FILE).symlink_to(victim)
-    assert f"{folder / JOURNAL_FILE} must be a plain file" in refused("--resume")
+    assert f"{folder / JOURNAL_FILE} must be a plain file" in refusal_of("--resume")
 
 
 def test_a_run_of_an_earlier_version_goes_on_from_elsewhere(toy_space: Path, tmp_path: Path) -> None:
@@ -456,12 +469,12 @@ def test_a_run_of_an_earlier_version_goes_on_from_elsewhere(toy_space: Path, tmp
     shutil.copytree(OLD / "28e8219", folder)
     record = StudyRecord.from_json((folder / STUDY_FILE).read_text())
     record.versions = {}  # those of the day
-    options = parser().parse_args([str(toy_space), "--resume"])
-    restore_options(options, folder, record)
-    study = adapt(load(toy_space), options)
+    request = Request.parse([str(toy_space), "--resume"]).restored(folder, record)
+    study = as_recorded(adapt(load(toy_space), request), record)
+    assert (study.grace, study.factor, study.design, study.first) == (1, 3, "random", [])  # as it began
     require_same(record, folder, study, toy_space, samples=record.samples, seed=record.seed)
     journal = Journal(folder, begun=True)
-    require_journal(journal, record, study, propose(study, options))
+    require_journal(journal, record, study, propose(study, request))
     statuses = {log.status for log in journal.trials.values()}
     assert statuses == {"completed", "stopped", None}
     places = [name for log in journal.trials.values() for _, name in log.checkpoints]

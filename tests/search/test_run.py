@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import io
 import os
@@ -20,14 +21,16 @@ from PIL import Image
 
 from search import run as run_module
 from search.journal import Journal
-from search.options import STORED, parse, parser
+from search.options import parser
 from search.provenance import commit_of
 from search.records import StudyRecord
+from search.request import Request
 from search.resources import cpu_count
 from search.results import write_record
 from search.run import main
 from search.study import load
-from trainables.data import load as load_data
+from tests.records import make_record
+from trainables.data.datasets import load as load_data
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,8 +51,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, toy_space: Path) -> Refused:
-    """Runs the command on the toy space, or another, and returns the one line with which it was refused."""
+def refusal_of(capsys: pytest.CaptureFixture[str], tmp_path: Path, toy_space: Path) -> Refused:
+    """Return a function that runs the command on the toy space, or another, and returns its one line of refusal."""
     results = tmp_path / "results"
 
     def refused(*arguments: str, space: Path = toy_space) -> str:
@@ -84,6 +87,7 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--seed", "-1"], ["--seed"]),
         (["--seed", "1.5"], ["--seed", "whole number", "'1.5'"]),
         (["--searcher", "bayes"], ["--searcher", "'bayes'", "tpe", "nsga2"]),
+        (["--searcher", "hyperopt"], ["--searcher", "'hyperopt'", "tpe, gp", "a search that was killed"]),
         (["--scheduler", "pbt"], ["--scheduler", "'pbt'", "asha"]),
         (["--cpus-per-trial", "0"], ["--cpus-per-trial", "above 0", "'0'"]),
         (["--cpus-per-trial", "nan"], ["--cpus-per-trial", "'nan'"]),
@@ -102,10 +106,10 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--smoke", "--searcher", "nsga2"], ["nsga2", "several objectives", "val_accuracy"]),
         (["--smoke", *(f"--set={name}" for name in ("quality=1", "members=1", "switch=none"))], ["nothing to search"]),
         (["--smoke", "--replay"], ["toy has no arms to replay"]),
-        (["--smoke", "--cpus-per-trial", "4096"], ["--cpus-per-trial asks for 4096", f"has {cpu_count()}"]),
-        (["--smoke", "--gpus-per-trial", "4096"], ["--gpus-per-trial asks for 4096", "this machine has"]),
-        (["--smoke", "--resume"], ["--resume", "no unfinished run of toy", "results/toy"]),
-        (["--smoke", "--extend", "3"], ["--extend", "no run of toy", "results/toy"]),
+        (["--smoke", "--cpus-per-trial", "4096"], ["--cpus-per-trial must be", f"most {cpu_count()}, ", "got 4096"]),
+        (["--smoke", "--gpus-per-trial", "4096"], ["--gpus-per-trial must be", "GPUs of this machine", "got 4096"]),
+        (["--smoke", "--resume"], ["--resume needs an unfinished run of toy", "got none in", "results/toy"]),
+        (["--smoke", "--extend", "3"], ["--extend needs a run of toy", "got none in", "results/toy"]),
         (["--extend", "0"], ["--extend", "at least 1", "'0'"]),
         # What would have no effect.
         (["--resume", "--extend", "3"], ["--resume and --extend"]),
@@ -116,8 +120,8 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--searcher", "grid", "--samples", "3"], ["grid", "every combination", "--samples 3"]),
     ],
 )
-def test_a_wrong_command_is_refused(refused: Refused, arguments: list[str], words: list[str]) -> None:
-    line = refused(*arguments)
+def test_a_wrong_command_is_refused(refusal_of: Refused, arguments: list[str], words: list[str]) -> None:
+    line = refusal_of(*arguments)
     assert lacks(line, words) == [], line
 
 
@@ -149,15 +153,15 @@ def test_a_tilde_is_the_home_folder_also_behind_an_equals_sign(
 
 @pytest.mark.parametrize("option", ["--results", "--data", "--weights"])
 @pytest.mark.parametrize("value", ["a" * 5000, "/".join(["ab"] * 2500), "a\0b", "\udc80", "a\x1b[31mb", "two\nlines"])
-def test_a_path_that_cannot_be_is_refused(refused: Refused, toy_space: Path, option: str, value: str) -> None:
-    line = refused("--smoke", option, value) if option != "--data" else refused("--yes", option, value)
+def test_a_path_that_cannot_be_is_refused(refusal_of: Refused, toy_space: Path, option: str, value: str) -> None:
+    line = refusal_of("--smoke", option, value) if option != "--data" else refusal_of("--yes", option, value)
     assert len(line) < 2100
     assert line.isprintable()
 
 
-def test_a_space_of_an_impossible_name_is_refused(refused: Refused) -> None:
+def test_a_space_of_an_impossible_name_is_refused(refusal_of: Refused) -> None:
     for name in ("a" * 5000, "a\0b", "\udc80"):
-        line = refused("--smoke", space=Path(f"/tmp/{name}.py"))
+        line = refusal_of("--smoke", space=Path(f"/tmp/{name}.py"))
         assert "space" in line
         assert line.isprintable()
 
@@ -167,18 +171,18 @@ def test_a_space_of_an_impossible_name_is_refused(refused: Refused) -> None:
     [
         ([], ["no Ray cluster answers there"]),
         (["--listen", "127.0.0.1"], ["--listen"]),
-        (["--path", "auto"], ["--path auto"]),
+        (["--engine", "auto"], ["--engine auto"]),
         (["--cpus-per-trial", "auto"], ["--cpus-per-trial auto"]),
     ],
 )
 def test_an_address_of_the_environment_is_told_as_such(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: list[str]
+    refusal_of: Refused, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: list[str]
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    line = refused("--smoke", *arguments)
+    line = refusal_of("--smoke", *arguments)
     assert lacks(line, ["RAY_ADDRESS=127.0.0.1:9", *words]) == [], line
     assert "--address" not in line
-    line = refused("--smoke", "--address", "127.0.0.1:7", *arguments)
+    line = refusal_of("--smoke", "--address", "127.0.0.1:7", *arguments)
     assert lacks(line, ["--address 127.0.0.1:7", *words]) == [], line
     assert "RAY_ADDRESS" not in line
 
@@ -186,7 +190,7 @@ def test_an_address_of_the_environment_is_told_as_such(
 def test_rays_own_words_for_an_address_keep_their_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
     for value, address in (("local", None), ("", None), ("auto", "auto")):
         monkeypatch.setenv("RAY_ADDRESS", value)
-        assert parse(["x.py"]).address == address
+        assert Request.parse(["x.py"]).address == address
 
 
 @pytest.fixture
@@ -200,8 +204,8 @@ def read_only(begun: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(begun)], check=True)
 
 
-def test_results_that_can_only_be_read_are_not_resumed(refused: Refused, read_only: Path) -> None:
-    line = refused("--resume")
+def test_results_that_can_only_be_read_are_not_resumed(refusal_of: Refused, read_only: Path) -> None:
+    line = refusal_of("--resume")
     assert line == f"--results must be a folder that can be written, got {read_only}: Read-only file system"
 
 
@@ -262,12 +266,17 @@ def test_a_process_exits_with_status_2_and_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_the_old_name_of_an_option_is_refused_with_the_new_one(refusal_of: Refused) -> None:
+    assert "--path is now called --engine: --engine bf16" in refusal_of("--path", "bf16")
+
+
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    options = [action.option_strings[-1] for action in parser()._actions if action.option_strings]
+    shown = [action for action in parser()._actions if action.option_strings and action.help != argparse.SUPPRESS]
+    options = [action.option_strings[-1] for action in shown]
     assert lacks(text, [*options, "space"]) == []
 
 
@@ -284,7 +293,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             lambda text: text.replace("epochs=3", 'metric="test_accuracy"'),
-            ["space.py", "'test_accuracy'", "never chosen"],
+            ["space.py", "'test_accuracy'", "no trial is chosen"],
         ),
         (lambda text: text.replace("epochs=3", "epochs=1 // 0"), ["space.py, line ", "ZeroDivisionError"]),
         (lambda text: text.replace('"quality": tune', '"speed": tune'), ["space.py", "unknown hyperparameter 'speed'"]),
@@ -292,18 +301,18 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_wrong_space_is_refused(
-    refused: Refused, tmp_path: Path, toy_space: Path, change: Callable[[str], str], words: list[str]
+    refusal_of: Refused, tmp_path: Path, toy_space: Path, change: Callable[[str], str], words: list[str]
 ) -> None:
     space = tmp_path / "space.py"
     text = change(toy_space.read_text())
     assert text != toy_space.read_text()
     space.write_text(text)
-    line = refused("--smoke", space=space)
+    line = refusal_of("--smoke", space=space)
     assert lacks(line, words) == [], line
 
 
-def test_a_space_that_is_not_there_is_refused(refused: Refused, tmp_path: Path) -> None:
-    assert refused(space=tmp_path / "gone.py") == f"no such space file: {tmp_path / 'gone.py'}"
+def test_a_space_that_is_not_there_is_refused(refusal_of: Refused, tmp_path: Path) -> None:
+    assert refusal_of(space=tmp_path / "gone.py") == f"no such space file: {tmp_path / 'gone.py'}"
 
 
 # The data
@@ -336,8 +345,8 @@ def truncate(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def test_without_data_and_network_both_ways_out_are_named(refused: Refused) -> None:
-    line = refused("--yes")
+def test_without_data_and_network_both_ways_out_are_named(refusal_of: Refused) -> None:
+    line = refusal_of("--yes")
     assert lacks(line, ["CIFAR-10", "cannot be downloaded", "--data", "--smoke"]) == [], line
 
 
@@ -356,21 +365,25 @@ def test_without_data_and_network_both_ways_out_are_named(refused: Refused) -> N
         ),
     ],
 )
-def test_damaged_data_is_refused(refused: Refused, data: Path, spoil: Callable[[Path], Any], words: list[str]) -> None:
+def test_damaged_data_is_refused(
+    refusal_of: Refused, data: Path, spoil: Callable[[Path], Any], words: list[str]
+) -> None:
     spoil(data)
-    line = refused("--yes", "--data", str(data.parent))
+    line = refusal_of("--yes", "--data", str(data.parent))
     assert lacks(line, words) == [], line
 
 
-def test_data_that_is_not_there_is_refused(refused: Refused, tmp_path: Path) -> None:
-    assert lacks(refused("--yes", "--data", str(tmp_path / "gone")), ["data folder required", "gone", "nothing"]) == []
+def test_data_that_is_not_there_is_refused(refusal_of: Refused, tmp_path: Path) -> None:
+    assert (
+        lacks(refusal_of("--yes", "--data", str(tmp_path / "gone")), ["data folder required", "gone", "nothing"]) == []
+    )
     (tmp_path / "empty").mkdir()
-    line = refused("--yes", "--data", str(tmp_path / "empty"))
+    line = refusal_of("--yes", "--data", str(tmp_path / "empty"))
     assert lacks(line, ["CIFAR-10 required in", "found none of them"]) == [], line
 
 
-def test_more_images_than_the_data_has_are_refused(refused: Refused, data: Path) -> None:
-    line = refused("--yes", "--data", str(data.parent), "--set", "train_images=19")
+def test_more_images_than_the_data_has_are_refused(refusal_of: Refused, data: Path) -> None:
+    line = refusal_of("--yes", "--data", str(data.parent), "--set", "train_images=19")
     assert lacks(line, ["train_images", "18 (all)", "got 19"]) == [], line
 
 
@@ -388,50 +401,30 @@ def begun(tmp_path: Path) -> Path:
 
 
 def record(**changes: Any) -> StudyRecord:
-    options = vars(parser().parse_args(["space.py", "--smoke"]))
-    whole = StudyRecord(
-        study="toy",
+    whole = make_record(
         run="20260101-100000-smoke",
-        question="?",
-        source="none",
-        trainable="Toy",
-        dataset="digits",
         dataset_fingerprint=load_data("digits").fingerprint,
-        protocol="search",
-        metric="val_accuracy",
-        mode="max",
-        objectives={"val_accuracy": "max"},
-        epochs=3,
-        samples=8,
-        searcher="tpe",
-        scheduler="asha",
-        seed=0,
-        space={},
-        fixed={},
-        arms={},
-        command="",
-        started="2026-01-01T10:00:00+00:00",
         smoke=True,
-        options={name: options[name] for name in STORED},
+        options=Request.parse(["space.py", "--smoke"]).stored(),
     )
     return dataclasses.replace(whole, **changes)
 
 
-def test_a_run_in_use_is_not_resumed(refused: Refused, begun: Path) -> None:
+def test_a_run_in_use_is_not_resumed(refusal_of: Refused, begun: Path) -> None:
     journal = Journal(begun)
-    assert refused("--resume") == f"{begun} is in use by another run"
+    assert refusal_of("--resume") == f"{begun} is in use by another run"
     journal.close()
 
 
-def test_a_run_on_other_data_is_not_resumed(refused: Refused, begun: Path) -> None:
+def test_a_run_on_other_data_is_not_resumed(refusal_of: Refused, begun: Path) -> None:
     write_record(begun, record(dataset_fingerprint="abcdef" * 10))
-    line = refused("--resume")
+    line = refusal_of("--resume")
     assert lacks(line, [str(begun), "abcdefabcdef", record().dataset_fingerprint[:12], "scikit-learn"]) == [], line
 
 
-def test_a_finished_run_is_not_resumed(refused: Refused, begun: Path) -> None:
+def test_a_finished_run_is_not_resumed(refusal_of: Refused, begun: Path) -> None:
     write_record(begun, record(finished=True))
-    assert "no unfinished run of toy" in refused("--resume")
+    assert "needs an unfinished run of toy" in refusal_of("--resume")
 
 
 @pytest.mark.parametrize(
@@ -443,26 +436,26 @@ def test_a_finished_run_is_not_resumed(refused: Refused, begun: Path) -> None:
         (["--extend", "2", "--scheduler", "none"], ["--extend", "scheduler None", "--scheduler none"]),
     ],
 )
-def test_a_run_goes_on_as_it_began(refused: Refused, begun: Path, arguments: list[str], words: list[str]) -> None:
-    line = refused(*arguments)
+def test_a_run_goes_on_as_it_began(refusal_of: Refused, begun: Path, arguments: list[str], words: list[str]) -> None:
+    line = refusal_of(*arguments)
     assert lacks(line, [str(begun), *words]) == [], line
 
 
-def test_a_whole_grid_is_not_extended(refused: Refused, begun: Path) -> None:
+def test_a_whole_grid_is_not_extended(refusal_of: Refused, begun: Path) -> None:
     write_record(begun, record(finished=True, searcher="grid"))
-    assert lacks(refused("--extend", "2"), ["--extend", str(begun), "every combination"]) == []
+    assert lacks(refusal_of("--extend", "2"), ["--extend", str(begun), "whole grid"]) == []
 
 
-def test_a_damaged_record_is_not_resumed(refused: Refused, begun: Path) -> None:
+def test_a_damaged_record_is_not_resumed(refusal_of: Refused, begun: Path) -> None:
     (begun / "study.json").write_text("{")
-    assert lacks(refused("--resume"), [str(begun / "study.json"), "is not JSON"]) == []
+    assert lacks(refusal_of("--resume"), [str(begun / "study.json"), "is not JSON"]) == []
     write_record(begun, record(options={"smoke": True}))
-    assert lacks(refused("--resume"), [str(begun / "study.json"), "lacks", "searcher"]) == []
+    assert lacks(refusal_of("--resume"), [str(begun / "study.json"), "lacks", "searcher"]) == []
 
 
-def test_a_damaged_journal_is_not_resumed(refused: Refused, begun: Path) -> None:
+def test_a_damaged_journal_is_not_resumed(refusal_of: Refused, begun: Path) -> None:
     (begun / "journal.jsonl").write_text('{"event": "suggest"}\n')
-    assert lacks(refused("--resume"), ["journal.jsonl, line 1", "damaged"]) == []
+    assert lacks(refusal_of("--resume"), ["journal.jsonl, line 1", "damaged"]) == []
 
 
 # Pretrained weights
@@ -490,29 +483,31 @@ def pretrained_space(tmp_path: Path) -> Path:
     return path
 
 
-def test_weights_that_are_not_in_the_folder_are_named(refused: Refused, pretrained_space: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_in_the_folder_are_named(
+    refusal_of: Refused, pretrained_space: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "weights"
-    line = refused("--weights", str(folder), space=pretrained_space)
+    line = refusal_of("--weights", str(folder), space=pretrained_space)
     assert line == f"pretrained: resnet18-f37072fd.pth not found in {folder}"
     # The arm that starts from random weights needs none, the other one does.
-    line = refused("--replay", "--weights", str(folder), space=pretrained_space)
+    line = refusal_of("--replay", "--weights", str(folder), space=pretrained_space)
     assert line == f"pretrained: vgg19-dcbb9e9d.pth not found in {folder}"
 
 
 def test_offline_weights_are_refused_with_where_they_were_looked_for(
-    refused: Refused, pretrained_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refusal_of: Refused, pretrained_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    line = refused(space=pretrained_space)
+    line = refusal_of(space=pretrained_space)
     assert lacks(line, [f"resnet18-f37072fd.pth not in {tmp_path}/hub/checkpoints", "https://"]) == [], line
 
 
 def test_weights_need_networks_that_take_them_and_a_whole_run(
-    refused: Refused, pretrained_space: Path, tmp_path: Path
+    refusal_of: Refused, pretrained_space: Path, tmp_path: Path
 ) -> None:
-    line = refused("--weights", str(tmp_path))
+    line = refusal_of("--weights", str(tmp_path))
     assert line == f"toy must have pretrained networks to take weights, got {tmp_path}"
-    line = refused("--smoke", "--weights", str(tmp_path), space=pretrained_space)
+    line = refusal_of("--smoke", "--weights", str(tmp_path), space=pretrained_space)
     assert lacks(line, ["--weights", "smoke run", str(tmp_path)]) == [], line
 
 

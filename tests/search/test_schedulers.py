@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import warnings
@@ -16,7 +17,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from search.journal import Journal
 from search.schedulers import EarlyStopping, MedianStopping, StoppingRule, SuccessiveHalving, make_rule
-from search.tuner import replay
+from search.study import load
+from search.tuner import make_early_stopping, rebuild
 
 Result = tuple[int, int, float, float]  # trial, epoch, reward, size
 
@@ -249,5 +251,21 @@ def test_a_journal_rebuilds_the_rule_as_it_was(tmp_path: Path, name: str) -> Non
     assert diverged
     journal.close()
     rebuilt = new()
-    replay(rebuilt, Journal(tmp_path))
+    rebuild(rebuilt, Journal(tmp_path))
     assert vars(rebuilt.rule) == vars(live.rule)
+
+
+# What a study leaves to the default
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rungs"), [(2, [1]), (5, [1, 2, 4]), (12, [2, 4, 8]), (15, [3, 6, 12]), (30, [6, 12, 24])]
+)
+def test_a_fifth_of_a_trial_passes_before_anybody_is_stopped(toy_space: Path, epochs: int, rungs: list[int]) -> None:
+    study = dataclasses.replace(load(toy_space), epochs=epochs)
+    rule = make_early_stopping(study, "asha").rule
+    assert isinstance(rule, SuccessiveHalving)
+    assert (list(rule.brackets[0]), rule.factor) == (rungs, 2)
+    # More epochs mean another grace, unless the study names its own.
+    own = dataclasses.replace(study, grace_epochs=1, reduction_factor=3).with_set([f"epochs={epochs + 1}"])
+    assert (own.grace, own.factor) == (1, 3)

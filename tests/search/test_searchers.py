@@ -24,7 +24,7 @@ EPOCHS = 3
 
 
 @pytest.fixture
-def make(toy: Study) -> Make:
+def make_study(toy: Study) -> Make:
     space = {
         "quality": tune.uniform(0.1, 0.9),
         "lr": tune.loguniform(1e-3, 1e-1),
@@ -40,8 +40,8 @@ def make(toy: Study) -> Make:
 
 
 @pytest.fixture
-def two_goals(make: Make) -> Study:
-    return make(objectives={"parameters": "min"})
+def two_goals(make_study: Make) -> Study:
+    return make_study(objectives={"parameters": "min"})
 
 
 def ending_of(number: int) -> str | None:
@@ -94,9 +94,9 @@ STATES = {
 }
 
 
-def test_optuna_is_told_how_each_trial_ended(make: Make, tmp_path: Path) -> None:
+def test_optuna_is_told_how_each_trial_ended(make_study: Make, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    trials = search(make(), "tpe", journal, 14).study.trials
+    trials = search(make_study(), "tpe", journal, 14).study.trials
     assert [trial.state for trial in trials] == [STATES[ending_of(number) or ""] for number in range(14)]
     for trial in trials:
         values = [result["val_accuracy"] for result in journal.trials[trial.number].results.values()]
@@ -131,15 +131,15 @@ def test_optuna_says_nothing_while_it_works(
 # The same suggestions after a restart
 
 
-SEARCHES = [("tpe", False), ("tpe", True), ("random", False), ("random", True), ("nsga2", True)]
+SEARCHES = [("tpe", False), ("tpe", True), ("gp", False), ("random", False), ("random", True), ("nsga2", True)]
 
 
 @pytest.mark.parametrize("pending", [False, True])
 @pytest.mark.parametrize(("searcher", "two"), SEARCHES)
 def test_a_search_goes_on_as_if_it_had_not_been_interrupted(
-    make: Make, two_goals: Study, tmp_path: Path, searcher: str, two: bool, pending: bool
+    make_study: Make, two_goals: Study, tmp_path: Path, searcher: str, two: bool, pending: bool
 ) -> None:
-    study = two_goals if two else make()
+    study = two_goals if two else make_study()
     journal = Journal(tmp_path)
     uninterrupted = search(study, searcher, journal, 25)
     if pending:
@@ -187,17 +187,17 @@ def vital(trial: optuna.trial.FrozenTrial) -> Any:
 
 @pytest.mark.parametrize(("searcher", "two"), SEARCHES)
 def test_the_same_seed_gives_the_same_search_and_another_seed_another(
-    make: Make, two_goals: Study, tmp_path: Path, searcher: str, two: bool
+    make_study: Make, two_goals: Study, tmp_path: Path, searcher: str, two: bool
 ) -> None:
-    study = two_goals if two else make()
+    study = two_goals if two else make_study()
     first = search(study, searcher, Journal(folder(tmp_path / "1")), 15)
     second = search(study, searcher, Journal(folder(tmp_path / "2")), 15)
     assert [trial.params for trial in first.study.trials] == [trial.params for trial in second.study.trials]
     assert make_proposals(study, searcher, 40, seed=4).propose(0)[0] != first.study.trials[0].params
 
 
-def test_tpe_learns_from_what_it_saw(make: Make, tmp_path: Path) -> None:
-    trials = search(make(), "tpe", Journal(tmp_path), 40).study.trials
+def test_tpe_learns_from_what_it_saw(make_study: Make, tmp_path: Path) -> None:
+    trials = search(make_study(), "tpe", Journal(tmp_path), 40).study.trials
     early = [trial.params["quality"] for trial in trials[:10]]
     late = [trial.params["quality"] for trial in trials[-15:]]
     assert sum(late) / len(late) > sum(early) / len(early) + 0.1
@@ -206,9 +206,9 @@ def test_tpe_learns_from_what_it_saw(make: Make, tmp_path: Path) -> None:
 # What is suggested
 
 
-def test_a_suggestion_holds_fixed_and_searched_values_as_they_are(make: Make, tmp_path: Path) -> None:
+def test_a_suggestion_holds_fixed_and_searched_values_as_they_are(make_study: Make, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    search(make(), "random", journal, 30)
+    search(make_study(), "random", journal, 30)
     journal.close()
     configs = [log.config for log in Journal(tmp_path).trials.values()]
     assert {config["switch"] for config in configs} == {None, False, True}
@@ -225,9 +225,9 @@ def test_trials_have_seeds_of_their_own() -> None:
     assert 0 <= min(seeds) <= max(seeds) < 2**31
 
 
-def test_a_grid_is_every_combination_once(make: Make) -> None:
+def test_a_grid_is_every_combination_once(make_study: Make) -> None:
     space = {"quality": tune.choice([0.1, 0.2]), "switch": tune.choice([None, False, True]), "members": 3}
-    proposals = make_proposals(make(param_space=space), "grid", 99, 0)
+    proposals = make_proposals(make_study(param_space=space), "grid", 99, 0)
     configs = [proposals.propose(number)[0] for number in range(proposals.total)]
     expected = [
         {"quality": quality, "switch": switch, "members": 3}
@@ -237,21 +237,21 @@ def test_a_grid_is_every_combination_once(make: Make) -> None:
 
 
 @pytest.mark.parametrize("domain", [tune.uniform(0.1, 0.9), tune.quniform(0.1, 0.9, 0.1)])
-def test_a_grid_over_a_range_is_refused_by_name(make: Make, domain: Any) -> None:
-    study = make(param_space={"members": tune.choice([1, 2]), "quality": domain})
+def test_a_grid_over_a_range_is_refused_by_name(make_study: Make, domain: Any) -> None:
+    study = make_study(param_space={"members": tune.choice([1, 2]), "quality": domain})
     with pytest.raises(StudyError, match=r"--searcher grid needs a choice .* range for quality; .*--set quality="):
         make_proposals(study, "grid", 4, 0)
 
 
 @pytest.mark.parametrize("searcher", ["tpe", "random"])
-def test_nothing_to_search_is_refused(make: Make, searcher: str) -> None:
+def test_nothing_to_search_is_refused(make_study: Make, searcher: str) -> None:
     with pytest.raises(StudyError, match="toy: every hyperparameter is fixed, so there is nothing to search"):
-        make_proposals(make(param_space={"quality": 0.5}), searcher, 4, 0)
+        make_proposals(make_study(param_space={"quality": 0.5}), searcher, 4, 0)
 
 
-def test_nsga2_needs_a_second_objective(make: Make) -> None:
+def test_nsga2_needs_a_second_objective(make_study: Make) -> None:
     with pytest.raises(StudyError, match=r"--searcher nsga2 needs .* several objectives, got one: val_accuracy"):
-        make_proposals(make(), "nsga2", 4, 0)
+        make_proposals(make_study(), "nsga2", 4, 0)
 
 
 # Ray Tune's view
@@ -295,9 +295,9 @@ def test_no_more_trials_are_suggested_than_run_at_once(tmp_path: Path) -> None:
     assert searcher.suggest("d") == Searcher.FINISHED
 
 
-def test_a_lost_worker_costs_no_trial_but_one_that_gets_no_further_fails(make: Make, tmp_path: Path) -> None:
+def test_a_lost_worker_costs_no_trial_but_one_that_gets_no_further_fails(make_study: Make, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    proposals = OptunaProposals(make(), "random", 2, seed=3)
+    proposals = OptunaProposals(make_study(), "random", 2, seed=3)
     searcher = searcher_over(journal, proposals, slots=1)
 
     def lose() -> None:
@@ -331,10 +331,10 @@ def test_a_lost_worker_costs_no_trial_but_one_that_gets_no_further_fails(make: M
 
 @pytest.mark.parametrize(("epoch", "saved", "status"), [(1, False, "stopped"), (EPOCHS, True, "completed")])
 def test_a_worker_lost_after_all_was_told_changes_nothing(
-    make: Make, tmp_path: Path, epoch: int, saved: bool, status: str
+    make_study: Make, tmp_path: Path, epoch: int, saved: bool, status: str
 ) -> None:
     journal = Journal(tmp_path)
-    proposals = OptunaProposals(make(), "random", 2, seed=3)
+    proposals = OptunaProposals(make_study(), "random", 2, seed=3)
     searcher = searcher_over(journal, proposals)
     searcher.suggest("a")
     journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5, "done": True})
@@ -348,10 +348,10 @@ def test_a_worker_lost_after_all_was_told_changes_nothing(
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_trial_that_lost_its_last_weights_trains_the_last_epoch_again(
-    make: Make, tmp_path: Path, restart: bool
+    make_study: Make, tmp_path: Path, restart: bool
 ) -> None:
     journal = Journal(tmp_path)
-    searcher = searcher_over(journal, OptunaProposals(make(), "random", 2, seed=3))
+    searcher = searcher_over(journal, OptunaProposals(make_study(), "random", 2, seed=3))
     searcher.suggest("a")
     for epoch in range(1, EPOCHS + 1):
         journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5})
@@ -359,7 +359,7 @@ def test_a_trial_that_lost_its_last_weights_trains_the_last_epoch_again(
             journal.append("checkpoint", 0, epoch=epoch, path=f"trials/0000/checkpoint_{epoch}")
     if restart:
         journal.close()
-        searcher = searcher_over(Journal(tmp_path), OptunaProposals(make(), "random", 2, seed=3))
+        searcher = searcher_over(Journal(tmp_path), OptunaProposals(make_study(), "random", 2, seed=3))
     else:
         searcher.on_trial_complete("a", error=True)
         searcher.fail(0, "its worker was lost")
@@ -372,9 +372,9 @@ def test_a_trial_that_lost_its_last_weights_trains_the_last_epoch_again(
     assert searcher.journal.trials[0].status == "completed"
 
 
-def test_a_trial_stopped_on_its_way_back_has_not_ended(make: Make, tmp_path: Path) -> None:
+def test_a_trial_stopped_on_its_way_back_has_not_ended(make_study: Make, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    searcher = searcher_over(journal, OptunaProposals(make(), "random", 2, seed=3))
+    searcher = searcher_over(journal, OptunaProposals(make_study(), "random", 2, seed=3))
     searcher.suggest("a")
     for epoch in range(1, EPOCHS + 1):
         journal.append("result", 0, result={"epoch": epoch, "total_epochs": EPOCHS, "val_accuracy": 0.5})
@@ -392,9 +392,9 @@ def test_an_arm_may_have_its_own_epochs_and_seed(tmp_path: Path) -> None:
     assert (config["epochs"], config["seed"]) == (9, 17)
 
 
-def test_a_restart_goes_on_with_the_trials_that_were_begun(make: Make, tmp_path: Path) -> None:
+def test_a_restart_goes_on_with_the_trials_that_were_begun(make_study: Make, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    proposals = search(make(), "random", journal, 4, samples=7)
+    proposals = search(make_study(), "random", journal, 4, samples=7)
     for number in (4, 5):
         suggest(proposals, journal, number)
     report_all(proposals, journal, 4, None)
@@ -405,7 +405,7 @@ def test_a_restart_goes_on_with_the_trials_that_were_begun(make: Make, tmp_path:
     journal.close()
 
     again = Journal(tmp_path)
-    recalled = OptunaProposals(make(), "random", 7, seed=3)
+    recalled = OptunaProposals(make_study(), "random", 7, seed=3)
     searcher = searcher_over(again, recalled)
     assert again.trials[5].status == "stopped"
     assert recalled.study.trials[5].state == TrialState.PRUNED
@@ -436,10 +436,10 @@ def test_a_restart_goes_on_with_the_trials_that_were_begun(make: Make, tmp_path:
     ],
 )
 def test_the_journal_and_optuna_learn_how_a_trial_ended(
-    make: Make, tmp_path: Path, result: dict[str, Any], error: bool, status: str | None
+    make_study: Make, tmp_path: Path, result: dict[str, Any], error: bool, status: str | None
 ) -> None:
     journal = Journal(tmp_path)
-    proposals = OptunaProposals(make(), "random", 4, seed=3)
+    proposals = OptunaProposals(make_study(), "random", 4, seed=3)
     searcher = searcher_over(journal, proposals)
     searcher.suggest("a")
     journal.append("result", 0, result={"total_epochs": EPOCHS, **result})
@@ -455,8 +455,8 @@ def test_the_journal_and_optuna_learn_how_a_trial_ended(
         assert list(trial.intermediate_values.values()) == [0.25]
 
 
-def test_a_recalled_trial_needs_no_optuna_notes(make: Make) -> None:
-    proposals = OptunaProposals(make(), "tpe", 4, seed=3)
+def test_a_recalled_trial_needs_no_optuna_notes(make_study: Make) -> None:
+    proposals = OptunaProposals(make_study(), "tpe", 4, seed=3)
     config = {"quality": 0.5, "lr": 0.01, "members": 2, "switch": None, "momentum": 0.9}
     result = {"epoch": EPOCHS, "total_epochs": EPOCHS, "val_accuracy": 0.4}
     proposals.recall(TrialLog(0, "0000", config, results={EPOCHS: result}, status="completed"))

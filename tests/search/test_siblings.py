@@ -17,7 +17,7 @@ LAYERS = """
 from dataclasses import dataclass
 
 from scale import SCALE
-from trainables.settings import Settings, number
+from trainables.training.settings import Settings, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ from torch import nn
 
 from search.study import Study
 from trainables.base import ImageTrainable
-from trainables.recipe import Recipe
+from trainables.training.recipe import Recipe
 
 
 class MyRecipe(Recipe):

@@ -24,7 +24,7 @@ Make = Callable[..., Study]
 
 
 @pytest.fixture
-def make(toy: Study) -> Make:
+def make_study(toy: Study) -> Make:
     return lambda **changes: dataclasses.replace(toy, **changes)
 
 
@@ -62,7 +62,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an ensemble's list": ({"metric": "prefix_val_accuracy"}, ["'prefix_val_accuracy'"]),
     "mode": ({"mode": "maximum"}, ["'max' or 'min'", "'maximum'"]),
     "objective's mode": ({"objectives": {"parameters": "least"}}, ["'least'", "'parameters'"]),
-    "searcher": ({"searcher": "bayes"}, ["tpe, random, grid, nsga2", "'bayes'"]),
+    "searcher": ({"searcher": "bayes"}, ["tpe, gp, random, grid, nsga2", "'bayes'"]),
     "scheduler": ({"scheduler": "pbt"}, ["asha, median, hyperband, none", "'pbt'"]),
     "dataset": ({"dataset": "imagenet"}, ["cifar10, cifar100, digits", "'imagenet'"]),
     "no epochs": ({"epochs": 0}, ["epochs", "at least 1", "got 0"]),
@@ -109,16 +109,16 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_study_is_refused_in_one_line(make: Make, case: str) -> None:
+def test_a_wrong_study_is_refused_in_one_line(make_study: Make, case: str) -> None:
     changes, words = WRONG[case]
     with pytest.raises(StudyError) as caught:
-        make(**changes)
+        make_study(**changes)
     message = str(caught.value)
     assert "\n" not in message
     assert [word for word in words if word not in message] == [], message
 
 
-def test_edges_inside_the_range_are_accepted(make: Make) -> None:
+def test_edges_inside_the_range_are_accepted(make_study: Make) -> None:
     space = {
         "quality": tune.uniform(0.0, 1.0),
         "members": tune.randint(1, 9),
@@ -126,7 +126,7 @@ def test_edges_inside_the_range_are_accepted(make: Make) -> None:
         "switch": tune.choice([None, True]),
         "weight_decay": 0,
     }
-    study = make(param_space=space)
+    study = make_study(param_space=space)
     assert set(study.searched()) == {"quality", "members", "lr", "switch"}
     assert study.fixed() == {"weight_decay": 0}
 
@@ -137,8 +137,8 @@ def test_the_end_of_an_integer_range_is_as_ray_takes_it() -> None:
     assert domain_edges(tune.qrandint(2, 8, 2)) == (2, 8)
 
 
-def test_claims_and_reported_runs_may_name_arms_and_prefixes(make: Make) -> None:
-    study = make(
+def test_claims_and_reported_runs_may_name_arms_and_prefixes(make_study: Make) -> None:
+    study = make_study(
         arms={"one": {"members": 1}, "nine": {"members": 9}},
         reported=(reported("nine"),),
         claims=(claim("nine:3", "one"),),
@@ -146,8 +146,8 @@ def test_claims_and_reported_runs_may_name_arms_and_prefixes(make: Make) -> None
     assert study.claims[0].arms == ("nine:3", "one")
 
 
-def test_goals_put_the_metric_first(make: Make) -> None:
-    study = make(objectives={"parameters": "min"})
+def test_goals_put_the_metric_first(make_study: Make) -> None:
+    study = make_study(objectives={"parameters": "min"})
     assert list(study.goals.items()) == [("val_accuracy", "max"), ("parameters", "min")]
 
 
@@ -208,16 +208,18 @@ def test_a_wrong_set_is_refused_in_one_line(toy: Study, assignment: str, words: 
     assert [word for word in words if word not in message] == [], message
 
 
-def test_set_reaches_the_arms_too(make: Make) -> None:
-    study = make(arms={"one": {"members": 1}, "nine": {"members": 9, "quality": 0.9}}).with_set(["quality=0.2"])
+def test_set_reaches_the_arms_too(make_study: Make) -> None:
+    study = make_study(arms={"one": {"members": 1}, "nine": {"members": 9, "quality": 0.9}}).with_set(["quality=0.2"])
     assert study.arms == {"one": {"members": 1, "quality": 0.2}, "nine": {"members": 9, "quality": 0.2}}
 
 
 # --replay
 
 
-def test_a_replay_pairs_every_arm_with_the_same_seeds(make: Make) -> None:
-    study = make(arms={"one": {"members": 1}, "nine": {"members": 9, "lr": 0.1, "epochs": 9}}).with_set(["lr=0.2"])
+def test_a_replay_pairs_every_arm_with_the_same_seeds(make_study: Make) -> None:
+    study = make_study(arms={"one": {"members": 1}, "nine": {"members": 9, "lr": 0.1, "epochs": 9}}).with_set(
+        ["lr=0.2"]
+    )
     configs = study.replay_configs(repeats=2, seed=5)
     assert configs == [
         ({"lr": 0.2, "members": 1, "seed": 5}, "one"),
@@ -235,8 +237,8 @@ def test_a_study_without_arms_cannot_be_replayed(toy: Study) -> None:
 # --smoke
 
 
-def test_smoke_runs_on_the_digits_with_what_the_study_changes(make: Make) -> None:
-    study = make(
+def test_smoke_runs_on_the_digits_with_what_the_study_changes(make_study: Make) -> None:
+    study = make_study(
         epochs=20, smoke={"samples": 4, "epochs": 2, "members": tune.choice([1, 2]), "train_images": 300}
     ).as_smoke()
     assert (study.dataset, study.samples, study.epochs) == ("digits", 4, 2)
@@ -245,8 +247,8 @@ def test_smoke_runs_on_the_digits_with_what_the_study_changes(make: Make) -> Non
     assert "quality" in study.searched()
 
 
-def test_smoke_has_few_samples_even_where_the_study_says_nothing(make: Make) -> None:
-    assert make(samples=500).as_smoke().samples == 8
+def test_smoke_has_few_samples_even_where_the_study_says_nothing(make_study: Make) -> None:
+    assert make_study(samples=500).as_smoke().samples == 8
 
 
 # Space files
@@ -297,7 +299,7 @@ def test_a_wrong_study_in_a_space_names_the_file(tmp_path: Path, toy_space: Path
 def test_what_is_no_space_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"no such space file: .*missing\.py"):
         load(tmp_path / "missing.py")
-    with pytest.raises(StudyError, match=r"a space is a Python file, got .*\.txt"):
+    with pytest.raises(StudyError, match=r"a space must be a Python file, got .*\.txt"):
         load(space(tmp_path / "space.txt", "study = 1"))
     with pytest.raises(StudyError, match="no such space file"):
         load(tmp_path)
@@ -329,8 +331,8 @@ from torch import nn
 
 from search.study import Study
 from trainables.base import ImageTrainable
-from trainables.recipe import Recipe
-from trainables.settings import Settings, number
+from trainables.training.recipe import Recipe
+from trainables.training.settings import Settings, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -406,9 +408,9 @@ def test_a_trainables_own_metric_may_be_chosen_by_and_is_held_to_its_declaration
     ],
 )
 def test_a_search_is_refused_if_a_trial_would_not_measure_what_it_compares(
-    make: Make, changes: dict[str, Any], said: list[str]
+    make_study: Make, changes: dict[str, Any], said: list[str]
 ) -> None:
-    study = make(**changes)  # a replay of its arms is none the worse
+    study = make_study(**changes)  # a replay of its arms is none the worse
     with pytest.raises(StudyError) as raised:
         study.check_search()
     assert all(text in str(raised.value) for text in said)

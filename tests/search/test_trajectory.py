@@ -1,4 +1,4 @@
-"""A path's losses may part from plain's by less than other batches make them part, and to neither side."""
+"""An engine's losses may part from plain's by less than other batches make them part, and to neither side."""
 
 import math
 

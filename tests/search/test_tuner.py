@@ -22,12 +22,13 @@ from ray import tune
 from search.cluster import Cluster, connect, disconnect
 from search.journal import JOURNAL_FILE, Journal
 from search.recorder import best_trial
+from search.resources import Resources
 from search.schedulers import SuccessiveHalving
 from search.searchers import Listed, OptunaProposals, Proposals, trial_seed
 from search.study import Study
-from search.tuner import RAY_FOLDER, Outcome, Resources, cluster_slots, directory, run_study, trial_name
-from trainables import checkpoint
-from trainables.data import ImageData
+from search.tuner import RAY_FOLDER, Outcome, cluster_slots, directory, run_study, trial_name
+from trainables.data.datasets import ImageData
+from trainables.training import checkpoint
 
 SEED = 100  # gives nine trials with endings of every kind, the best accuracy among the diverged ones
 TRIALS = 9
@@ -54,8 +55,8 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="module")
-def run(cluster: Cluster, study: Study, tiny_data: ImageData) -> Run:
-    """Runs what the journal does not know as finished, one trial at a time."""
+def run_trials(cluster: Cluster, study: Study, tiny_data: ImageData) -> Run:
+    """Return a function that runs the trials that the journal does not hold finished, one at a time."""
 
     def run(proposals: Proposals, journal: Journal, scheduler: str = "asha", **options: Any) -> Outcome:
         return run_study(
@@ -87,13 +88,13 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(run: Run, study: Study, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(run_trials: Run, study: Study, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("ran")
     journal = Journal(folder)
     proposals = OptunaProposals(study, "random", TRIALS, SEED)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        outcome = run(proposals, journal)
+        outcome = run_trials(proposals, journal)
     return Ran(outcome, proposals, journal, folder, output.getvalue())
 
 
@@ -213,13 +214,13 @@ def measured(journal: Journal) -> dict[int, Any]:
     }
 
 
-def test_a_run_cut_off_ends_as_the_one_that_was_not(ran: Ran, run: Run, study: Study, tmp_path: Path) -> None:
+def test_a_run_cut_off_ends_as_the_one_that_was_not(ran: Ran, run_trials: Run, study: Study, tmp_path: Path) -> None:
     lines = (ran.folder / JOURNAL_FILE).read_bytes().splitlines(keepends=True)
     cut = next(number for number, line in enumerate(lines) if b'"result", "trial": 7' in line) + 1
     (tmp_path / JOURNAL_FILE).write_bytes(b"".join(lines[:cut]) + lines[cut][:20])
     shutil.copytree(ran.folder / "predictions", tmp_path / "predictions")
     journal = Journal(tmp_path)
-    outcome = run(OptunaProposals(study, "random", TRIALS, SEED), journal)
+    outcome = run_trials(OptunaProposals(study, "random", TRIALS, SEED), journal)
     assert measured(journal) == measured(ran.journal)
     assert [log.status for log in outcome.trials.values()] == [log.status for log in ran.outcome.trials.values()]
     journal.close()
@@ -235,11 +236,11 @@ def test_a_run_cut_off_ends_as_the_one_that_was_not(ran: Ran, run: Run, study: S
         assert ours == theirs
 
 
-def test_a_finished_run_is_not_repeated(ran: Ran, run: Run, study: Study, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_repeated(ran: Ran, run_trials: Run, study: Study, tmp_path: Path) -> None:
     content = (ran.folder / JOURNAL_FILE).read_bytes()
     (tmp_path / JOURNAL_FILE).write_bytes(content)
     shutil.copytree(ran.folder / "predictions", tmp_path / "predictions")
-    outcome = run(OptunaProposals(study, "random", TRIALS, SEED), Journal(tmp_path))
+    outcome = run_trials(OptunaProposals(study, "random", TRIALS, SEED), Journal(tmp_path))
     assert (tmp_path / JOURNAL_FILE).read_bytes() == content
     assert not outcome.interrupted
     assert outcome.best is not None
@@ -249,7 +250,7 @@ def test_a_finished_run_is_not_repeated(ran: Ran, run: Run, study: Study, tmp_pa
 
 
 def test_a_trial_whose_predictions_are_damaged_runs_again_and_decides_nothing_anew(
-    ran: Ran, run: Run, study: Study, tmp_path: Path
+    ran: Ran, run_trials: Run, study: Study, tmp_path: Path
 ) -> None:
     shutil.copytree(ran.folder, tmp_path / "run")
     folder = tmp_path / "run"
@@ -263,7 +264,7 @@ def test_a_trial_whose_predictions_are_damaged_runs_again_and_decides_nothing_an
     journal = Journal(folder, begun=True)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        outcome = run(OptunaProposals(study, "random", TRIALS, SEED), journal)
+        outcome = run_trials(OptunaProposals(study, "random", TRIALS, SEED), journal)
     assert not outcome.interrupted
     for number in done[:2]:
         assert f"{number:04d} runs again: its predictions, predictions/{number:06d}.parquet, are " in output.getvalue()
@@ -275,7 +276,7 @@ def test_a_trial_whose_predictions_are_damaged_runs_again_and_decides_nothing_an
     journal.close()
 
 
-def test_a_moved_folder_goes_on_where_it_was(ran: Ran, run: Run, study: Study, tmp_path: Path) -> None:
+def test_a_moved_folder_goes_on_where_it_was(ran: Ran, run_trials: Run, study: Study, tmp_path: Path) -> None:
     first = tmp_path / "first"
     first.mkdir()
     journal = Journal(first)
@@ -292,7 +293,7 @@ def test_a_moved_folder_goes_on_where_it_was(ran: Ran, run: Run, study: Study, t
     journal.close()
     moved = first.rename(tmp_path / "moved")
     journal = Journal(moved, begun=True)
-    outcome = run(Listed(configs), journal, "none")
+    outcome = run_trials(Listed(configs), journal, "none")
     assert outcome.trials[0].results[3]["began"] == 2
     assert (moved / "best.pt").read_text() == "0.5 3"
     assert not first.exists()
@@ -313,14 +314,14 @@ class Disk(tune.Callback):
         self.found.append([path.name for path in (self.folder / RAY_FOLDER).rglob("checkpoint_*")])
 
 
-def test_a_live_trial_has_one_checkpoint(run: Run, tmp_path: Path) -> None:
+def test_a_live_trial_has_one_checkpoint(run_trials: Run, tmp_path: Path) -> None:
     disk = Disk(tmp_path)
-    run(Listed([({"quality": 0.5}, "arm")]), Journal(tmp_path), "none", callbacks=[disk])
+    run_trials(Listed([({"quality": 0.5}, "arm")]), Journal(tmp_path), "none", callbacks=[disk])
     assert disk.found == [["checkpoint_000000"], ["checkpoint_000001"], ["checkpoint_000002"]]
 
 
 @pytest.mark.long
-def test_a_trial_goes_on_from_its_checkpoint_after_a_time_budget(run: Run, tmp_path: Path) -> None:
+def test_a_trial_goes_on_from_its_checkpoint_after_a_time_budget(run_trials: Run, tmp_path: Path) -> None:
     configs: list[tuple[dict[str, Any], str | None]] = [
         ({"quality": 0.5, "epochs": 200, "wait": 0.2}, "slow"),
         ({"quality": 0.6}, "quick"),
@@ -328,7 +329,7 @@ def test_a_trial_goes_on_from_its_checkpoint_after_a_time_budget(run: Run, tmp_p
     journal = Journal(tmp_path)
     budget = 4.0
     while not (journal.trials and journal.trials[0].results):  # a worker may take longer than that to start
-        first = run(Listed(configs), journal, "none", time_budget=budget)
+        first = run_trials(Listed(configs), journal, "none", time_budget=budget)
         assert first.interrupted
         assert first.best is None
         budget *= 2
@@ -340,7 +341,7 @@ def test_a_trial_goes_on_from_its_checkpoint_after_a_time_budget(run: Run, tmp_p
 
     again = Journal(tmp_path)
     again.trials[0].config["wait"] = 0.0
-    second = run(Listed(configs), again, "none")
+    second = run_trials(Listed(configs), again, "none")
     assert not second.interrupted
     assert [log.status for log in again.trials.values()] == ["completed", "completed"]
     results = again.trials[0].results
@@ -351,9 +352,9 @@ def test_a_trial_goes_on_from_its_checkpoint_after_a_time_budget(run: Run, tmp_p
 
 
 @pytest.mark.long
-def test_a_trial_whose_worker_died_goes_on_from_its_checkpoint(run: Run, tmp_path: Path) -> None:
+def test_a_trial_whose_worker_died_goes_on_from_its_checkpoint(run_trials: Run, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    outcome = run(Listed([({"quality": 0.5, "fate": "dies"}, "dies")]), journal, "none")
+    outcome = run_trials(Listed([({"quality": 0.5, "fate": "dies"}, "dies")]), journal, "none")
     log = outcome.trials[0]
     assert (log.status, log.error) == ("completed", None)
     assert [result["began"] for result in log.results.values()] == [0, 1, 1]

@@ -17,8 +17,8 @@ from ray import tune
 
 from search.columns import metric
 from search.study import Study
-from trainables import checkpoint
-from trainables.settings import Settings, number
+from trainables.training import checkpoint
+from trainables.training.settings import Settings, number
 
 PARAMETERS = 1000  # of one member
 FILLING_BYTES = 8 << 20

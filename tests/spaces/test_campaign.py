@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from search import economy, queue
+from search import campaign, economy
 from search.study import load
-from trainables.task import Task
+from trainables.data.task import Task
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "spaces" / "campaign.txt"
 COMMANDS = [line for line in FILE.read_text().splitlines() if line and not line.startswith("#")]
-ORDER = ["1", "2", "3", "4", "6", "5, first part", "7", "5, second part", "8", "9", "10", "11"]
+ORDER = ["1", "5, first part", "2", "3", "4", "6", "7", "5, second part", "8", "9", "10", "11"]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def lines(tmp_path_factory):
     (folder / "results").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return [line.options for line in queue.read(Path("spaces/campaign.txt"), Path("results"))]
+        return [line.request for line in campaign.read(Path("spaces/campaign.txt"), Path("results"))]
 
 
 @functools.cache

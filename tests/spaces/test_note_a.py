@@ -262,7 +262,7 @@ def test_trials_that_early_stopping_compares_are_equally_long():
 
 
 def test_hyperparameters_that_exclude_each_other_are_refused_before_anything_starts():
-    with pytest.raises(StudyError, match="vote must be one of 'hard', 'soft' where strategy is 'bagging'"):
+    with pytest.raises(StudyError, match="vote must be one of 'hard', 'soft' if strategy is 'bagging'"):
         STUDIES["alexnet_ensembles"].with_set(["vote=logits"])
 
 

@@ -9,8 +9,8 @@ import torch
 
 from search.records import read_reported
 from search.study import load
-from trainables.models.lenet import LeNet
-from trainables.models.pretrained import build
+from trainables.lenet import LeNet
+from trainables.pretrained import build
 
 SPACES = Path(__file__).parents[2] / "spaces"
 LENETS = ("batch_size", "flip", "optimizer", "scheduler", "batch_norm", "initialization", "channels", "best")

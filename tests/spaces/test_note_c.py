@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from search.study import load
-from trainables import schedules
 from trainables.base import build
-from trainables.data import load as load_data
-from trainables.models.wide_resnet import WideResNet, WideResNetSettings
-from trainables.task import DeviceData
+from trainables.data.datasets import load as load_data
+from trainables.data.task import DeviceData
+from trainables.training import schedules
+from trainables.wide_resnet import WideResNet, WideResNetSettings
 
 SPACES = Path(__file__).parents[2] / "spaces"
 SAM, SIZE = (load(SPACES / f"wide_resnet_{name}.py") for name in ("sam", "size"))

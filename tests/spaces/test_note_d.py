@@ -8,7 +8,7 @@ import pytest
 from analysis.compare import NATS
 from search.records import read_reported
 from search.study import load
-from trainables.models.convnet import ConvNet
+from trainables.convnet import ConvNet
 
 SPACES = Path(__file__).parents[2] / "spaces"
 NAMES = ("convnet_depth", "convnet_training", "pretrained_models", "model_size")

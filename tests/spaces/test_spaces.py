@@ -15,9 +15,9 @@ import torch
 
 from search.study import Study, load
 from trainables.base import build
-from trainables.data import ImageData
-from trainables.data import load as load_data
-from trainables.task import DeviceData
+from trainables.data.datasets import ImageData
+from trainables.data.datasets import load as load_data
+from trainables.data.task import DeviceData
 
 FOLDER = Path(__file__).parents[2] / "spaces"
 SPACES = [path.stem for path in sorted(FOLDER.glob("*.py")) if path.stem not in ("__init__", "notes")]

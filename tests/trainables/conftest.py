@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.bagging import Bagging
-from trainables.data import ImageData, load
-from trainables.models.alexnet import AlexNetRecipe
-from trainables.task import DeviceData, Task
+from trainables.alexnet import AlexNetRecipe
+from trainables.data.datasets import ImageData, load
+from trainables.data.task import DeviceData, Task
+from trainables.ensembles.bagging import Bagging
 
 TINY = {"epochs": 2, "train_images": 60, "batch_size": 16, "lr": 0.1}
 
@@ -50,7 +50,7 @@ def digits() -> ImageData:
 
 
 @pytest.fixture(scope="session")
-def recipe(digits: ImageData) -> Callable[..., TinyRecipe]:
+def make_recipe(digits: ImageData) -> Callable[..., TinyRecipe]:
     data = DeviceData(digits)
 
     def build(**config: Any) -> TinyRecipe:
@@ -61,5 +61,5 @@ def recipe(digits: ImageData) -> Callable[..., TinyRecipe]:
 
 
 @pytest.fixture(scope="session")
-def bagging(recipe: Callable[..., TinyRecipe]) -> Callable[..., Bagging]:
-    return lambda **config: Bagging(recipe(**config))
+def make_bagging(make_recipe: Callable[..., TinyRecipe]) -> Callable[..., Bagging]:
+    return lambda **config: Bagging(make_recipe(**config))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
-from trainables.data import DataError, load
+from trainables.data.datasets import DataError, load
 
 SHARDS = ("train-00000-of-00001.parquet", "test-00000-of-00001.parquet")
 

@@ -1,16 +1,20 @@
 """Through Ray's own Trainable: train, save, restore and reset are the calls that Ray Tune makes."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from trainables.alexnet import BaggedAlexNet
 from trainables.base import build
-from trainables.checkpoint import CHECKPOINT_FILE
-from trainables.settings import SettingError
-from trainables.task import DeviceData
+from trainables.data.task import DeviceData
+from trainables.training.checkpoint import CHECKPOINT_FILE
+from trainables.training.settings import SettingError
 
+ROOT = Path(__file__).parents[2]
 CONFIG = {
     "trial": 0,
     "ratio": 0.9,
@@ -28,7 +32,7 @@ OURS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "te
 
 
 @pytest.fixture(scope="module")
-def start(digits):
+def start_trial(digits):
     class Trial(BaggedAlexNet):
         def setup(self, config):
             super().setup(config, digits)
@@ -60,36 +64,36 @@ def rest(trial):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(start):
-    return [ours(metrics) for metrics in rest(start())]
+def uninterrupted(start_trial):
+    return [ours(metrics) for metrics in rest(start_trial())]
 
 
-def test_a_step_is_an_epoch_and_the_last_is_done(start):
-    metrics = rest(start(epochs=2, members=1))
+def test_a_step_is_an_epoch_and_the_last_is_done(start_trial):
+    metrics = rest(start_trial(epochs=2, members=1))
     assert [(m["epoch"], m["training_iteration"], m["done"]) for m in metrics] == [(1, 1, False), (2, 2, True)]
     assert all(m["total_epochs"] == 2 and m["peak_memory_bytes"] > 0 for m in metrics)
 
 
-def test_a_saved_trial_goes_on_in_another_actor_as_if_uninterrupted(start, uninterrupted, tmp_path):
-    trial = start()
+def test_a_saved_trial_goes_on_in_another_actor_as_if_uninterrupted(start_trial, uninterrupted, tmp_path):
+    trial = start_trial()
     trial.train()
     trial.save(str(tmp_path))
-    other = start()
+    other = start_trial()
     other.restore(str(tmp_path))
     assert [ours(m) for m in rest(other)] == uninterrupted[1:]
 
 
-def test_a_resumed_study_starts_a_trial_from_its_checkpoint_folder(start, uninterrupted, tmp_path):
-    trial = start()
+def test_a_resumed_study_starts_a_trial_from_its_checkpoint_folder(start_trial, uninterrupted, tmp_path):
+    trial = start_trial()
     trial.train()
     trial.train()
     trial.save_checkpoint(str(tmp_path))
-    resumed = start(trial=5, restore=str(tmp_path))
+    resumed = start_trial(trial=5, restore=str(tmp_path))
     assert [ours(m) for m in rest(resumed)] == uninterrupted[2:]
 
 
-def test_a_checkpoint_holds_tensors_and_numbers_only(start, tmp_path):
-    trial = start()
+def test_a_checkpoint_holds_tensors_and_numbers_only(start_trial, tmp_path):
+    trial = start_trial()
     trial.train()
     trial.save_checkpoint(str(tmp_path))
     state = torch.load(tmp_path / CHECKPOINT_FILE, weights_only=True)
@@ -97,8 +101,8 @@ def test_a_checkpoint_holds_tensors_and_numbers_only(start, tmp_path):
     assert len(state["members"]) == 2
 
 
-def test_a_reused_actor_trains_as_a_fresh_one(start, uninterrupted):
-    trial = start(seed=9, members=1, lr=0.2, ratio=0.8, augmentation="none", gray=True)
+def test_a_reused_actor_trains_as_a_fresh_one(start_trial, uninterrupted):
+    trial = start_trial(seed=9, members=1, lr=0.2, ratio=0.8, augmentation="none", gray=True)
     trial.train()
     data = trial.data
     assert trial.reset(dict(CONFIG))
@@ -106,13 +110,13 @@ def test_a_reused_actor_trains_as_a_fresh_one(start, uninterrupted):
     assert [ours(m) for m in rest(trial)] == uninterrupted
 
 
-def test_the_first_members_of_a_trial_are_a_smaller_trial(start, uninterrupted):
-    alone = rest(start(members=1))
+def test_the_first_members_of_a_trial_are_a_smaller_trial(start_trial, uninterrupted):
+    alone = rest(start_trial(members=1))
     assert alone[-1]["each_test_accuracy"] == uninterrupted[-1]["each_test_accuracy"][:1]
 
 
-def test_a_trial_that_diverges_ends_with_nan_and_says_why(start):
-    metrics = start(lr=1e30, epochs=5).train()
+def test_a_trial_that_diverges_ends_with_nan_and_says_why(start_trial):
+    metrics = start_trial(lr=1e30, epochs=5).train()
     assert metrics["done"] is True
     assert metrics["diverged"] == "training loss is nan in epoch 1 of member 1"
     assert (metrics["epoch"], metrics["total_epochs"]) == (1, 5)
@@ -122,8 +126,8 @@ def test_a_trial_that_diverges_ends_with_nan_and_says_why(start):
     assert "test_accuracy" not in metrics
 
 
-def test_an_actor_of_a_diverged_trial_trains_the_next(start, uninterrupted):
-    trial = start(lr=1e30)
+def test_an_actor_of_a_diverged_trial_trains_the_next(start_trial, uninterrupted):
+    trial = start_trial(lr=1e30)
     trial.train()
     assert trial.reset(dict(CONFIG))
     assert ours(trial.train()) == uninterrupted[0]
@@ -145,3 +149,30 @@ def test_a_configuration_that_means_nothing_is_refused(digits, change, message):
 def test_a_training_without_ray_is_the_same(digits, uninterrupted):
     training = build(BaggedAlexNet, CONFIG | {"restore": None}, DeviceData(digits))
     assert ours(training.run_epoch()) == uninterrupted[0]
+
+
+def test_without_ray_every_family_imports_and_a_trial_trains(tmp_path):
+    """Where Ray is not installed, the training core still runs: the Ray class becomes a plain one."""
+    script = """
+import importlib, sys
+from pathlib import Path
+sys.modules["ray"] = None  # importing it fails as if it were not there
+for path in sorted(Path("trainables").rglob("*.py")):
+    importlib.import_module(".".join(path.with_suffix("").parts))
+from trainables.data.datasets import load
+from trainables.lenet import LeNetTrainable
+trial = LeNetTrainable()
+trial.setup({"trial": 0, "epochs": 1, "train_images": 40, "test_images": 20, "validation": False}, load("digits", None))
+result = trial.step()
+trial.save_checkpoint(sys.argv[1])
+print(result["epoch"], result["done"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.split() == ["1", "True"], done.stderr

@@ -9,10 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trainables.alexnet import BaggedAlexNet
 from trainables.base import build
 from trainables.convnet import ConvNetTrainable
-from trainables.data import load
+from trainables.data.datasets import load
+from trainables.data.task import DeviceData
 from trainables.lenet import LeNetTrainable
 from trainables.small_alexnet import SmallAlexNetTrial
-from trainables.task import DeviceData
 from trainables.wide_resnet import WideResNetTrial
 
 # What reads a tensor's values to decide on a number or on a shape.
@@ -21,7 +21,7 @@ WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonze
 FAMILIES = {
     "alexnet": (BaggedAlexNet, {"augmentation": "real-time", "ratio": 0.9}),
     "alexnet, gray and cached": (BaggedAlexNet, {"augmentation": "cached", "gray": True, "ratio": 0.9}),
-    "alexnet, bf16": (BaggedAlexNet, {"augmentation": "real-time", "ratio": 0.9, "path": "bf16"}),
+    "alexnet, bf16": (BaggedAlexNet, {"augmentation": "real-time", "ratio": 0.9, "engine": "bf16"}),
     "lenet": (LeNetTrainable, {"flip": True, "crop_padding": 2, "dropout": 0.1, "batch_norm": True}),
     # Adam's count of steps, which it reads, is kept on the CPU.
     "convnet": (ConvNetTrainable, {"optimizer": "sgd", "width": 4}),
@@ -62,7 +62,7 @@ def test_no_step_waits_for_the_device(family):
 
 def test_no_step_of_fused_members_waits_either():
     config = {"train_images": 100, "batch_size": 10, "validation": False, "batch_norm": True, "members": 2}
-    training = build(LeNetTrainable, config | {"path": "fuse+bf16"}, DeviceData(load("digits")))
+    training = build(LeNetTrainable, config | {"engine": "fuse+bf16"}, DeviceData(load("digits")))
     training.train_epoch(1, steps=1)  # what is made once
     with Waits() as mode:
         training.train_epoch(1, steps=3)

@@ -1,0 +1,54 @@
+"""Say what keeps a claim from being tested: a removed difference, trials that ended without a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.arms import split_arm
+from analysis.comparisons import compared
+from analysis.load import Results
+from search.records import ARM, DIVERGED, FAILED, SEED, STATUS, STOPPED, Claim
+
+
+def taken_away(
+    results: Sequence[Results],
+    claim: Claim,
+    arms: Sequence[str],
+    own: dict[str, str],
+    used: dict[str, pd.DataFrame],
+) -> str:
+    """Return which declared differences the command removed, such as "--set left no difference in epochs", or "".
+
+    Confounders do not count. What still differs then is another claim's question, or nothing differs.
+    """
+    declared, run, by = {}, {}, "--set"
+    for arm, rows in used.items():
+        name = split_arm(own[arm]).name
+        # Older runs did not record what was declared, and say nothing.
+        records = [results[place].record for place in rows["result"] if name in results[place].record.declared]
+        for record in records[:1]:
+            declared[arm] = record.declared[name]
+            run[arm] = declared[arm] | record.arms.get(name, {})
+            by = "--smoke" if record.smoke else by
+    gone = {
+        name
+        for a, b in compared(claim, arms)
+        if a in declared and b in declared
+        # How often training accuracy is measured changes none of the measured figures.
+        for name in declared[a].keys() & declared[b].keys() - {*claim.confounded_by, "train_measure_every"}
+        if declared[a][name] != declared[b][name] and run[a][name] == run[b][name]
+    }
+    return f"{by} left no difference in {', '.join(sorted(gone))}" if gone else ""
+
+
+def without_result(results: Sequence[Results], arms: Sequence[str]) -> list[str]:
+    """Return the trials of these arms that ended without a result: leaving them out in silence would flatter an arm."""
+    names = {(of.study, of.name) for of in map(split_arm, arms)}
+    lost = []
+    for result in results:
+        here = [name for study, name in names if study in (None, result.record.study)]
+        rows = result.trials
+        lost.append(rows[rows[ARM].isin(here) & rows[STATUS].isin([STOPPED, DIVERGED, FAILED])])
+    return [f"{row[ARM]} seed {row[SEED]} {row[STATUS]}" for _, row in pd.concat(lost).iterrows()]

@@ -1,0 +1,190 @@
+"""Begin a search with what is known: the finished trials of other runs, as observations for the searcher.
+
+A decision of a search must depend on nothing but its own record, so the observations are copied: `study.json` holds
+them in its definition, and `--resume` does not read the other results again. Only objectives are taken, which are
+measured on validation data (or are sizes), never a test figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ray.tune.search.sample import Categorical, Domain, Integer
+
+from search.domains import domain_holds
+from search.records import (
+    ARM,
+    COMPLETED,
+    CONFIG,
+    MEASURING,
+    PROTOCOL,
+    SEARCH_PROTOCOL,
+    STATUS,
+    STUDY_FILE,
+    TRIAL_ID,
+    StudyRecord,
+)
+from search.study import Study, StudyError
+
+# Settings in which runs may differ that are compared: their own seeds and engines, and how test images are measured.
+_MAY_DIFFER = (MEASURING - {"validation"}) | {"seed", "epochs", "engine", "evaluation"}
+
+
+class _UnfitError(ValueError):
+    """Report why a run's trials are no observations of a study, in a phrase that follows the run's folder."""
+
+
+def observed(study: Study, folders: Iterable[str], fingerprint: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the finished trials of other runs as `Study.observations`, and lines to print.
+
+    Each of `folders` is a run's, a study's or one of all results. `fingerprint` is that of the study's data. Raises
+    StudyError, in one line, if a folder holds no run that fits.
+    """
+    found: list[dict[str, Any]] = []
+    lines: list[str] = []
+    seen: set[Path] = set()
+    for folder in folders:
+        # A run, a study's folder, or all results: no deeper, since a folder may be anything.
+        files = sorted(file for depth in ("", "*/", "*/*/") for file in Path(folder).glob(depth + STUDY_FILE))
+        if not files:
+            raise StudyError(f"--warm-start must be a folder of results, with a {STUDY_FILE} in it, got {folder}")
+        reasons = []
+        fits = False
+        for file in (file.resolve() for file in files):
+            if file in seen:
+                fits = True
+                continue
+            try:
+                observations, outside = _observations(study, file, fingerprint)
+            except _UnfitError as error:
+                reasons.append(f"{file.parent} {error}")
+                continue
+            seen.add(file)
+            fits = True
+            found += observations
+            left = f" ({outside} others lie outside of this study's space)" if outside else ""
+            lines.append(f"warm start {len(observations)} finished trials of {file.parent}{left}")
+        if not fits:
+            raise StudyError(f"--warm-start: {reasons[0]}")
+        lines += [f"left out   {reason}" for reason in reasons]
+    return found, lines
+
+
+def _observations(study: Study, file: Path, fingerprint: str) -> tuple[list[dict[str, Any]], int]:
+    """Return a run's observations, and how many of its finished trials lie outside of the study's space."""
+    record, rows, texts = _read(file)
+    _require_alike(study, record, fingerprint)
+    rows = [row for row in rows if row.get(STATUS) == COMPLETED and row.get(ARM) is None]
+    rows = [row for row in rows if row.get(PROTOCOL, SEARCH_PROTOCOL) == SEARCH_PROTOCOL]
+    if not rows:
+        raise _UnfitError("has no finished trial of a search")
+    if lacking := [goal for goal in study.goals if not all(_finite(row.get(goal)) for row in rows)]:
+        raise _UnfitError(f"has finished trials without {lacking[0]}, an objective of this study")
+    lost = _conditional(record)
+    _require_same_constants(study, record, rows, texts, lost)
+    found = []
+    for row in rows:
+        config = _config(study, row, texts, lost)
+        if config is not None:
+            values = {goal: float(row[goal]) for goal in study.goals}
+            source = f"{record.study}/{record.run}, trial {row[TRIAL_ID]}"
+            found.append({"config": config, "values": values, "source": source})
+    if not found:
+        raise _UnfitError(f"has {len(rows)} finished trials, none of them within this study's space")
+    return found, len(rows) - len(found)
+
+
+def _read(file: Path) -> tuple[StudyRecord, list[dict[str, Any]], set[str]]:
+    """Return a run's record, the rows of its trials, and the hyperparameters whose columns are text."""
+    try:
+        record = StudyRecord.from_json(file.read_text(encoding="utf-8"), file.name)
+        table = pq.read_table(file.with_name("trials.parquet"))
+    except FileNotFoundError:
+        raise _UnfitError("has no trials.parquet") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _UnfitError(f"cannot be read: {str(error).splitlines()[0]:.200}") from None
+    texts = {
+        field.name.removeprefix(CONFIG)
+        for field in table.schema
+        if field.name.startswith(CONFIG) and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type))
+    }
+    return record, table.to_pylist(), texts
+
+
+def _require_alike(study: Study, record: StudyRecord, fingerprint: str) -> None:
+    """Raise _UnfitError unless the run's figures mean what this study's figures mean."""
+    if record.dataset_fingerprint != fingerprint:
+        raise _UnfitError(f"was trained on other data, {record.dataset}, than this study's {study.dataset}")
+    for name, theirs, ours in (
+        ("trainable", record.trainable, study.trainable.__name__),
+        ("metric", record.metric, study.metric),
+        ("protocol", record.protocol, study.protocol),
+        ("epochs", record.epochs, study.epochs),
+    ):
+        if theirs != ours:
+            raise _UnfitError(f"has {name} {theirs}, this study {ours}")
+    if study.protocol != SEARCH_PROTOCOL:
+        raise _UnfitError(f"was measured under protocol {record.protocol}, on test images")
+    if not record.space.keys() & study.searched().keys():
+        theirs = ", ".join(record.space) or "nothing"
+        raise _UnfitError(f"searched {theirs}, and this study {', '.join(study.searched())}: nothing is shared")
+
+
+def _conditional(record: StudyRecord) -> set[str]:
+    conditions = record.definition.get("conditions")
+    return set(conditions) if isinstance(conditions, dict) else set()
+
+
+def _require_same_constants(
+    study: Study, record: StudyRecord, rows: list[dict[str, Any]], texts: set[str], lost: set[str]
+) -> None:
+    """Raise _UnfitError if both runs have one value for a setting, and the values differ."""
+    ours = study.configured(study.fixed())
+    searched = study.searched().keys() | study.space.sometimes.keys() | record.space.keys() | lost | _MAY_DIFFER
+    for name in ours.keys() - searched:
+        for row in rows:
+            if CONFIG + name in row and not _equal(row[CONFIG + name], ours[name], name in texts):
+                raise _UnfitError(f"ran with {name} {row[CONFIG + name]}, this study with {ours[name]}")
+
+
+def _config(study: Study, row: Mapping[str, Any], texts: set[str], lost: set[str]) -> dict[str, Any] | None:
+    """Return a trial's values of the searched hyperparameters, or None if the trial lies outside of the space."""
+
+    def pick(name: str, domain: Domain) -> Any:
+        if CONFIG + name not in row or (row[CONFIG + name] is None and name in lost):
+            raise LookupError
+        value = _value(row[CONFIG + name], domain, name in texts)
+        if not domain_holds(domain, value):
+            raise LookupError
+        return value
+
+    try:
+        whole = study.space.compose(pick)
+        study.settings(whole)
+    except (LookupError, ValueError):
+        return None
+    return {name: whole[name] for name in study.searched() if name in whole}
+
+
+def _value(cell: Any, domain: Domain, text: bool) -> Any:
+    """Return a table's cell as the domain has it; a column of mixed types is text, a whole number may be a float."""
+    if isinstance(domain, Categorical):
+        return next((choice for choice in domain.categories if _equal(cell, choice, text)), cell)
+    if isinstance(domain, Integer) and isinstance(cell, float) and cell.is_integer():
+        return int(cell)
+    return float(cell) if type(cell) is int and not isinstance(domain, Integer) else cell
+
+
+def _equal(cell: Any, value: Any, text: bool) -> bool:
+    if isinstance(cell, bool) != isinstance(value, bool) and not text:
+        return False
+    return bool(cell == value or (text and cell is not None and value is not None and str(cell) == str(value)))
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

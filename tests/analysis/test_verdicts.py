@@ -1,0 +1,201 @@
+import math
+
+import numpy as np
+import pytest
+
+from analysis import claims
+from analysis.intervals import LOOK_ALPHA, critical, mean_effect
+from analysis.load import load
+
+SPREAD = (0.0, 0.006, -0.004, 0.003, -0.005)
+
+
+def trained(arms):
+    """The fields of a record that says how its arms were run: as they were declared."""
+    return {"arms": arms, "declared": arms}
+
+
+@pytest.fixture
+def verdict_of(make_results, make_claim, tmp_path):
+    """verdict_of(claim's changes, {arm: accuracy}, ...) -> its row; each arm has three seeds of an own order."""
+
+    def build(centres, record=None, config=None, seeds=3, **changes):
+        study = make_results(**{"claims": [make_claim(**changes)], **(record or {})})
+        for place, (arm, centre) in enumerate(centres.items()):
+            for seed in range(seeds):
+                study.trial(
+                    arm=arm,
+                    seed=seed,
+                    protocol="replay",
+                    test=[centre + SPREAD[(seed + place) % 5]],
+                    train_accuracy=[centre + 0.1],
+                    seconds=10 * centre + SPREAD[(2 * seed + place) % 5],
+                    parameters=round(1000 * centre),
+                    config={"arm": arm} | (config or {}),
+                )
+        (row,) = claims.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+        return row
+
+    return build
+
+
+def test_arms_of_a_family_lend_each_other_their_spread(verdict_of):
+    two = {"a": 0.5, "b": 0.48}
+    eight = two | {f"other{i}": 0.3 + i / 100 for i in range(6)}
+    # The pair alone has 2 degrees of freedom, eight arms have 14.
+    row = verdict_of(eight, arms=("a", "b"))
+    assert (row["verdict"], row["spread"]) == ("reproduced", "pooled, 14 degrees of freedom")
+
+
+def test_a_pair_alone_has_its_own_spread(verdict_of):
+    row = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"))
+    assert (row["verdict"], row["spread"]) == ("undecided", "own pairs")
+
+
+def test_a_pool_makes_no_interval_narrower_than_the_pairs_own_spread(verdict_of):
+    eight = {"a": 0.5, "b": 0.48} | {f"other{i}": 0.3 for i in range(6)}
+    row = verdict_of(eight, arms=("a", "b"))
+    own = mean_effect([SPREAD[i] - SPREAD[i + 1] for i in range(3)])
+    assert row["high"] - row["effect"] >= critical(14, LOOK_ALPHA) * own.error * (1 - 1e-9)
+
+
+def test_spreads_that_differ_are_not_pooled(make_results, make_claim, tmp_path):
+    rng = np.random.default_rng(0)
+    study = make_results(claims=[make_claim(arms=("a", "b"))])
+    for arm, spread in {"a": 1e-4, "b": 1e-4, **{f"calm{i}": 1e-4 for i in range(6)}, "wild": 0.1}.items():
+        for seed in range(5):
+            study.trial(arm=arm, seed=seed, protocol="replay", test=0.5 + spread * rng.normal(), config={"arm": arm})
+    (row,) = claims.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert row["spread"].startswith("own pairs: the family's spreads differ (Bartlett p = ")
+    assert row["high"] - row["low"] < 0.01
+
+
+def test_another_study_of_the_note_lends_its_spread_and_its_identical_trials(make_results, make_claim, tmp_path):
+    def study(name, arms, seeds):
+        made = make_results(
+            study=name,
+            run=name,
+            claims=[make_claim(arms=tuple(arms))] if name == "first" else [],
+            **trained({arm: {"lr": lr} for arm, (lr, _) in arms.items()}),
+        )
+        for place, (arm, (config, centre)) in enumerate(arms.items()):
+            for seed in seeds:
+                test = centre + SPREAD[(seed + place) % 5]
+                made.trial(arm=arm, seed=seed, protocol="replay", test=test, config={"lr": config})
+        return made.write(tmp_path / name)
+
+    first = study("first", {"a": (0.1, 0.5), "b": (0.2, 0.48)}, (0, 1))
+    second = study("second", {"base": (0.1, 0.5), "other": (0.2, 0.48), "third": (0.3, 0.4)}, (1, 2, 3, 4))
+    (alone,) = claims.claims(load([first])).to_dict("records")
+    assert (alone["n"], alone["why"]) == (2, "the first look is at 3 seeds")
+    (row,) = claims.claims(load([first, second])).to_dict("records")
+    a = "first/0 first/1 second/second/1 second/second/2 second/second/3"
+    b = "first/2 first/3 second/second/5 second/second/6 second/second/7"
+    assert (row["n"], row["trials"]) == (5, f"a: {a}; b: {b}")
+    assert row["spread"].startswith("pooled, ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset_fingerprint": "sha256:bb"},
+        {"trainable": "other"},
+        {"options": {"engine": "bf16"}, "arms": {arm: {"arm": arm, "engine": "bf16"} for arm in ("a", "b")}},
+        {},
+    ],
+)
+def test_training_that_differs_in_data_trainable_or_engine_is_not_the_same(make_results, make_claim, tmp_path, changes):
+    folders = []
+    for name, seeds, record in (("first", (0, 1), {}), ("second", (2, 3), changes)):
+        made = make_results(
+            study=name,
+            run=name,
+            claims=[make_claim(arms=("a", "b"))],
+            **(trained({arm: {"arm": arm} for arm in ("a", "b")}) | record),
+        )
+        for arm in ("a", "b"):
+            for seed in seeds:
+                made.trial(arm=arm, seed=seed, protocol="replay", test=0.5, config={"arm": arm})
+        folders.append(made.write(tmp_path / name))
+    assert list(claims.claims(load(folders))["n"]) == ([2, 2] if changes else [3, 3])  # of four, the first look's
+
+
+@pytest.mark.parametrize(
+    ("quantity", "centres", "verdict"),
+    [
+        ("test_accuracy", {"a": 0.018, "b": 0.015}, "not tested"),
+        ("gap", {"a": 0.018, "b": 0.015}, "not tested"),
+        ("test_accuracy", {"a": 0.08, "b": 0.015}, "reproduced"),
+        ("parameters", {"a": 0.018, "b": 0.015}, "reproduced"),
+    ],
+)
+def test_arms_near_chance_test_nothing(verdict_of, quantity, centres, verdict):
+    row = verdict_of(centres, arms=("a", "b"), quantity=quantity, record={"dataset": "cifar100"})
+    assert row["verdict"] == verdict
+    if verdict == "not tested":
+        assert row["why"] == "not testable at this size: no arm is above 2 times the chance rate"
+        assert math.isnan(row["p"])
+
+
+@pytest.mark.parametrize(("quantity", "verdict"), [("test_accuracy", "reproduced"), ("gap", "not tested")])
+def test_a_level_of_accuracy_may_be_chance_and_one_of_a_gap_may_not(verdict_of, quantity, verdict):
+    claim = {"arms": ("a",), "kind": "level", "high": 0.1, "quantity": quantity}
+    row = verdict_of({"a": 0.012}, **claim, record={"dataset": "cifar100"})
+    assert row["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("vote", "members", "quantity", "tested"),
+    [
+        ("hard", 2, "test_accuracy", False),
+        ("hard", 2, "gap", False),
+        ("hard", 2, "parameters", True),
+        ("hard", 3, "test_accuracy", True),
+        ("probabilities", 2, "test_accuracy", True),
+    ],
+)
+def test_a_hard_vote_of_two_is_never_used(verdict_of, vote, members, quantity, tested):
+    config = {"vote": vote, "members": members}
+    row = verdict_of({"a": 0.5, "b": 0.3}, arms=("a", "b"), quantity=quantity, config=config)
+    assert (row["verdict"] != "not tested") == tested
+    if not tested:
+        assert row["n"] == 3
+        assert math.isnan(row["effect"])
+        assert "a hard vote of two members is the smaller of two labels, no ensemble: a, b" in row["why"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({"printed": ("50.1 %", "48.0 %")}, "fits"),
+        ({"printed": ("65 %", "48.0 %")}, "differs"),
+        ({"effect": 0.0}, "fits"),
+        ({"effect": 0.2}, "differs"),
+        ({"kind": "ratio", "printed": ("3010", "2900"), "quantity": "seconds_per_epoch"}, "fits"),
+        ({"kind": "ratio", "effect": 5.0, "quantity": "seconds_per_epoch"}, "differs"),
+        ({"effect": 0.2, "quantity": "seconds_per_epoch"}, "not comparable"),  # of another machine
+        ({"effect": 20, "quantity": "parameters"}, "fits"),
+        ({"effect": 22, "quantity": "parameters"}, "differs"),
+        ({"kind": "ratio", "printed": ("1.04",), "quantity": "parameters"}, "fits"),
+        ({"kind": "ratio", "printed": ("1.05",), "quantity": "parameters"}, "differs"),
+        ({"kind": "level", "low": 0.3, "printed": ("50 %", "48 %")}, "fits"),
+        ({"kind": "level", "low": 0.3, "printed": ("50 %", "60 %")}, "differs"),
+        ({"kind": "within", "margin": 0.1, "effect": 0.02}, "fits"),
+        ({}, ""),
+    ],
+)
+def test_the_notes_own_figure_fits_or_differs(verdict_of, changes, size):
+    row = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), **changes)
+    assert row["size"] == size
+    if size == "fits" and changes.get("kind") != "level":
+        assert row["size_low"] <= row["note_effect"] <= row["size_high"]
+
+
+def test_a_changed_run_is_not_comparable_in_size(verdict_of):
+    record = {"options": {"set": ["epochs=2"], "engine": "bf16"}}
+    assert verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), effect=0.02, record=record)["size"] == "not comparable"
+
+
+def test_another_engine_is_comparable(verdict_of):
+    row = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), effect=0.02, record={"options": {"engine": "bf16"}})
+    assert row["size"] == "fits"

@@ -1,0 +1,395 @@
+"""A Ray Tune function or class that somebody already has runs in a study as it is."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from ray import tune
+
+from search.foreign import Reports, adapted, own_columns, unpack
+from search.records import StudyRecord
+from search.run import main
+from search.study import Study, StudyError, load
+
+ROOT = Path(__file__).parents[2]
+
+FUNCTION = """
+import json, os, tempfile, time
+from ray import tune
+from search.study import Study
+
+def train(config):
+    start, value = 0, 1.0
+    checkpoint = tune.get_checkpoint()
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            start, value = json.load(open(os.path.join(folder, "state.json")))
+    for epoch in range(start, 5):
+        time.sleep(config["wait"])
+        value *= 1 - config["rate"]
+        with tempfile.TemporaryDirectory() as folder:
+            json.dump([epoch + 1, value], open(os.path.join(folder, "state.json"), "w"))
+            saved = tune.Checkpoint.from_directory(folder)
+            tune.report({"score": 1 - value, "note": "mine", "pid_of": float(os.getpid())}, checkpoint=saved)
+
+study = Study(name="mine", question="Which rate?", source="mine", trainable=train, epochs=8, samples=4, seedless=0,
+              metric="score", reports={"score": "max"}, scheduler="asha",
+              param_space={"rate": tune.uniform(0.01, 0.5), "kind": tune.choice(["a", "b"]), "wait": 0.0})
+""".replace(" seedless=0,", "")
+
+CLASS = """
+import json, os
+from ray import tune
+from search.study import Study
+
+class Mine(tune.Trainable):
+    def setup(self, config):
+        assert set(config) == {"rate", "kind", "epochs", "seed"}, config
+        self.value, self.rate = 1.0, self.config["rate"]
+    def step(self):
+        self.value *= 1 - self.rate
+        return {"val_loss": self.value, "deep": {"er": 1}}
+    def save_checkpoint(self, folder):
+        return {"value": self.value}
+    def load_checkpoint(self, state):
+        self.value = state["value"]
+
+study = Study(name="mine", question="Which rate?", source="mine", trainable=Mine, epochs=4, samples=4,
+              metric="val_loss", param_space={"rate": tune.uniform(0.01, 0.5), "kind": tune.choice(["a", "b"])})
+"""
+
+
+def write(folder: Path, text: str, name: str = "mine.py") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+class Plain(tune.Trainable):
+    def setup(self, config: dict[str, Any]) -> None:
+        self.rate, self.value = config["rate"], 1.0
+
+    def step(self) -> dict[str, Any]:
+        self.value *= 1 - self.rate
+        return {"score": 1 - self.value, "done": self.value < 0.1}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        Path(checkpoint_dir, "value").write_text(str(self.value))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        self.value = float(Path(checkpoint_dir, "value").read_text())
+
+
+def made(trainable: Any, goals: tuple[str, ...] = ("score",), epochs: int = 4) -> Any:
+    reports = Reports(goals, own_columns({"score": "max"}, trainable), epochs)
+    return adapted(trainable, reports, [{"rate": 0.5}])
+
+
+def started(trainable: Any, restore: str | None = None, rate: float = 0.5) -> Any:
+    trial = trainable.__new__(trainable)
+    trial.setup({"rate": rate, "seed": 0, "epochs": 4, "trial": 3, "restore": restore}, data=None)
+    return trial
+
+
+# A class.
+
+
+def test_a_class_is_numbered_timed_saved_and_restored(tmp_path: Path) -> None:
+    trial = started(made(Plain))
+    first = [trial.step() for _ in range(2)]
+    assert [(r["epoch"], r["total_epochs"], r["score"], r["done"]) for r in first] == [
+        (1, 4, 0.5, False),
+        (2, 4, 0.75, False),
+    ]
+    trial.save_checkpoint(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trial.pt", "trial.pt.sha256"]
+    again = started(made(Plain), str(tmp_path))
+    assert again.step()["epoch"] == 3
+    last = again.step()
+    assert (last["epoch"], last["score"], last["done"], last["should_checkpoint"]) == (4, 0.9375, True, True)
+    (tmp_path / "files").mkdir()
+    unpack((tmp_path / "trial.pt").read_bytes(), tmp_path / "files")  # as best.pt is
+    assert (tmp_path / "files" / "value").read_text() == "0.25"
+
+
+def test_a_class_that_ends_earlier_is_complete() -> None:
+    result = started(made(Plain), rate=0.95).step()
+    assert (result["epoch"], result["total_epochs"], result["done"]) == (1, 1, True)
+
+
+def test_what_is_no_number_or_missing_fails_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="Plain must report loss, got done, score"):
+        started(made(Plain, ("loss",))).step()
+
+    class Text(Plain):
+        def step(self) -> dict[str, Any]:
+            return {"score": "good"}
+
+    with pytest.raises(ValueError, match="score must be reported as a number, got 'good'"):
+        started(made(Text)).step()
+
+    class Nan(Plain):
+        def step(self) -> dict[str, Any]:
+            return {"score": math.nan}
+
+    result = started(made(Nan)).step()
+    assert result["diverged"] == "score is nan in epoch 1"
+    assert result["done"]
+
+
+# A function.
+
+
+def counted(config: dict[str, Any]) -> None:
+    """Reports value, halved each time, and saves it; goes on from a checkpoint."""
+    start, value = 0, 1.0
+    if checkpoint := tune.get_checkpoint():
+        with checkpoint.as_directory() as folder:
+            start, value = json.loads(Path(folder, "state.json").read_text())
+    for epoch in range(start, config.get("reports", 3)):
+        value *= config["rate"]
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "state.json").write_text(json.dumps([epoch + 1, value]))
+            tune.report({"score": value, "note": "mine"}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def yields(config: dict[str, Any]) -> Any:
+    for value in (0.1, 0.2):
+        yield {"score": value}
+
+
+def returns(config: dict[str, Any]) -> dict[str, float]:
+    return {"score": 0.7}
+
+
+def breaks(config: dict[str, Any]) -> None:
+    tune.report({"score": 0.5})
+    raise RuntimeError("broken")
+
+
+def silent(config: dict[str, Any]) -> None: ...
+
+
+@pytest.fixture
+def run_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """run_function(function, restore, ...) starts a trial of it, as Ray would in a worker."""
+    monkeypatch.chdir(tmp_path)  # the session goes to the trial's folder
+    storage = SimpleNamespace(
+        trial_working_directory=str(tmp_path / "trial"),
+        experiment_dir_name="trials",
+        sync_config=SimpleNamespace(sync_artifacts_on_checkpoint=False),
+    )
+    begun = []
+
+    def start(function: Any, restore: str | None = None, **config: Any) -> Any:
+        kind = made(function)
+        trial = kind.__new__(kind)
+        trial._storage, trial._trial_info = storage, None
+        trial.setup({"rate": 0.5, "trial": 0, "restore": restore, **config}, data=None)
+        begun.append(trial)
+        return trial
+
+    yield start
+    for trial in begun:
+        trial.cleanup()
+
+
+def numbered(trial: Any, most: int = 9) -> list[tuple[Any, ...]]:
+    found = []
+    for _ in range(most):
+        result = trial.step()
+        found.append((result["epoch"], result["total_epochs"], result["score"], result["done"]))
+        if result["done"]:
+            break
+    return found
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (counted, [(1, 4, 0.5, False), (2, 4, 0.25, False), (3, 3, 0.125, True)]),
+        (yields, [(1, 4, 0.1, False), (2, 2, 0.2, True)]),
+        (returns, [(1, 1, 0.7, True)]),
+    ],
+)
+def test_a_functions_results_are_numbered_and_the_last_is_known(run_function, function, expected) -> None:
+    assert numbered(run_function(function)) == expected
+
+
+def test_a_function_that_reports_on_is_ended_at_the_studys_epochs(run_function) -> None:
+    assert numbered(run_function(counted, reports=99))[-1] == (4, 4, 0.0625, True)
+
+
+def test_a_function_goes_on_from_its_own_checkpoint(run_function, tmp_path: Path) -> None:
+    trial = run_function(counted)
+    trial.step()
+    trial.step()  # one ahead: the function has reported three times
+    (tmp_path / "saved").mkdir()
+    trial.save_checkpoint(str(tmp_path / "saved"))
+    trial.cleanup()
+    again = run_function(counted, str(tmp_path / "saved"))
+    assert numbered(again) == [(3, 3, 0.125, True)]
+    (tmp_path / "best").mkdir()
+    again.save_checkpoint(str(tmp_path / "best"))
+    unpack((tmp_path / "best" / "trial.pt").read_bytes(), tmp_path / "best")
+    assert json.loads((tmp_path / "best" / "state.json").read_text()) == [3, 0.125]
+
+
+def test_an_actor_takes_the_next_trial_wherever_its_function_stands(run_function) -> None:
+    trial = run_function(counted, reports=99)
+    trial.step()
+    assert trial.reset_config({"rate": 0.1, "trial": 1, "restore": None, "reports": 1})
+    assert numbered(trial) == [(1, 1, 0.1, True)]
+
+
+def test_what_a_function_raises_comes_after_the_results_before_it(run_function) -> None:
+    trial = run_function(breaks)
+    assert trial.step()["score"] == 0.5
+    with pytest.raises(Exception, match=r"broken|^$") as caught:  # Ray shortens its traceback
+        trial.step()
+    assert "broken" in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_function_that_reports_nothing_fails_with_the_reason(run_function) -> None:
+    with pytest.raises(ValueError, match=r"silent must report results by tune.report, got none"):
+        run_function(silent).step()
+
+
+# A study.
+
+
+def test_a_study_takes_a_function_or_class_as_it_is(tmp_path: Path) -> None:
+    function, of_class = load(write(tmp_path, FUNCTION)), load(write(tmp_path, CLASS))
+    assert (function.foreign, function.dataset, function.trainable.__name__) == (True, "none", "train")
+    assert function.hyperparameter_types() == {
+        "seed": "int64",
+        "epochs": "int64",
+        "rate": "float64",
+        "kind": "string",
+        "wait": "float64",
+    }
+    assert (of_class.mode, of_class.rank_by, of_class.trial_epochs) == ("min", "val_loss", 4)
+    assert function.with_set(["wait=0.5", "kind=a"]).fixed() == {"wait": 0.5, "kind": "a"}
+    assert function.as_smoke().dataset == "none"
+    for assignment, words in (("depth=3", "unknown hyperparameter 'depth'"), ("epochs=0", "at least 1, got 0")):
+        with pytest.raises(StudyError, match=words):
+            function.with_set([assignment])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metric": "val_acc"}, "metric must be a metric that the trainable reports, got 'val_acc'"),
+        ({"reports": {"score": "up"}}, "must have 'max' or 'min' as better, got 'up'"),
+        ({"reports": {"seed": "max"}}, "a name of its own, got 'seed'"),
+        ({"reports": {"eval/x": "max"}}, "letters, digits and '_'"),
+        ({"metric": "test_score", "reports": {"test_score": "max"}}, "measured on test images"),
+        ({"trainable": lambda config: None}, "must be written with def, so that a run knows when it changes"),
+        ({"trainable": tune.with_resources(Plain, {"CPU": 2})}, "trainable must be without tune.with_resources"),
+        ({"param_space": {"rate": tune.choice([1, [2]])}}, "rate must be a finite number, text"),
+    ],
+)
+def test_what_a_study_cannot_take_is_refused_in_one_line(changes: dict[str, Any], words: str) -> None:
+    fields: dict[str, Any] = {
+        "name": "own",
+        "question": "?",
+        "source": "me",
+        "trainable": Plain,
+        "metric": "score",
+        "reports": {"score": "max"},
+        "epochs": 4,
+        "param_space": {"rate": tune.uniform(0.1, 0.5)},
+    }
+    Study(**fields)
+    with pytest.raises(StudyError, match=words) as caught:
+        Study(**{**fields, **changes})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", [["--plan"], ["--engine", "bf16"], ["--cpus-per-trial", "auto"], ["--data", "/tmp"]])
+def test_options_that_need_an_image_trainable_are_refused(tmp_path: Path, option: list[str], capsys) -> None:
+    assert main([str(write(tmp_path, CLASS)), "--results", str(tmp_path / "results"), *option]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{' '.join(option[:1] if option[1:] != ['auto'] else option)} needs an image trainable" in line
+
+
+# On Ray.
+
+
+def run(space: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "search.run", str(space), "--results", str(space.parent / "results"), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("text", [FUNCTION, CLASS], ids=["function", "class"])
+def test_it_is_searched_stopped_early_recorded_and_goes_on(tmp_path: Path, text: str) -> None:
+    space = write(tmp_path, text)
+    first = run(space)
+    assert first.returncode == 0, first.stdout + first.stderr
+    more = run(space, "--extend", "2")
+    assert more.returncode == 0, more.stdout + more.stderr
+    (record_file,) = (tmp_path / "results").rglob("study.json")
+    folder = record_file.parent
+    record = StudyRecord.from_json(record_file.read_text())
+    assert (record.dataset, record.finished, record.samples) == ("none", True, 6)
+    trials = pq.read_table(folder / "trials.parquet").to_pylist()
+    assert len(trials) == 6
+    assert {trial["status"] for trial in trials} == {"completed", "stopped"}
+    for trial in trials:
+        full = 5 if text == FUNCTION else 4  # the function ends after 5 of at most 8 reports
+        assert trial["epochs"] == full or trial["status"] == "stopped"
+        value = (1 - trial["config/rate"]) ** trial["epochs"]
+        assert trial[record.metric] == pytest.approx(1 - value if text == FUNCTION else value)
+        assert trial["config/kind"] in ("a", "b")
+    (tmp_path / "best").mkdir()
+    unpack((folder / "best.pt").read_bytes(), tmp_path / "best")
+    if text == FUNCTION:
+        best = max((t for t in trials if t["status"] == "completed"), key=lambda t: t["score"])
+        epochs, value = json.loads((tmp_path / "best" / "state.json").read_text())
+        assert (epochs, 1 - value) == (5, pytest.approx(best["score"]))
+    report = subprocess.run(
+        [sys.executable, "-m", "analysis.report", str(folder), "-o", str(tmp_path / "page.html")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert report.returncode == 0, report.stderr
+    assert "Which rate?" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.long
+def test_a_killed_search_of_a_function_goes_on_from_its_checkpoints(tmp_path: Path) -> None:
+    text = FUNCTION.replace('"wait": 0.0', '"wait": 4.0').replace("samples=4", "samples=1").replace("asha", "none")
+    space = write(tmp_path, text)
+    command = [sys.executable, "-m", "search.run", str(space), "--results", str(tmp_path / "results")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as search:
+        assert search.stdout is not None
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and not list((tmp_path / "results").rglob("checkpoint_*/trial.pt.sha256")):
+            time.sleep(0.2)
+        time.sleep(1)
+        os.kill(search.pid, signal.SIGTERM)
+        search.communicate(timeout=120)
+    (journal,) = (tmp_path / "results").rglob("journal.jsonl")
+    assert '"event":"checkpoint"' in journal.read_text().replace(" ", "")
+    more = run(space, "--resume")
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert "from epoch" in more.stdout
+    (epochs,) = (tmp_path / "results").rglob("epochs.parquet")
+    rows = pq.read_table(epochs).to_pylist()
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]

@@ -1,0 +1,269 @@
+"""A search that begins with what other runs found, keeps it on record, and needs the other runs no more."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ray import tune
+
+from search.definition import define, differences
+from search.failures import UsageError
+from search.journal import Journal
+from search.prepare import prepare
+from search.provenance import domain_name, new_record
+from search.records import StudyRecord
+from search.request import Request
+from search.results import ResultsWriter, schema_of, write_record
+from search.resume import as_recorded
+from search.searchers import LEARNING, STARTUP_TRIALS, OptunaProposals, make_proposals
+from search.study import Study, StudyError, when
+from search.warm_start import observed
+from tests.records import make_record
+from trainables.data.datasets import load as load_data
+
+SPACE = {
+    "quality": tune.uniform(0.1, 0.9),
+    "members": tune.randint(1, 5),
+    "switch": tune.choice([None, False, True]),
+    "optimizer": tune.choice(["sgd", "adam"]),
+    "momentum": when("optimizer", "sgd", tune.uniform(0.0, 0.9)),
+    "weight_decay": 0.01,
+}
+Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def study(toy: Study) -> Study:
+    return dataclasses.replace(toy, param_space=SPACE)
+
+
+@pytest.fixture
+def write(tmp_path: Path, study: Study) -> Write:
+    """Return a function that writes the results of a random search: every fourth trial was stopped."""
+
+    def write(name: str = "20260101-100000", trials: int = 24, own: Study = study, **changes: Any) -> Path:
+        folder = tmp_path / "results" / "toy" / name
+        folder.mkdir(parents=True)
+        journal = Journal(folder)
+        proposals = make_proposals(own, "random", trials, seed=5)
+        for number in range(trials):
+            config, arm, state = proposals.propose(number)
+            config |= {"epochs": own.epochs, "seed": number}
+            journal.append("suggest", number, name=f"{number:04d}", config=config, arm=arm, state=state)
+            last = 1 if number % 4 == 3 else own.epochs
+            for epoch in range(1, last + 1):
+                # The test figures say the opposite of the validation figures.
+                result = {
+                    "epoch": epoch,
+                    "total_epochs": own.epochs,
+                    "val_accuracy": config["quality"],
+                    "parameters": 7,
+                }
+                result |= {"test_accuracy": 1 - config["quality"]} if epoch == own.epochs else {}
+                journal.append("result", number, result=result)
+            journal.append("end", number, status="stopped" if last == 1 else "completed", error=None)
+        ResultsWriter(folder, schema=schema_of(own)).refresh(journal.trials, force=True)
+        journal.close()
+        fields = {"run": name, "space": {each: domain_name(domain) for each, domain in own.searched().items()}}
+        fields["definition"] = {"conditions": dict.fromkeys(own.space.conditions, "...")}
+        write_record(folder, make_record(**fields | {"fixed": own.fixed()} | changes))
+        return folder
+
+    return write
+
+
+def known(study: Study, *folders: Path) -> Study:
+    observations, _ = observed(study, map(str, folders), "0")
+    return dataclasses.replace(study, observations=observations)
+
+
+def test_the_finished_trials_are_observations_at_their_validation_metric(study: Study, write: Write) -> None:
+    folder = write()
+    observations, lines = observed(study, [str(folder)], "0")
+    assert len(observations) == 18
+    assert lines == [f"warm start 18 finished trials of {folder}"]
+    for each in observations:
+        assert each["values"] == {"val_accuracy": each["config"]["quality"]}
+        assert ("momentum" in each["config"]) == (each["config"]["optimizer"] == "sgd")
+        assert type(each["config"]["members"]) is int
+        assert each["config"]["switch"] in (None, False, True)
+    assert observations[0]["source"] == "toy/20260101-100000, trial 0"
+    assert {each["config"]["switch"] for each in observations} == {None, False, True}
+
+
+def test_a_folder_of_several_runs_counts_each_once_and_says_what_it_leaves_out(study: Study, write: Write) -> None:
+    first, second = write(), write("20260101-110000", metric="val_loss")
+    observations, lines = observed(study, [str(first.parent), str(first)], "0")
+    assert len(observations) == 18
+    assert lines[1] == f"left out   {second} has metric val_loss, this study val_accuracy"
+
+
+@pytest.mark.parametrize("searcher", LEARNING)
+def test_the_searcher_knows_them_from_its_first_trial(study: Study, write: Write, searcher: str) -> None:
+    warm = known(study, write())
+    assert len(warm.observations) > STARTUP_TRIALS
+    qualities = [OptunaProposals(warm, searcher, 40, seed).propose(0)[0]["quality"] for seed in range(8)]
+    cold = [OptunaProposals(study, searcher, 40, seed).propose(0)[0]["quality"] for seed in range(8)]
+    assert np.mean(qualities) > 0.6 > np.mean(cold)
+
+
+def test_known_settings_of_the_study_still_come_first(study: Study, write: Write) -> None:
+    warm = dataclasses.replace(known(study, write()), first=[{"quality": 0.125}])
+    assert OptunaProposals(warm, "tpe", 40, 0).propose(0)[0]["quality"] == 0.125
+
+
+@pytest.mark.parametrize("objectives", [{}, {"parameters": "min"}])
+def test_a_search_gone_on_with_decides_the_same_without_the_other_results(
+    study: Study, write: Write, tmp_path: Path, objectives: dict[str, str]
+) -> None:
+    own = dataclasses.replace(study, objectives=objectives)
+    folder = write()
+    warm = known(own, folder)
+    space = Path(__file__).with_name("toy_space.py")
+    # What is written is what is read.
+    definition = json.loads(json.dumps(define(warm, space, samples=20, seed=0)))
+    record = StudyRecord.from_json(make_record(definition=definition).to_json())
+    shutil.rmtree(folder)
+
+    def search(proposals: OptunaProposals, journal: Journal, trials: int) -> None:
+        for number in range(len(journal.trials), trials):
+            config, arm, state = proposals.propose(number)
+            journal.append("suggest", number, name=f"{number}", config=config, arm=arm, state=state)
+            result = {"epoch": 3, "total_epochs": 3, "val_accuracy": config["quality"] / 2, "parameters": 3}
+            proposals.report(number, result)
+            journal.append("result", number, result=result)
+            journal.append("end", number, status="completed", error=None)
+            proposals.end(number, "completed", result)
+
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole, killed = Journal(tmp_path / "whole"), Journal(tmp_path / "killed")
+    search(OptunaProposals(warm, "tpe", 20, 0), whole, 12)
+    search(OptunaProposals(warm, "tpe", 20, 0), killed, 7)
+    restored = as_recorded(own, record)
+    assert list(differences(definition, define(restored, space, samples=20, seed=0))) == []
+    proposals = OptunaProposals(restored, "tpe", 20, 0)
+    for log in killed.trials.values():
+        proposals.recall(log)
+    search(proposals, killed, 12)
+    assert [log.config for log in killed.trials.values()] == [log.config for log in whole.trials.values()]
+
+
+def test_the_command_line_takes_them_and_the_record_keeps_them(
+    write: Write, toy: Study, toy_space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load_data("digits")
+    folder = write(own=toy, dataset_fingerprint=data.fingerprint)
+    asked = [str(toy_space), "--smoke", "--results", str(tmp_path / "new"), "--warm-start", str(folder)]
+    ready = prepare(Request.parse(asked))
+    assert f"warm start 18 finished trials of {folder}" in capsys.readouterr().out
+    made = new_record(ready.study, ready.request, data, tmp_path / "new" / "x", ready.proposals, ready.space)
+    record = StudyRecord.from_json(made.to_json())
+    assert len(record.definition["observations"]) == 18
+    assert record.options["warm_start"] == [str(folder)]
+    for wrong, told in (
+        (["--replay"], "--warm-start is for a search, got --replay too"),
+        (["--searcher", "random"], "--warm-start needs a searcher that learns"),
+    ):
+        with pytest.raises((UsageError, StudyError), match=told):
+            prepare(Request.parse([*asked, *wrong]))
+    resumed = Request.parse([str(toy_space), "--resume", "--warm-start", str(tmp_path)])
+    with pytest.raises(UsageError, match=r"ran with warm_start .*, got --warm-start"):
+        resumed.restored(tmp_path, record)
+
+
+# Spaces that are smaller, larger, or another
+
+
+def test_a_smaller_space_takes_what_lies_in_it(study: Study, write: Write) -> None:
+    narrow = dataclasses.replace(study, param_space={**SPACE, "quality": tune.uniform(0.1, 0.5)})
+    folder = write()
+    observations, (line,) = observed(narrow, [str(folder)], "0")
+    assert 0 < len(observations) < 18
+    assert all(each["config"]["quality"] <= 0.5 for each in observations)
+    assert line.endswith(f"({18 - len(observations)} others lie outside of this study's space)")
+
+
+def test_a_space_that_fixes_more_learns_of_the_rest(study: Study, write: Write) -> None:
+    fewer = study.with_set(["optimizer=adam", "switch=true"])
+    observations, _ = observed(fewer, [str(write())], "0")
+    assert {tuple(each["config"]) for each in observations} == {("quality", "members")}
+
+
+def test_a_larger_space_takes_the_value_that_the_other_run_had(study: Study, write: Write) -> None:
+    larger = dataclasses.replace(study, param_space={**SPACE, "weight_decay": tune.loguniform(1e-4, 1.0)})
+    observations, _ = observed(larger, [str(write())], "0")
+    assert {each["config"]["weight_decay"] for each in observations} == {0.01}
+    outside = dataclasses.replace(study, param_space={**SPACE, "weight_decay": tune.loguniform(0.1, 1.0)})
+    with pytest.raises(StudyError, match="has 18 finished trials, none of them within this study's space"):
+        observed(outside, [str(write("20260101-110000"))], "0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"metric": "val_loss"}, "has metric val_loss, this study val_accuracy"),
+        ({"epochs": 4}, "has epochs 4, this study 3"),
+        ({"trainable": "LeNetTrainable"}, "has trainable LeNetTrainable, this study Toy"),
+        ({"dataset_fingerprint": "1"}, "was trained on other data, digits, than this study's cifar10"),
+        ({"protocol": "recovery"}, "has protocol recovery, this study search"),
+        ({"space": {"lr": "(0.1, 1.0)"}}, "searched lr, and this study .*quality.*: nothing is shared"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused_in_one_line(
+    study: Study, write: Write, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(StudyError, match=f"--warm-start: .*20260101-100000 {told}") as caught:
+        observed(study, [str(write(**changes))], "0")
+    assert "\n" not in str(caught.value)
+
+
+def test_constants_that_differ_are_refused(study: Study, write: Write) -> None:
+    other = dataclasses.replace(study, param_space={**SPACE, "weight_decay": 0.1})
+    folder = write()
+    with pytest.raises(StudyError, match=r"ran with weight_decay 0\.01, this study with 0\.1"):
+        observed(other, [str(folder)], "0")
+    with pytest.raises(StudyError, match="ran with train_images None, this study with 100"):
+        observed(study.with_set(["train_images=100"]), [str(folder)], "0")
+    known(study.with_set(["engine=bf16"]), folder)  # how a step is executed may differ
+
+
+def test_results_without_a_trial_that_counts_are_refused(study: Study, write: Write, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"--warm-start must be a folder of results, with a study\.json in it, got"):
+        observed(study, [str(tmp_path / "nothing")], "0")
+    folder = write()
+    two = dataclasses.replace(study, objectives={"val_loss": "min"})
+    with pytest.raises(StudyError, match="has finished trials without val_loss, an objective of this study"):
+        observed(two, [str(folder)], "0")
+    (folder / "trials.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StudyError, match="20260101-100000 cannot be read: "):
+        observed(study, [str(folder)], "0")
+    (folder / "trials.parquet").unlink()
+    with pytest.raises(StudyError, match=r"20260101-100000 has no trials\.parquet"):
+        observed(study, [str(folder)], "0")
+
+
+@pytest.mark.parametrize("searcher", ["random", "nsga2", "grid"])
+def test_a_searcher_that_does_not_learn_is_refused(study: Study, write: Write, searcher: str) -> None:
+    with pytest.raises(StudyError, match=f"--warm-start needs a searcher that learns .* tpe or gp, got {searcher}"):
+        make_proposals(known(study, write()), searcher, 8, 0)
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [3, {}, {"config": {}, "values": {}}, {"config": {"quality": 5.0}, "values": {"val_accuracy": 0.5}},
+     {"config": {"quality": 0.5}, "values": {"val_accuracy": float("nan")}}],
+)  # fmt: skip
+def test_a_damaged_record_is_one_line(study: Study, observation: Any) -> None:
+    record = make_record(definition={"observations": [observation]})
+    with pytest.raises(StudyError, match="toy: an observation must"):
+        as_recorded(study, record)
+    with pytest.raises(StudyError, match="toy: observations must be a list"):
+        as_recorded(study, make_record(definition={"observations": {"a": 1}}))

@@ -1,0 +1,109 @@
+"""Parquet files in the Hub's image schema are a data set, whatever their classes, sizes and channels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.trainables.data.pictures_on_disk import crops, digits, png
+from trainables.data.datasets import DataError, load
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def write(path: Path, pictures: list[bytes | None], labels: list[Any], names: list[str] | None = None, **columns: Any):
+    label, image = columns.pop("label", "label"), columns.pop("image", "image")
+    kind = columns.pop("kind", IMAGE)
+    values = pictures if kind != IMAGE else [{"bytes": each, "path": None} for each in pictures]
+    table = pa.table({image: pa.array(values, kind), label: pa.array(labels), **columns})
+    if names:
+        features = {label: {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def gray(n: int = 30) -> tuple[list[bytes], list[int]]:
+    images, labels = digits(n)
+    return [png(image) for image in images], labels.tolist()
+
+
+def test_named_classes_in_shards_with_a_validation_part(tmp_path: Path) -> None:
+    pictures, labels = gray(60)
+    names = ["zero", "one", "two"]
+    for name, start, end in (
+        ("train-00000-of-00002", 0, 20),
+        ("train-00001-of-00002", 20, 40),
+        ("validation-00000-of-00001", 40, 50),
+        ("test-00000-of-00001", 50, 60),
+    ):
+        write(tmp_path / "data" / f"{name}.parquet", pictures[start:end], labels[start:end], names)
+    data = load(f"folder:{tmp_path}", None, tmp_path / "cache")
+    assert (data.class_names, data.channels, data.size, data.validation_images) == (("zero", "one", "two"), 1, 8, 10)
+    np.testing.assert_array_equal(np.concatenate([data.train_images, data.test_images])[:, 0], digits(60)[0])
+    assert data.train_labels.tolist() + data.test_labels.tolist() == labels
+    again = load("folder", tmp_path, tmp_path / "cache")
+    assert again.fingerprint == data.fingerprint
+    np.testing.assert_array_equal(again.train_images, data.train_images)
+    assert again.validation_images == 10
+
+
+def test_one_file_with_names_as_text_is_split_and_photographs_keep_their_colours(tmp_path: Path) -> None:
+    photos = crops((40, 40), 8)
+    pictures = [png(picture) for name in photos for picture in photos[name]]
+    write(tmp_path / "photos.parquet", pictures, [name for name in photos for _ in photos[name]], width=[40] * 16)
+    data = load("folder", tmp_path, tmp_path / "cache")
+    assert (data.class_names, data.channels, data.size) == (("china", "flower"), 3, 40)
+    assert (len(data.train_labels), len(data.test_labels)) == (13, 3)
+    assert data.prepared.startswith("test set: 3 of 16 pictures")
+
+
+def test_numbers_without_names_and_bytes_alone_are_read(tmp_path: Path) -> None:
+    pictures, labels = gray(30)
+    write(tmp_path / "train.parquet", pictures, [3 + 4 * label for label in labels], kind=pa.binary(), label="target")
+    write(tmp_path / "test.parquet", pictures[:5], [7] * 5, kind=pa.binary(), label="target")
+    data = load("folder", tmp_path, tmp_path / "cache")
+    assert data.class_names == ("3", "7", "11")
+    assert data.test_labels.tolist() == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "names", "words"),
+    [
+        ({}, [0, 1, 9], ["a", "b", "c"], "row 2: a label must be 0 to 2, got 9"),
+        ({}, [0, 1, None], None, "row 2: a label required in label, got null"),
+        ({"label": "mood", "other": [1, 2, 3]}, [0, 1, 2], None, "a column of labels required"),
+        ({"image": "a", "kind": pa.string()}, [0, 1, 2], None, "one column of pictures required"),
+        ({}, [0, 0, 0], None, "at least 2 classes required, got 0"),
+    ],
+)
+def test_a_file_that_is_no_data_set_is_refused_in_one_line(tmp_path, columns, labels, names, words) -> None:
+    pictures: list[Any] = gray(3)[0] if columns.get("kind") is None else ["x"] * 3
+    write(tmp_path / "train.parquet", pictures, labels, names, **columns)
+    with pytest.raises(DataError) as caught:
+        load("folder", tmp_path, tmp_path / "cache")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_does_not_decode_is_named_by_file_and_row(tmp_path: Path) -> None:
+    pictures, labels = gray(30)
+    for spoilt, words in ((b"<html>", "an HTML page"), (None, "got null")):
+        write(tmp_path / "train.parquet", [*pictures[:4], spoilt, *pictures[5:]], labels)
+        with pytest.raises(DataError, match="row 4") as caught:
+            load("folder", tmp_path, tmp_path / "cache")
+        assert words in str(caught.value)
+
+
+def test_two_data_sets_in_one_folder_are_named(tmp_path: Path) -> None:
+    pictures, labels = gray(12)
+    for name in ("cats", "dogs"):
+        write(tmp_path / name / "train.parquet", pictures, labels)
+    with pytest.raises(DataError, match=r"one set of Parquet files .* found cats/train.parquet, dogs/train.parquet"):
+        load("folder", tmp_path, tmp_path / "cache")

@@ -1,0 +1,364 @@
+"""A function that returns a network is a trainable: its arguments are hyperparameters, all else is as for a family."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from ray import cloudpickle
+from torch import nn
+
+from tests.trainables.data.pictures_on_disk import write_digits
+from trainables.base import build
+from trainables.data.datasets import ImageData, load
+from trainables.data.task import DeviceData
+from trainables.ensembles.bagging import Bagging
+from trainables.image_trainable import Bounds, Metric, image_trainable
+from trainables.training import checkpoint
+from trainables.training.settings import SettingError
+from trainables.training.torch_names import Optimizer, Scheduler, TorchSettings, multiple, plateau_multiple
+
+OPTIMIZERS: tuple[str, ...] = Optimizer.__args__  # type: ignore[attr-defined]
+SCHEDULERS: tuple[str, ...] = Scheduler.__args__  # type: ignore[attr-defined]
+
+
+def small(
+    classes: int,
+    channels: int,
+    size: int,
+    width: Annotated[int, Bounds(1, 64)] = 8,
+    norm: Literal["batch", "none"] = "batch",
+    drop: Annotated[float, Bounds(0, 0.9)] = 0,
+    bias: bool = True,
+    hidden: int | None = None,
+) -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 5, stride=3, bias=bias)]
+    layers += [nn.BatchNorm2d(width)] * (norm == "batch") + [nn.ReLU(), nn.Flatten(), nn.Dropout(drop)]
+    if hidden:
+        layers += [nn.LazyLinear(hidden), nn.ReLU()]
+    return nn.Sequential(*layers, nn.LazyLinear(classes))
+
+
+class Tutorial(nn.Module):
+    """A module as tutorials write it: `view` on what a convolution returns, a branch on a value."""
+
+    def __init__(self, classes: int, channels: int = 3, width: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, 5, stride=4)
+        self.head = nn.Linear(width * 7 * 7, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        x = x if x.abs().max() > 1e9 else F.relu(x)
+        return self.head(x.view(len(x), -1))
+
+
+TINY = {"epochs": 2, "train_images": 60, "batch_size": 20}
+
+
+def trained(trainable: Any, digits: ImageData, **config: Any) -> tuple[Any, list[dict[str, Any]]]:
+    training = build(trainable, TINY | config, DeviceData(digits))
+    return training, [training.run_epoch() for _ in range(training.total_epochs)]
+
+
+# Hyperparameters.
+
+
+def test_the_arguments_are_hyperparameters_with_their_types_bounds_and_defaults() -> None:
+    settings = image_trainable(small).recipe.settings_type
+    types = settings.column_types()
+    assert {name: types[name] for name in ("width", "norm", "drop", "bias", "hidden")} == {
+        "width": "int64",
+        "norm": "string",
+        "drop": "float64",
+        "bias": "bool",
+        "hidden": "int64",
+    }
+    made = settings.from_config({"width": np.int64(16), "drop": 0})
+    assert (made.width, made.norm, made.drop, made.hidden) == (16, "batch", 0.0, None)
+    assert (made.optimizer, made.lr) == ("AdamW", 0.001)
+    for config, words in (
+        ({"width": 65}, "width must be a whole number from 1 to 64, got 65"),
+        ({"width": 8.5}, "width must be a whole number"),
+        ({"norm": "layer"}, "norm must be one of 'batch', 'none', got 'layer'"),
+        ({"bias": 1}, "bias must be true or false, got 1"),
+        ({"depth": 1}, "unknown hyperparameter 'depth'"),
+        ({"optimizer": "adam"}, "optimizer must be one of 'SGD', 'Adam'"),
+    ):
+        with pytest.raises(SettingError, match=words):
+            settings.from_config(config)
+
+
+def no_classes(channels: int, width: int = 3) -> nn.Module: ...
+def no_default(classes: int, width: int) -> nn.Module: ...
+def any_names(classes: int, **more: int) -> nn.Module: ...
+def taken(classes: int, momentum: float = 0.5) -> nn.Module: ...
+def untold(classes: int, width=None) -> nn.Module: ...
+def strange(classes: int, widths: list[int] = [1]) -> nn.Module: ...  # noqa: B006
+def outside(classes: int, width: Annotated[int, Bounds(low=4)] = 3) -> nn.Module: ...
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (no_classes, "no_classes must take `classes`"),
+        (no_default, "no_default: width must have a default"),
+        (any_names, "any_names must name each hyperparameter"),
+        (taken, "momentum is a hyperparameter of the training"),
+        (untold, "width must be annotated"),
+        (strange, "widths must be annotated"),
+        (outside, "a default is wrong: width must be a whole number of at least 4, got 3"),
+        (lambda classes: nn.Flatten(), "must be written with def"),
+        (3, "make_network must be a function"),
+        ("resnet19", "a model of torchvision required, got 'resnet19': did you mean"),
+    ],
+)
+def test_a_function_that_cannot_be_used_is_refused_in_one_line(make: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        image_trainable(make)
+    assert "\n" not in str(caught.value)
+
+
+def not_a_module(classes: int) -> Any:
+    return 3
+
+
+def wrong_outputs(classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes + 1))
+
+
+def nothing_to_train(classes: int) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.ConstantPad1d((0, classes - 3), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (not_a_module, r"not_a_module\(classes=10\) cannot take .*: it must return a torch.nn.Module, got int"),
+        (wrong_outputs, r"must turn 2 images into logits \[2, 10\], one for each class, got \[2, 11\]"),
+        (nothing_to_train, "must have parameters to train"),
+        (Tutorial, r"Tutorial\(classes=10, channels=3, width=4\) cannot take images of 3 x 16 x 16: RuntimeError"),
+        ("vit_b_16", "cannot take images of 3 x 20 x 20"),
+    ],
+)
+def test_a_network_that_cannot_take_the_images_is_refused_before_the_start(make: Any, words: str) -> None:
+    recipe = image_trainable(make).recipe
+    size = {"Tutorial": 16, "vit_b_16": 20}.get(getattr(make, "__name__", make), 32)
+    with pytest.raises(SettingError, match=words) as caught:
+        recipe.require_images(recipe.settings_type(), 3, size, 10)
+    assert "\n" not in str(caught.value)
+
+
+# Training.
+
+
+def test_it_learns_is_restored_to_the_bit_and_its_weights_become_a_module(digits) -> None:
+    trainable = image_trainable(small)
+    config = {"lr": 0.01, "epochs": 3, "hidden": 20, "drop": 0.1, "members": 2, "flip": True}
+    training, results = trained(trainable, digits, **config)
+    assert results[-1]["train_loss"] < results[0]["train_loss"]
+    assert results[-1]["prefix_parameters"][1] == 2 * results[-1]["prefix_parameters"][0]
+    again = build(trainable, TINY | config, DeviceData(digits))
+    again.run_epoch()
+    state = checkpoint.parse(bytes(checkpoint.dump(again.state_dict())), torch.device("cpu"))
+    restored = build(trainable, TINY | config, DeviceData(digits))
+    restored.load_state_dict(state)
+    for _ in range(2):
+        last = restored.run_epoch()
+    assert last["val_loss"] == results[-1]["val_loss"]
+    assert last["predicted"].tolist() == results[-1]["predicted"].tolist()
+    weights = bytes(checkpoint.dump(training.state_dict()))
+    predictor = trainable.load_network(weights, TINY | config, digits.described(), digits.class_names)
+    assert predictor.labels(torch.from_numpy(digits.test_images)).tolist() == last["predicted"].tolist()
+
+
+def test_fused_members_are_what_they_are_alone(digits) -> None:
+    trainable = image_trainable(small)
+    for optimizer in ("AdamW", "SGD", "RMSprop", "Adagrad"):
+        config = {"members": 3, "optimizer": optimizer, "lr": 0.01}
+        (_, alone), (training, fused) = (trained(trainable, digits, **config, engine=e) for e in ("plain", "fuse"))
+        assert training.fused is not None
+        for before, after in zip(alone, fused, strict=True):
+            assert after["each_train_loss"] == pytest.approx(before["each_train_loss"], rel=1e-3)
+    training, _ = trained(trainable, digits, members=2, optimizer="Adafactor", engine="fuse")
+    assert training.fused is None
+
+
+def test_a_module_as_tutorials_write_it_trains(digits) -> None:
+    trainable = image_trainable(Tutorial)
+    trainable.recipe.require_images(trainable.recipe.settings_type(), 3, 32, 10)
+    _, results = trained(trainable, digits)
+    assert math.isfinite(results[-1]["test_loss"])
+
+
+def test_a_worker_that_has_no_such_module_gets_it_whole(digits) -> None:
+    trainable = cloudpickle.loads(cloudpickle.dumps(image_trainable(small)))
+    assert trained(trainable, digits)[1][-1]["val_loss"] == trained(image_trainable(small), digits)[1][-1]["val_loss"]
+
+
+# Optimizers and schedules.
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_trains_as_pytorchs_own(name: str, digits) -> None:
+    training = build(image_trainable(small), TINY | {"optimizer": name, "lr": 0.01}, DeviceData(digits))
+    member = training.members[0]
+    assert type(member.optimizer) is getattr(torch.optim, name)
+    own = getattr(torch.optim, name)([torch.zeros(1, requires_grad=True)], lr=0.01)
+    differ = {key for key in own.defaults if own.defaults[key] != member.optimizer.defaults[key]}
+    assert differ == set()  # PyTorch's own defaults
+    assert math.isfinite(training.run_epoch()["train_loss"])
+
+
+def test_the_chosen_optimizer_takes_the_hyperparameters_that_it_has(digits) -> None:
+    def group(**config: Any) -> dict[str, Any]:
+        return build(image_trainable(small), TINY | config, DeviceData(digits)).members[0].optimizer.param_groups[0]
+
+    given = {"momentum": 0.9, "weight_decay": 0.1, "beta2": 0.9, "eps": 1e-3, "lr": 0.5}
+    sgd, adam = group(optimizer="SGD", nesterov=True, **given), group(optimizer="NAdam", **given)
+    assert (sgd["momentum"], sgd["nesterov"], sgd["weight_decay"], sgd["lr"]) == (0.9, True, 0.1, 0.5)
+    assert (adam["betas"], adam["eps"], adam["weight_decay"]) == ((0.9, 0.9), 1e-3, 0.1)
+    with pytest.raises(SettingError, match="nesterov needs momentum above 0"):
+        group(optimizer="SGD", nesterov=True)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULERS if name not in ("none", "ReduceLROnPlateau")])
+def test_every_schedule_gives_pytorchs_own_rates(name: str) -> None:
+    settings = TorchSettings(lr=0.2, lr_scheduler=name, gamma=0.5, T_0=3, pct_start=0.4, eta_min=0.01, end_factor=0.5)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.2)
+    arguments = {
+        "StepLR": {"step_size": 3, "gamma": 0.5},
+        "ExponentialLR": {"gamma": 0.5},
+        "CosineAnnealingLR": {"T_max": 10, "eta_min": 0.01},
+        "CosineAnnealingWarmRestarts": {"T_0": 3, "eta_min": 0.01},
+        "PolynomialLR": {"total_iters": 10},
+        "LinearLR": {"total_iters": 10, "end_factor": 0.5},
+        "OneCycleLR": {"max_lr": 0.2, "total_steps": 10, "pct_start": 0.4, "cycle_momentum": False},
+    }[name]
+    scheduler = getattr(torch.optim.lr_scheduler, name)(optimizer, **arguments)
+    for epoch in range(1, 11):
+        assert 0.2 * multiple(settings, epoch, 10) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        if epoch < 10:
+            scheduler.step()
+
+
+def test_the_plateau_schedule_watches_validation_accuracy() -> None:
+    settings = TorchSettings(lr_scheduler="ReduceLROnPlateau", plateau_patience=2, factor=0.5)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", patience=2, factor=0.5, threshold=0)
+    seen: list[float] = []
+    for accuracy in (0.1, 0.2, 0.2, 0.15, 0.2, 0.1, 0.1, 0.1, 0.3, 0.2):
+        seen.append(accuracy)
+        scheduler.step(accuracy)
+        assert plateau_multiple(settings, seen) == pytest.approx(optimizer.param_groups[0]["lr"])
+    with pytest.raises(SettingError, match="needs a validation set"):
+        TorchSettings(lr_scheduler="ReduceLROnPlateau", validation=False)
+    with pytest.raises(SettingError, match="decay must be 'constant'"):
+        TorchSettings(lr_scheduler="StepLR", decay="cosine")
+
+
+# Losses, metrics, augmentation.
+
+
+def focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    nats = F.cross_entropy(logits, labels, reduction="none")
+    return (1 - (-nats).exp()) ** 2 * nats
+
+
+def macro_recall(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    right = probabilities.argmax(1) == labels
+    return torch.stack([right[labels == label].double().mean() for label in labels.unique()]).mean()
+
+
+def cost(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
+    return float(5 * (probabilities.argmax(1) != labels).double().mean())
+
+
+def noisy(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images.float() / 255 + 0.1 * torch.randn(images.shape, generator=generator, device=images.device)
+
+
+def mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits, labels)
+
+
+def test_a_loss_of_ones_own_is_trained_and_one_that_takes_the_mean_is_refused(digits) -> None:
+    _, plain = trained(image_trainable(small), digits)
+    _, same = trained(image_trainable(small, loss=F.cross_entropy), digits)
+    assert [result["train_loss"] for result in same] == [result["train_loss"] for result in plain]
+    _, other = trained(image_trainable(small, loss=focal), digits)
+    assert other[0]["train_loss"] < plain[0]["train_loss"]
+    assert other[-1]["val_loss"] != plain[-1]["val_loss"]
+    with pytest.raises(ValueError, match=r"mean_loss must return a loss for each image, \[20\], got \[\]"):
+        trained(image_trainable(small, loss=mean_loss), digits)
+    recipe = image_trainable(small, loss=focal).recipe
+    with pytest.raises(ValueError, match="label_smoothing must be 0 with a loss of one's own"):
+        recipe.require(recipe.settings_type(label_smoothing=0.1))
+
+
+def test_metrics_of_ones_own_are_measured_on_validation_and_test_images(digits) -> None:
+    trainable = image_trainable(small, metrics={"recall": macro_recall, "cost": Metric(cost, "min", low=0, high=5)})
+    assert [(column.name, column.better, column.measured_on) for column in trainable.metrics] == [
+        ("val_recall", "max", "validation"),
+        ("test_recall", "max", "test"),
+        ("val_cost", "min", "validation"),
+        ("test_cost", "min", "test"),
+    ]
+    training, results = trained(trainable, digits, members=2, lr=0.01)
+    assert "test_recall" not in results[0]
+    labels = torch.from_numpy(digits.test_labels)
+    images, places = training.recipe.task.data.test_images, training.recipe.task.test
+    mean = torch.stack([member.probabilities(images, places) for member in training.members]).mean(0)
+    assert results[-1]["test_recall"] == pytest.approx(macro_recall(mean, labels).item())
+
+
+def test_an_augmentation_of_ones_own_is_for_training_only(digits) -> None:
+    _, plain = trained(image_trainable(small), digits)
+    training, noised = trained(image_trainable(small, augment=noisy), digits)
+    assert plain[0]["train_loss"] != noised[0]["train_loss"]
+    images = training.recipe.task.data.test_images[:4]
+    torch.testing.assert_close(training.recipe.test_inputs(images), training.recipe.test_inputs(images))
+    assert training.recipe.test_inputs(images).mean().abs() < 1
+
+
+# Models by name.
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_torchvisions_models_are_trained_by_their_names(channels: int) -> None:
+    trainable = image_trainable(["squeezenet1_1", "mobilenet_v3_small"])
+    recipe = trainable.recipe
+    for model in ("squeezenet1_1", "mobilenet_v3_small"):
+        recipe.require_images(recipe.settings_type(model=model), channels, 32, 3)
+    with pytest.raises(SettingError, match="model must be one of 'squeezenet1_1', 'mobilenet_v3_small', got 'r"):
+        recipe.settings_type(model="resnet18")
+
+
+def test_timms_models_are_trained_by_their_names_or_refused_with_what_to_install() -> None:
+    if importlib.util.find_spec("timm") is None:
+        with pytest.raises(ValueError, match=r"timm:resnet10t needs timm, which is not installed: pip install timm"):
+            image_trainable("timm:resnet10t")
+        return
+    recipe = image_trainable("timm:resnet10t").recipe
+    recipe.require_images(recipe.settings_type(), 1, 32, 3)
+
+
+def test_one_class_makes_members_that_vote(digits) -> None:
+    training, results = trained(image_trainable(small), digits, members=3, bootstrap=True, vote="soft")
+    assert isinstance(training, Bagging)
+    assert len(results[-1]["prefix_test_accuracy"]) == 3
+    assert results[-1]["oob_accuracy"] is not None
+
+
+def test_the_gray_images_of_ones_own_folder_are_what_the_function_gets(tmp_path: Path) -> None:
+    data = load("folder", write_digits(tmp_path / "d", 60), tmp_path / "cache", size=16)
+    training, results = trained(image_trainable(small), data, train_images=30)
+    assert training.members[0].network[0].in_channels == 1
+    assert math.isfinite(results[-1]["val_loss"])

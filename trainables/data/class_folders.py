@@ -1,0 +1,210 @@
+"""Read a folder of pictures with one folder a class.
+
+    pets/train/cat/1.jpg  pets/test/cat/9.jpg     the data set's own parts; also val/ or validation/
+    pets/cat/1.jpg        pets/dog/2.jpg          no parts: a fifth of each class is drawn as the test set
+
+Class names are the folders', in alphabetical order. Pictures may lie at any depth in a class's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from search.records import writable_text
+from trainables.data.forms import Wanted, choose_form, decode_pictures, require_memory, shapes_of
+from trainables.data.image_data import DataError, Images, Progress
+from trainables.data.parquet_files import PART_WORDS, Decoded
+from trainables.data.splits import SPLIT_SEED, Indices, split
+
+ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
+TEST_SHARE = 5  # divisor of a data set's images that gives its test set, if it has none of its own
+_DEEPEST_WRAPPER = 3  # folders around the classes' own, as archives make them
+
+
+class ClassFolders(NamedTuple):
+    """The picture files of each part ("train", "validation", "test") and class, sorted."""
+
+    folder: Path
+    parts: Mapping[str, Mapping[str, tuple[Path, ...]]]
+    ignored: tuple[Path, ...]  # files and folders that are not read
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for classes in self.parts.values() for paths in classes.values() for path in paths)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self.parts["train"]))
+
+    def key(self) -> str:
+        """Return a digest of which file belongs to which part and class."""
+        lines = (
+            f"{part}/{name}/{path.relative_to(self.folder)}"
+            for part, classes in self.parts.items()
+            for name, paths in classes.items()
+            for path in paths
+        )
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def find_classes(folder: Path, depth: int = 0) -> ClassFolders | None:
+    """Return the class folders in `folder`, None if it holds none. Raises DataError if they make no data set."""
+    inner = _folders(folder)
+    by_part: dict[str, list[Path]] = {}
+    for path in inner:
+        if (part := PART_WORDS.get(path.name.lower())) and any(_holds_pictures(below) for below in _folders(path)):
+            by_part.setdefault(part, []).append(path)
+    if "train" in by_part:
+        if twice := next((paths for paths in by_part.values() if len(paths) > 1), None):
+            raise DataError(
+                f"one folder of each part required in {folder}, found {twice[0].name}/ and {twice[1].name}/"
+            )
+        return _parts(folder, {part: paths[0] for part, paths in by_part.items()}, inner)
+    classes = [path for path in inner if _holds_pictures(path)]
+    if not classes:
+        return None
+    if len(inner) == 1 and depth < _DEEPEST_WRAPPER and not _pictures_in(inner[0]) and _folders(inner[0]):
+        return find_classes(inner[0], depth + 1)
+    found, ignored = _classes(classes)
+    return ClassFolders(folder, {"train": found}, (*ignored, *(path for path in inner if path not in classes)))
+
+
+def _parts(folder: Path, places: Mapping[str, Path], inner: list[Path]) -> ClassFolders:
+    parts: dict[str, dict[str, tuple[Path, ...]]] = {}
+    ignored = [path for path in inner if path not in places.values()]
+    for part in ("train", "validation", "test"):
+        if part in places:
+            parts[part], more = _classes(_folders(places[part]))
+            ignored += more
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    for part, classes in parts.items():
+        if unknown := sorted(classes.keys() - parts["train"].keys()):
+            raise DataError(
+                f"{folder}: every class of the {part} pictures must be a folder of {places['train'].name}/, "
+                f"found {', '.join(unknown[:5])} in {part} alone"
+            )
+    return ClassFolders(folder, parts, tuple(ignored))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _listed(folder) if path.is_dir()]
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(Path(entry) for entry in os.scandir(folder) if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot read {folder}: {error.strerror}") from None
+
+
+def _pictures_in(folder: Path) -> bool:
+    return any(path.suffix.lower() in ENDINGS for path in _listed(folder) if not path.is_dir())
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(path.suffix.lower() in ENDINGS for path in _walked(folder))
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """Yield every file at any depth, hidden ones left out; links to folders are followed, each folder once."""
+    seen = set[str]()
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        if (real := os.path.realpath(here)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
+def _classes(folders: list[Path]) -> tuple[dict[str, tuple[Path, ...]], list[Path]]:
+    found, ignored = {}, []
+    for folder in folders:
+        if not writable_text(folder.name):
+            raise DataError(f"a class's name must be text without control characters, got the folder {folder.name!r}")
+        files = list(_walked(folder))
+        pictures = tuple(path for path in files if path.suffix.lower() in ENDINGS)
+        ignored += [path for path in files if path.suffix.lower() not in ENDINGS]
+        if pictures:
+            found[folder.name] = pictures
+        else:
+            ignored.append(folder)
+    return found, ignored
+
+
+def decode_classes(found: ClassFolders, wanted: Wanted, report: Progress) -> Decoded:
+    """Decode all pictures. Raises DataError, naming the file."""
+    names = found.names
+    if len(names) < 2:
+        raise DataError(f"at least 2 classes required in {found.folder}, one folder each, found {', '.join(names)}")
+    if found.ignored:
+        first = found.ignored[0].relative_to(found.folder)
+        report(f"not read, since they are no pictures of a class: {len(found.ignored)} files or folders, e.g. {first}")
+    files = found.files
+    read = [_reader(path) for path in files]
+
+    def named(place: int) -> str:
+        return str(files[place])
+
+    report(f"reading {len(files):,} pictures of {len(names)} classes in {found.folder}")
+    form, rule = choose_form(Counter(shapes_of(read, named)), wanted)
+    require_memory(len(files), form, found.folder)
+    images = decode_pictures(read, named, form)
+    label = {name: place for place, name in enumerate(names)}
+    labels = {
+        part: np.array([label[name] for name, paths in classes.items() for _ in paths], np.int64)
+        for part, classes in found.parts.items()
+    }
+    ends = np.cumsum([len(each) for each in labels.values()])[:-1]
+    parts = dict(zip(labels, np.split(images, ends), strict=True))
+    return arranged(parts, labels, names, rule, found.folder)
+
+
+def _reader(path: Path) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from None
+
+    return read
+
+
+def arranged(
+    images: Mapping[str, Images], labels: Mapping[str, Indices], names: tuple[str, ...], rule: str, where: object
+) -> Decoded:
+    """Return the parts "train", perhaps "validation" and "test", as a data set; a missing test set is split off.
+
+    Raises DataError for too few images.
+    """
+    train, of_train = images["train"], labels["train"]
+    told = [rule] if rule else []
+    validation = 0
+    if "validation" in images:
+        validation = len(labels["validation"])
+        train = np.concatenate([train, images["validation"]])
+        of_train = np.concatenate([of_train, labels["validation"]])
+    if "test" in images:
+        test, of_test = images["test"], labels["test"]
+    else:
+        count = len(of_train) // TEST_SHARE
+        if not count:
+            raise DataError(f"{where}: at least {TEST_SHARE} pictures required, got {len(of_train)}")
+        kept, drawn = split(of_train, count)
+        if validation:  # the last training images stay the validation part
+            validation = int((kept >= len(of_train) - validation).sum())
+        train, of_train, test, of_test = train[kept], of_train[kept], train[drawn], of_train[drawn]
+        told.append(f"test set: {count} of {count + len(kept)} pictures, drawn class by class with seed {SPLIT_SEED}")
+    return Decoded(train, of_train, test, of_test, names, validation, "; ".join(told))
