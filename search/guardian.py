@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 HALTED = 3
+REFUSED = 2
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 SUBREAPER, PARENT_DEATH = 36, 1  # options of prctl: adoption of orphaned descendants, a signal at the parent's end
 CLEARING_SECONDS = 10.0  # limit on the wait for killed processes to end
@@ -133,7 +134,7 @@ def _guard(search: int, reading: int, waited: set[signal.Signals]) -> int:
         with contextlib.suppress(OSError):
             os.write(2, f"\n{last_words(ended, words)}\n".encode(errors="backslashreplace"))
         status = HALTED
-    if status == HALTED:
+    if status in (REFUSED, HALTED):  # a Ray begun beside a refused command's imports may still be going
         clear()
     return status
 

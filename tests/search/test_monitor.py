@@ -216,7 +216,9 @@ def test_every_trial_is_found_from_its_start_until_the_run_ends(seen: Seen) -> N
                 age = now - seen.begun[name]
                 assert name not in first, f"{name} vanished {age:.0f} s after its start, there were {found}"
                 assert age < APPEARS, f"{name} was not found {age:.0f} s after its start"
-    assert first.keys() == seen.begun.keys()
+    last = seen.found[-1][0]  # a trial that begins shortly before the run's end may be gone before it is scraped
+    assert first.keys() >= {name for name, began in seen.begun.items() if last - began > APPEARS}
+    assert len(first) >= 4
 
 
 @pytest.mark.long

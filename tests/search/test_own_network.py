@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from ray import cloudpickle
 
 from search.definition import SPACE_CODE, define, differences
 from search.prepare import prepare
@@ -114,6 +117,18 @@ def test_a_metric_of_ones_own_may_be_the_goal(space: Path) -> None:
     space.write_text(text.replace('"val_loss"', '"test_right"'))
     with pytest.raises(StudyError, match=r"measured on test images.*its counterpart is 'val_right'"):
         load(space)
+
+
+def test_it_reaches_workers_that_have_not_imported_what_this_process_has(
+    space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here_only = types.ModuleType("here_only")
+    here_only.torch = torch  # type: ignore[attr-defined]
+    trainable = load(space).trainable
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "modules", {"here_only": here_only, **sys.modules})
+        pickled = cloudpickle.dumps(trainable)
+    assert cloudpickle.loads(pickled).recipe.memory_format is trainable.recipe.memory_format
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ A family is a `Recipe` subclass with its own `Settings`. The training loop knows
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -17,6 +18,17 @@ from trainables.training import engine, schedules
 from trainables.training.settings import Settings
 
 S = TypeVar("S", bound=Settings)
+
+
+def memory_format(name: str) -> torch.memory_format:
+    """Return PyTorch's memory format of this name, such as "torch.channels_last"."""
+    found: torch.memory_format = getattr(torch, name.removeprefix("torch."))
+    return found
+
+
+# PyTorch pickles a memory format by whatever module happens to hold torch as a global, which a worker may lack. The
+# class of a network of one's own holds one, and reaches workers by value.
+copyreg.pickle(torch.memory_format, lambda layout: (memory_format, (str(layout),)))  # type: ignore[arg-type]
 
 
 class Recipe(Generic[S]):
