@@ -28,7 +28,7 @@ def memory_format(name: str) -> torch.memory_format:
 
 # PyTorch pickles a memory format by whatever module happens to hold torch as a global, which a worker may lack. The
 # class of a network of one's own holds one, and reaches workers by value.
-copyreg.pickle(torch.memory_format, lambda layout: (memory_format, (str(layout),)))  # type: ignore[arg-type]
+copyreg.pickle(torch.memory_format, lambda layout: (memory_format, (str(layout),)))
 
 
 class Recipe(Generic[S]):
