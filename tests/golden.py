@@ -1,8 +1,9 @@
 """python -m tests.golden --write FILE | --check FILE: a few steps of each family on the plain engine, to the bit.
 
 Whoever moves or rewrites training code writes FILE before and checks it after: losses, weights and predictions must be
-the same to the last bit on one machine. Another processor rounds otherwise: what the suite checks is compared within a
-tolerance. On Intel's processors PyTorch also draws dropout's masks in another way than on others (MKL's generator), so
+the same to the last bit on one machine. Another processor rounds otherwise, and steps multiply the difference (bagged
+AlexNets: 1e-5 after one epoch, 3 % after two, between AVX512 and AVX2): the suite compares the first epoch's loss, within
+a tolerance. On Intel's processors PyTorch also draws dropout's masks in another way than on others (MKL's generator), so
 there are two files: `tests/golden.json` is of a Xeon, `tests/golden_amd.json` of an EPYC.
 """
 
@@ -22,7 +23,7 @@ from search.study import load
 
 ROOT = Path(__file__).parents[1]
 INTEL, OTHERS = ROOT / "tests" / "golden.json", ROOT / "tests" / "golden_amd.json"
-TOLERANCE = 2e-3  # relative, of losses: other processors and versions of PyTorch round otherwise, and steps add up
+TOLERANCE = 5e-4  # relative, of the first epoch's loss: other processors and versions of PyTorch round otherwise
 COMMON = {"train_images": 40, "test_images": 20, "batch_size": 16, "epochs": 2, "test_every_epoch": True}
 # Name -> space, and what it changes. Spaces do not move when code does.
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -53,11 +54,13 @@ def run(space: str, changes: dict[str, Any], seed: int = 0) -> dict[str, Any]:
     for member in training.members:
         for tensor in member.network.state_dict().values():
             weights.update(tensor.detach().contiguous().numpy().tobytes())
+    # A round whose vote is refused has no predictions, which may hang on how a processor rounds.
+    predicted = [result["member_predicted"] for result in results if "member_predicted" in result]
     return {
         "train_loss": [result["train_loss"] for result in results],
         "test_loss": results[-1]["test_loss"],
         "weights": weights.hexdigest(),
-        "predicted": hashlib.sha256(results[-1]["member_predicted"].tobytes()).hexdigest(),
+        "predicted": hashlib.sha256(predicted[-1].tobytes()).hexdigest() if predicted else "",
     }
 
 
@@ -81,18 +84,14 @@ def here() -> dict[str, str]:
 
 
 def differences(found: dict[str, Any], kept: dict[str, Any], *, exact: bool) -> list[str]:
-    """Return what differs: to the bit if `exact`, else losses beyond the tolerance."""
+    """Return what differs: to the bit if `exact`, else first epochs' losses beyond the tolerance."""
     lines = []
     for name, before in kept["runs"].items():
-        now = found["runs"].get(name, {})
-        for what, value in before.items():
-            if exact or isinstance(value, str):
-                same = now.get(what) == value or not exact
-            else:
-                pairs = zip(*(one if isinstance(one, list) else [one] for one in (now[what], value)), strict=True)
-                same = all(abs(one - other) <= TOLERANCE * abs(other) for one, other in pairs)
-            if not same:
-                lines.append(f"{name}: {what} was {value}, is {now.get(what)}")
+        now = found["runs"][name]
+        if exact:
+            lines += [f"{name}: {what} was {value}, is {now[what]}" for what, value in before.items() if now[what] != value]
+        elif abs(now["train_loss"][0] / before["train_loss"][0] - 1) > TOLERANCE:
+            lines.append(f"{name}: the first train_loss was {before['train_loss'][0]}, is {now['train_loss'][0]}")
     return lines
 
 
