@@ -2,9 +2,9 @@
 
 Whoever moves or rewrites training code writes FILE before and checks it after: losses, weights and predictions must be
 the same to the last bit on one machine. Another processor rounds otherwise, and steps multiply the difference (bagged
-AlexNets: 1e-5 after one epoch, 3 % after two, between AVX512 and AVX2): the suite compares the first epoch's loss, within
-a tolerance. On Intel's processors PyTorch also draws dropout's masks in another way than on others (MKL's generator), so
-there are two files: `tests/golden.json` is of a Xeon, `tests/golden_amd.json` of an EPYC.
+AlexNets: 1e-5 after one epoch, 3 % after two, between AVX512 and AVX2): the suite compares the first epoch's loss,
+within a tolerance. On Intel's processors PyTorch also draws dropout's masks in another way than on others (MKL's
+generator), so there are two files: `tests/golden.json` is of a Xeon, `tests/golden_amd.json` of an EPYC.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def differences(found: dict[str, Any], kept: dict[str, Any], *, exact: bool) -> 
     for name, before in kept["runs"].items():
         now = found["runs"][name]
         if exact:
-            lines += [f"{name}: {what} was {value}, is {now[what]}" for what, value in before.items() if now[what] != value]
+            changed = [what for what, value in before.items() if now[what] != value]
+            lines += [f"{name}: {what} was {before[what]}, is {now[what]}" for what in changed]
         elif abs(now["train_loss"][0] / before["train_loss"][0] - 1) > TOLERANCE:
             lines.append(f"{name}: the first train_loss was {before['train_loss'][0]}, is {now['train_loss'][0]}")
     return lines
