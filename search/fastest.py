@@ -29,7 +29,7 @@ from search.trajectory import TOO_DEAR, Trajectory, affordable
 from trainables.base import ImageTrainable, build
 from trainables.data.datasets import ImageData
 from trainables.data.task import DeviceData
-from trainables.training.engine import BF16, COMPILE, ENGINES, FUSE, PLAIN, features
+from trainables.training.engine import BF16, COMPILE, ENGINES, FUSE, PLAIN, emulates_bf16, features
 from trainables.training.steps import (
     first_steps,
     fuses,
@@ -219,9 +219,17 @@ def choose(
 
 
 def check(
-    study: Study, data: ImageData, resources: Resources, configs: Sequence[dict[str, Any]] | None, engine: str
+    study: Study,
+    data: ImageData,
+    resources: Resources,
+    configs: Sequence[dict[str, Any]] | None,
+    engine: str,
+    say: Callable[[str], None] = print,
 ) -> None:
-    """Raise EngineError if an engine fails on this machine, disagrees with the plain one or compiles on a CPU."""
+    """Raise EngineError if an engine fails on this machine, disagrees with the plain one or compiles on a CPU.
+
+    Report an engine that this machine has to emulate.
+    """
     if not issubclass(study.trainable, ImageTrainable):
         return
     if not resources.gpus_per_trial:
@@ -238,6 +246,8 @@ def check(
         raise EngineError(f"engine {engine}: {_cause(error)}") from None
     finally:
         _clear(device)
+    if BF16 in features(engine) and emulates_bf16(device.device):
+        say(f"engine     {engine}: no bfloat16 instructions here: about 10 times slower than plain")
 
 
 def _named(study: Study, configs: Sequence[dict[str, Any]] | None) -> set[str]:

@@ -190,6 +190,20 @@ def test_compiling_on_a_cpu_is_refused_wherever_it_is_named(tiny_data: ImageData
             check(one, tiny_data, ONE, configs, named)
 
 
+@pytest.mark.parametrize("emulated", [True, False])
+def test_a_named_engine_that_is_emulated_here_is_told(
+    emulated: bool, tiny_data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: emulated)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: not emulated, raising=False)
+    said: list[str] = []
+    check(study(), tiny_data, ONE, None, "bf16", said.append)
+    told = "engine     bf16: no bfloat16 instructions here: about 10 times slower than plain"
+    assert said == ([told] if emulated else [])
+    check(study(), tiny_data, ONE, None, "plain", said.append)
+    assert len(said) == emulated
+
+
 def test_dropout_and_a_wild_rate_disturb_no_comparison(tiny_data: ImageData) -> None:
     check(study().with_fixed({"dropout": 0.9, "lr": 1e9}), tiny_data, ONE, None, "bf16")
 

@@ -36,6 +36,13 @@ def precision(bf16: bool, device: torch.device) -> contextlib.AbstractContextMan
     return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
 
 
+def emulates_bf16(device: torch.device) -> bool:
+    """Return whether this is a CPU without instructions for bfloat16."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def compiled(network: nn.Module, wanted: frozenset[str], device: torch.device) -> nn.Module:
     """Return what trains `network` on full batches: the network, compiled at its first call if `wanted` says so.
 
