@@ -48,7 +48,11 @@ def without_result(results: Sequence[Results], arms: Sequence[str]) -> list[str]
     names = {(of.study, of.name) for of in map(split_arm, arms)}
     lost = []
     for result in results:
-        here = [name for study, name in names if study in (None, result.record.study)]
-        rows = result.trials
-        lost.append(rows[rows[ARM].isin(here) & rows[STATUS].isin([STOPPED, DIVERGED, FAILED])])
-    return [f"{row[ARM]} seed {row[SEED]} {row[STATUS]}" for _, row in pd.concat(lost).iterrows()]
+        here = {name for study, name in names if study in (None, result.record.study)}
+        ends = zip(*(result.trials[column] for column in (ARM, SEED, STATUS)), strict=True)
+        lost += [
+            f"{arm} seed {seed} {status}"
+            for arm, seed, status in (ends if here else ())
+            if arm in here and status in (STOPPED, DIVERGED, FAILED)
+        ]
+    return lost
