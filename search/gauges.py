@@ -32,9 +32,9 @@ STATES = (WAITING, RUNNING, COMPLETED, STOPPED, DIVERGED, FAILED)
 # Ended trials that are shown, the latest: each is reported anew in every interval, and OpenTelemetry drops what exceeds
 # 2,000 series a gauge.
 MOST_ENDED = 200
-# Ended trials that are shown for the first time in one refresh, the latest: each costs the driver 14 KB for good, too
-# much for thousands of trials that take less than a second, of which nobody could see one running.
-MOST_ENDED_UNSEEN = 10
+# Ended trials that later refreshes show for the first time, the latest: each costs the driver 14 KB for good, too much
+# for thousands of trials that take less than a second, which no refresh saw running.
+MOST_ENDED_UNSEEN = 2
 
 
 class Gauges:
@@ -86,7 +86,8 @@ class Gauges:
             self.were_best.add(best)
         shown = {log.number for log in logs if not finished(log)} | self.were_best
         latest = heapq.nlargest(MOST_ENDED, (log.number for log in logs if finished(log)))
-        unseen = [number for number in latest if number not in self.were]
+        # The first refresh of a resumed run shows the trials of earlier processes.
+        unseen = [number for number in latest if number not in self.were] if self.were else []
         shown |= set(latest) - set(unseen[MOST_ENDED_UNSEEN:])
         self.were = {number: self.were.get(number, set()) for number in shown}
         for number in shown:

@@ -118,7 +118,7 @@ def test_a_compilation_counts(monkeypatch: pytest.MonkeyPatch, tiny_data: ImageD
     found = {"bf16": taking(0.7), "compile": taking(0.1, preparation=1000.0)}
     assert choice(monkeypatch, tiny_data, found)[0] == "bf16"
     # A trial of as many images that it pays.
-    long = study(epochs=10**9)
+    long = study(epochs=10**6)
     assert choice(monkeypatch, tiny_data, found, long)[0] == "compile"
 
 
