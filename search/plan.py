@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from search.device import device_data
 from search.domains import domain_edges
 from search.economy import Configs, Economy
+from search.flops import forward_flops
 from search.output import span
 from search.records import PARAMETERS
 from search.resources import Resources
@@ -140,7 +139,7 @@ def make_plan(
         inputs = training.recipe.test_inputs(device.test_images[:1])
         key = (inputs.shape, *(parameter.shape for parameter in training.members[0].network.parameters()))
         if key not in flops:
-            flops[key] = _flops(training.members[0].network, inputs)
+            flops[key] = forward_flops(training.members[0].network, inputs)
         images, evaluated = study.trainable.strategy.work(study.settings(config), training.recipe.task)
         works.append((images, evaluated, flops[key], config))
     ranked = sorted(works, key=lambda w: (w[0] * w[2], -w[3].get("batch_size", 0)))
@@ -221,16 +220,6 @@ def expected_share(study: Study, trials: int, epochs: int) -> float:
                 if epoch < epochs and rule.on_result(trial, epoch, quality, size):
                     break
     return trained / (SIMULATED_STUDIES * trials * epochs)
-
-
-def _flops(network: nn.Module, inputs: torch.Tensor) -> int:
-    """Count the floating-point operations of one image's forward pass; inputs [1, c, h, w]."""
-    network.eval()
-    from torch.utils.flop_counter import FlopCounterMode  # takes a second, and most runs need none
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(inputs)
-    return int(counter.get_total_flops())
 
 
 def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measurement:

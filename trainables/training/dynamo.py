@@ -35,6 +35,12 @@ def leave_out() -> None:
             kind.step = _unbroken(step.__wrapped__)
 
 
+def leave_out_of(function: Any) -> None:
+    """Let a function that `torch._disable_dynamo` may have wrapped run without TorchDynamo, unless that is imported."""
+    if "torch._dynamo" not in sys.modules and _is_wrapped(function):
+        setattr(function.__wrapped__, _MADE, function.__wrapped__)
+
+
 def put_back() -> None:
     """Undo `leave_out`: whoever compiles needs the methods as PyTorch has them."""
     for method in _methods():
@@ -58,8 +64,11 @@ def _unbroken(step: Callable[..., Any]) -> Callable[..., Any]:
 
 def _methods() -> Iterator[Any]:
     """Yield the functions behind those methods of an optimizer that `torch._disable_dynamo` has wrapped."""
-    disable: Any = torch._disable_dynamo  # type: ignore[attr-defined]
-    wrapper = disable(_methods).__code__
     for method in vars(Optimizer).values():
-        if getattr(method, "__code__", None) is wrapper:
+        if _is_wrapped(method):
             yield method.__wrapped__
+
+
+def _is_wrapped(function: Any) -> bool:
+    disable: Any = torch._disable_dynamo  # type: ignore[attr-defined]
+    return getattr(function, "__code__", None) is disable(_is_wrapped).__code__
