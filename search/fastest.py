@@ -199,6 +199,9 @@ def choose(
     unit = "images/s" if device.device.type == "cuda" else "images per core second"
     best, least = PLAIN, images * plain.seconds / WORTHWHILE
     for engine in candidates(device.device.type, settings.members, images * plain.seconds):
+        if BF16 in features(engine) and emulates_bf16(device.device):
+            say(f"engine     {engine} left out: no bfloat16 instructions here")
+            continue
         try:
             found = _measure(study, config, engine, device, plain)
         except Exception as error:  # noqa: BLE001 - a compiler, a driver or memory may raise anything

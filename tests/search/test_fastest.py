@@ -96,6 +96,12 @@ def taking(share: float, preparation: float = 0.0) -> Measured:
     return Measured(Agreement(0.003, 0.021, 1.4), preparation, share / 251, 1 / 251, share)
 
 
+@pytest.fixture(autouse=True)
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor has instructions for bfloat16, as far as a choice goes."""
+    monkeypatch.setattr(fastest, "emulates_bf16", lambda device: False)
+
+
 # The choice
 
 
@@ -194,14 +200,21 @@ def test_compiling_on_a_cpu_is_refused_wherever_it_is_named(tiny_data: ImageData
 def test_a_named_engine_that_is_emulated_here_is_told(
     emulated: bool, tiny_data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: emulated)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: not emulated, raising=False)
+    monkeypatch.setattr(fastest, "emulates_bf16", lambda device: emulated)
     said: list[str] = []
     check(study(), tiny_data, ONE, None, "bf16", said.append)
     told = "engine     bf16: no bfloat16 instructions here: about 10 times slower than plain"
     assert said == ([told] if emulated else [])
     check(study(), tiny_data, ONE, None, "plain", said.append)
     assert len(said) == emulated
+
+
+def test_what_is_emulated_here_is_not_measured(tiny_data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastest, "emulates_bf16", lambda device: True)
+    monkeypatch.setattr(fastest, "_measure", lambda *_: pytest.fail("measured"))
+    said: list[str] = []
+    assert choose(study(), tiny_data, ONE, None, said.append) == "plain"
+    assert said == ["engine     bf16 left out: no bfloat16 instructions here", "engine     plain"]
 
 
 def test_dropout_and_a_wild_rate_disturb_no_comparison(tiny_data: ImageData) -> None:

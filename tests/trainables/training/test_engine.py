@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainables.alexnet import AlexNet, AlexNetRecipe
-from trainables.training.engine import features
+from trainables.training.engine import emulates_bf16, features
 from trainables.training.loop import Member
 from trainables.training.resized_conv import ResizedConv2d
 from trainables.training.settings import ENGINES
@@ -153,3 +153,11 @@ def test_the_fold_stays_out_of_the_compiler(make_recipe):
         member = Member(Whole(made.settings, made.task), 0)
         losses.append(member.train_epoch(1, steps=2).loss)
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_a_processor_without_bfloat16_is_known(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    for there in (True, False):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda there=there: there, raising=False)
+        assert emulates_bf16(torch.device("cpu")) is not there
+        assert not emulates_bf16(torch.device("cuda"))
