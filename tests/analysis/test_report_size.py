@@ -76,7 +76,7 @@ def page(thousand):
 def test_a_thousand_trials_are_5_megabytes_10_seconds_and_500_megabytes_of_memory(page):
     file, seconds, memory = page
     assert file.stat().st_size < 5e6
-    assert seconds < 20  # of a processor: 8 alone, 17 beside two trainings and a suite on two cores
+    assert seconds < 15  # of a processor: 8 alone, and more the more neighbours share its core and caches
     assert memory < 500e6
 
 

@@ -24,8 +24,8 @@ def test_schedules_of_crashes_end_as_searches_left_in_peace() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_five_thousand_schedules() -> None:
-    assert main(["--schedules", "5000", "--seed", str(SEED)]) == 0
+def test_ten_thousand_schedules() -> None:
+    assert main(["--schedules", "10000", "--seed", str(SEED)]) == 0
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, most: int = 400) -> bool:
