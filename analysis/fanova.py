@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from sklearn import config_context
 from sklearn.tree import DecisionTreeRegressor
 
 # Shallow trees are as accurate at these sizes, and a bootstrap takes seconds.
@@ -77,7 +78,8 @@ def _tree(rows: np.ndarray, values: np.ndarray, seed: int) -> Any:
     """Fit a tree to a resample of the rows, as scikit-learn's RandomForestRegressor does without checking its input."""
     drawn = np.bincount(np.random.RandomState(seed).randint(0, len(rows), len(rows)), minlength=len(rows))
     tree = DecisionTreeRegressor(max_depth=DEPTH, random_state=seed)
-    return tree.fit(rows, values, sample_weight=drawn.astype(float), check_input=False).tree_
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # half of a small tree's time
+        return tree.fit(rows, values, sample_weight=drawn.astype(float), check_input=False).tree_
 
 
 def _leaves(tree: Any, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -49,7 +49,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 RULES = "2026-11-29.1"  # date and number of the rules declared above and in the constants below
 LOOKS = (3, 5, 8, 12, 20)  # numbers of seeds at which a claim is looked at
@@ -265,7 +265,7 @@ def bartlett(variances: np.ndarray, df: np.ndarray) -> float:
     total = df.sum()
     statistic = total * math.log((df * variances).sum() / total) - (df * np.log(variances)).sum()
     correction = 1 + ((1 / df).sum() - 1 / total) / (3 * (len(df) - 1))
-    return float(stats.chi2.sf(statistic / correction, len(df) - 1))
+    return float(special.chdtrc(len(df) - 1, statistic / correction))
 
 
 def mean_effect(values: Any) -> Mean:
@@ -351,9 +351,13 @@ def image_ratio(above: Any, below: Any) -> Ratio:
 
 
 def proportion_interval(right: int, n: int, level: float = LEVEL) -> Interval:
-    """Return Wilson's interval of an accuracy measured once on n images."""
-    low, high = stats.binomtest(right, n).proportion_ci(level, method="wilson")
-    return Interval(right / n, float(low), float(high), n)
+    """Return Wilson's interval of an accuracy measured once on n images.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    z = float(special.ndtri((1 + level) / 2))
+    centre, half = right + z * z / 2, z * math.sqrt(right * (n - right) / n + z * z / 4)
+    return Interval(right / n, max(0.0, (centre - half) / (n + z * z)), min(1.0, (centre + half) / (n + z * z)), n)
 
 
 # Size, power and many claims.
@@ -385,9 +389,11 @@ def power(
     if not df > 0 or not error > 0:
         return 0.0
     needed = math.hypot(critical(df, alpha), images / error)
-    return float(
-        stats.nct.sf(needed, df, distance / error) if math.isfinite(df) else stats.norm.sf(needed - distance / error)
-    )
+    if math.isinf(df):
+        return float(special.ndtr(distance / error - needed))
+    from scipy import stats  # a second's import that most commands do without
+
+    return float(stats.nct.sf(needed, df, distance / error))
 
 
 def seeds_to_decide(
@@ -430,5 +436,7 @@ def false_discovery(p: Any) -> np.ndarray:
     q = np.full(len(p), math.nan)
     known = ~np.isnan(p)
     if known.any():
+        from scipy import stats  # a second's import that most commands do without
+
         q[known] = stats.false_discovery_control(p[known])
     return q

@@ -15,6 +15,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,11 @@ def _intervals(rows: pd.DataFrame, results: Sequence[Results]) -> dict[str, list
     """Return the columns `INTERVAL` for each row."""
     found = {name: [math.nan] * len(rows) for name in INTERVAL}
     settings = [name for name in rows if name.startswith(CONFIG) and name != CONFIG + SEED]
+    members = {
+        (result.record.study, result.record.run, trial, epoch): some
+        for result in results
+        for (trial, epoch), some in result.members.groupby([TRIAL_ID, EPOCH])
+    }
     # Trials without a setting on record are not known to be alike.
     alike = ["study", MEMBERS, *settings] if settings else rows.index
     for _, some in rows.groupby(alike, dropna=False):
@@ -75,7 +81,7 @@ def _intervals(rows: pd.DataFrame, results: Sequence[Results]) -> dict[str, list
             continue  # neither seeds nor single models beside it
         values = some.groupby(SEED)[VAL_ACCURACY].mean().to_numpy()
         for place in some.index:
-            own = values if len(values) > 1 else _members(rows.loc[place], results)
+            own = values if len(values) > 1 else _members(rows.loc[place], members)
             interval = mean_interval(own) if len(own) > 1 else None
             if interval is not None and math.isfinite(interval.low):
                 for name, value in zip(INTERVAL, (interval.low, interval.high, interval.n), strict=True):
@@ -83,13 +89,14 @@ def _intervals(rows: pd.DataFrame, results: Sequence[Results]) -> dict[str, list
     return found
 
 
-def _members(row: pd.Series, results: Sequence[Results]) -> np.ndarray:
-    """Return the validation accuracies of a run's members that are single models; none for larger prefixes."""
-    if row[MEMBERS] != 1:
+def _members(row: pd.Series, members: dict[tuple[Any, ...], pd.DataFrame]) -> np.ndarray:
+    """Return the validation accuracies of a run's members that are single models; none for larger prefixes.
+
+    `members`: rows of the members' tables, by study, run, trial and epoch.
+    """
+    last = members.get((row["study"], row["run"], row["trial"], row[EPOCHS]))
+    if row[MEMBERS] != 1 or last is None:
         return np.zeros(0)
-    (result,) = [x for x in results if (x.record.study, x.record.run) == (row["study"], row["run"])]
-    members = result.members
-    last = members[(members[TRIAL_ID] == row["trial"]) & (members[EPOCH] == row[EPOCHS])]
     # AdaBoost's members learn from one another's mistakes.
     if "alpha" not in last or OWN_VAL_ACCURACY not in last or last["alpha"].notna().any():
         return np.zeros(0)

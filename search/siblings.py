@@ -5,13 +5,34 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 ROOMS = ("search", "trainables", "spaces", "analysis", "tests")  # workers import these by name
 
 _kept: list[str] = []  # folders of the space that was loaded last, and of the spaces that it loads itself
 _open: list[str] = []  # folders of spaces whose files are being executed
+
+
+class FreshLoader(SourceFileLoader):
+    """Runs a file as it reads now, and leaves no `__pycache__` beside it.
+
+    Python takes a file's bytecode for its own as long as size and second of the last change agree: a space changed
+    from .4 to .6 within the second would run as it was, under the record of what it says now.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the file."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 @contextmanager
@@ -28,6 +49,12 @@ def importable(folder: Path) -> Iterator[None]:
     while _kept and not _open:
         _take(_kept.pop())
     sys.path.insert(0, place)
+    sys.path_importer_cache[place] = FileFinder(
+        place,
+        (ExtensionFileLoader, EXTENSION_SUFFIXES),
+        (FreshLoader, SOURCE_SUFFIXES),
+        (SourcelessFileLoader, BYTECODE_SUFFIXES),
+    )
     _open.append(place)
     try:
         yield

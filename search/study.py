@@ -625,16 +625,16 @@ def load(path: Path) -> Study:
         raise StudyError(f"no such space file: {path}")
     if path.suffix != ".py":
         raise StudyError(f"a space must be a Python file, got {path}")
-    spec = importlib.util.spec_from_file_location(f"space_{path.stem}", path)
+    loader = siblings.FreshLoader(f"space_{path.stem}", str(path))
+    spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # The module is in sys.modules only while it runs, since dataclasses look annotations up there. Without it, Ray
     # pickles the file's classes by value afterwards, and workers need not find the file.
     sys.modules[spec.name] = module
     try:
         with siblings.importable(path.resolve().parent), _own_interrupt():
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
     except SyntaxError as error:
         raise StudyError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     except (StudyError, RecordError) as error:

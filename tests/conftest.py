@@ -1,7 +1,9 @@
 from search import environment  # noqa: F401  (Ray's settings count only before the first test imports ray)
 
 # isort: split
+import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 # A shell has what it starts in the background ignore Ctrl-C, and so would every search that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Images of containers often have Python keep no bytecode. Each of the many processes that tests start would compile
+# Ray, torch and scipy anew: two thirds of the time that they take to start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(params=[pytest.param(20, id="few"), pytest.param(1000, id="many", marks=pytest.mark.long)])

@@ -91,10 +91,9 @@ def refusal(call: Callable[[], Any], *words: str) -> str:
     return line
 
 
-@pytest.mark.parametrize(
-    "address", [f"127.0.0.1:{closed_port()}", "127.0.0.1:x", "127.0.0.1", "no.such.host.invalid:1"]
-)
+@pytest.mark.parametrize("address", ["127.0.0.1:{closed}", "127.0.0.1:x", "127.0.0.1", "no.such.host.invalid:1"])
 def test_an_address_where_nobody_answers_is_refused_at_once(address: str) -> None:
+    address = address.format(closed=closed_port())
     refusal(lambda: connect(address), f"--address {address}: no Ray cluster answers there")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,21 @@ def test_two_spaces_have_each_its_own_file_of_one_name(tmp_path: Path, toy_space
         text = toy_space.read_text().replace('name="toy"', "name=NAME")
         write(tmp_path / name, "space.py", f"from named import NAME\n{text}")
     assert [load(tmp_path / name / "space.py").name for name in ("first", "second")] == ["first", "second"]
+
+
+def test_an_edit_within_a_second_is_run(tmp_path: Path, toy_space: Path) -> None:
+    """Bytecode that Python keeps is told from its file by size and second alone."""
+    text = toy_space.read_text().replace('name="toy"', "name=NAME + '-a'")
+    names = []
+    for name, own in (("first", "-a"), ("other", "-a"), ("other", "-b")):
+        for path in (
+            write(tmp_path, "named.py", f"NAME = {name!r}\n"),
+            write(tmp_path, "space.py", f"from named import NAME\n{text}".replace("-a", own)),
+        ):
+            os.utime(path, (1e9, 1e9))
+        names.append(load(tmp_path / "space.py").name)
+    assert names == ["first-a", "other-a", "other-b"]
+    assert not (tmp_path / "__pycache__").exists()
 
 
 def test_the_project_is_not_taken_for_a_file_beside_a_space_in_its_folder(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import os
 import pickle
+import urllib.request
 
 import pytest
 import torch
@@ -99,6 +100,7 @@ def one_line(caught):
 def test_offline_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr(urllib.request, "_opener", None)  # keeps the proxies of its first request
     with pytest.raises(WeightsError) as caught:
         build("resnet18", 10)
     text = one_line(caught)
