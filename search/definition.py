@@ -20,6 +20,7 @@ from typing import Any
 
 from ray.tune.search.sample import Categorical, LogUniform, Normal, Quantized, Uniform
 
+from search import siblings
 from search.initial_design import first_configs
 from search.study import Study
 
@@ -213,8 +214,10 @@ def _file_of(kind: Any) -> Path | None:
 def _own(path: Path, beside: Path) -> list[Path]:
     """List the file if it is code that trials are made of: in this project's trainables, or beside the space file."""
     path = path.resolve()
-    rooms = (ROOT / "trainables", beside)
-    ours = any(path.is_relative_to(room) for room in rooms) and "site-packages" not in path.parts
+    # Of a space in the clone's own folder the project is no part, as it is of none elsewhere.
+    other = {ROOT / room for room in siblings.ROOMS} - {beside, *beside.parents}
+    own = path.is_relative_to(beside) and other.isdisjoint(path.parents) and "site-packages" not in path.parts
+    ours = own or path.is_relative_to(ROOT / "trainables")
     return [path] if ours and path.suffix == ".py" and path.is_file() else []
 
 

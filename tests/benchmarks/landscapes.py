@@ -21,6 +21,7 @@ from ray.tune.search.sample import Categorical, Domain
 from sklearn.ensemble import ExtraTreesRegressor
 
 from search.study import Study
+from trainables.alexnet import BaggedAlexNet
 from trainables.convnet import ConvNetTrainable
 from trainables.lenet import LeNetTrainable
 from trainables.small_alexnet import SmallAlexNetTrial
@@ -147,6 +148,24 @@ LANDSCAPES = {
                 "evaluation": "bf16",
             },
             train_images=500,
+            validation_images=1000,
+            draws=60,
+        ),
+        Landscape(
+            "alexnet",
+            BaggedAlexNet,
+            "cifar100",
+            {
+                "lr": tune.loguniform(1e-3, 0.3),
+                "momentum": tune.choice([0.0, 0.9]),
+                "weight_decay": tune.loguniform(1e-6, 1e-2),
+                "batch_size": tune.choice([16, 32, 64]),
+                "dropout": tune.uniform(0.0, 0.9),
+                "decay": tune.choice(["constant", "exponential", "cosine"]),
+                "batch_norm": tune.choice([False, True]),
+                "engine": "bf16",
+                "evaluation": "bf16",
+            },
             validation_images=1000,
             draws=60,
         ),

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from ray import tune
 
-from search.definition import define, differences, domain_text
+from search.definition import ROOT, code, define, differences, domain_text
 from search.study import load
+from trainables.lenet import LeNetTrainable
 
 SPACE = '''"""What is it?
 
@@ -154,3 +155,10 @@ def test_words_and_what_no_trial_sees_may_change(space: Path, old: str, new: str
 def test_two_domains_have_the_same_words_only_if_they_are_the_same(one: Any, other: Any) -> None:
     assert domain_text(one) == domain_text(one)
     assert domain_text(one) != domain_text(other)
+
+
+def test_of_a_space_in_the_clones_folder_the_project_is_no_more_a_part_than_elsewhere(tmp_path: Path) -> None:
+    found = code(LeNetTrainable, ROOT / "mine.py")
+    assert found == code(LeNetTrainable, tmp_path / "mine.py")
+    assert found == code(LeNetTrainable, ROOT / "spaces" / "lenet_flip.py")
+    assert {name.partition("/")[0] for name in found} == {"trainables"}
