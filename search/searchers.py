@@ -82,7 +82,8 @@ class OptunaProposals:
         ]
         self.design = study.design
         self.seed_of_design = trial_seed(seed, 0)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        if optuna.logging.get_verbosity() != optuna.logging.WARNING:
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = ["maximize" if mode == "max" else "minimize" for mode in self.goals.values()]
         self.storage = optuna.storages.InMemoryStorage()
         self.study = optuna.create_study(storage=self.storage, directions=directions, study_name=study.name)

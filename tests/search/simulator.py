@@ -477,7 +477,7 @@ def require(holds: bool, what: str) -> None:
 
 
 def table(disk: SimulatedDisk, name: str) -> pa.Table:
-    return pq.read_table(pa.BufferReader(disk.read(f"{name}.parquet")), use_threads=False)
+    return pq.ParquetFile(pa.BufferReader(disk.read(f"{name}.parquet"))).read(use_threads=False)
 
 
 def check(world: World, disk: SimulatedDisk) -> None:
