@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+import pyarrow.parquet as pq
 import pytest
 from ray import tune
 
@@ -18,7 +23,7 @@ from search.failures import UsageError
 from search.journal import Journal
 from search.prepare import prepare
 from search.provenance import domain_name, new_record
-from search.records import StudyRecord
+from search.records import STUDY_FILE, StudyRecord
 from search.request import Request
 from search.results import ResultsWriter, schema_of, write_record
 from search.resume import as_recorded
@@ -37,6 +42,8 @@ SPACE = {
     "weight_decay": 0.01,
 }
 Write = Callable[..., Path]
+ROOT = Path(__file__).parents[2]
+PATIENCE = 300.0  # seconds, on a machine that does other things too
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +274,51 @@ def test_a_damaged_record_is_one_line(study: Study, observation: Any) -> None:
         as_recorded(study, record)
     with pytest.raises(StudyError, match="toy: observations must be a list"):
         as_recorded(study, make_record(definition={"observations": {"a": 1}}))
+
+
+# Real processes
+
+
+def command(space: Path, results: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "search.run", str(space), *options, "--results", str(results)]
+
+
+def searched(results: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder of the only run, and what its searcher chose, trial by trial."""
+    (folder,) = (results / "toy").iterdir()
+    rows = pq.read_table(folder / "trials.parquet").sort_by("trial_id").to_pylist()
+    return folder, [{name: value for name, value in row.items() if name.startswith("config/")} for row in rows]
+
+
+@pytest.mark.long
+def test_a_search_begun_with_another_ones_results_decides_the_same_when_killed_and_resumed_without_them(
+    tmp_path: Path, toy_space: Path
+) -> None:
+    def run(results: Path, *options: str) -> None:
+        asked = command(toy_space, results, *options)
+        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    one_by_one = ("--smoke", "--scheduler", "none", "--set", "wait=0.5", "--set", "epochs=2", "--cpus-per-trial", "2")
+    known = tmp_path / "known"
+    run(known, "--samples", "12", *one_by_one)
+    # Twelve finished trials are more than the sampler waits for: all suggestions below come from its model.
+    warm = ("--samples", "5", "--seed", "3", *one_by_one, "--warm-start", str(known))
+    run(tmp_path / "peace", *warm)
+    process = subprocess.Popen(
+        command(toy_space, tmp_path / "killed", *warm), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert any("0002 epoch 1/" in line for line in process.stdout)
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for each in family:  # as a power cut would
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.communicate()
+    shutil.rmtree(known)
+    run(tmp_path / "killed", "--resume")
+    (_, peace), (folder, killed) = searched(tmp_path / "peace"), searched(tmp_path / "killed")
+    assert len(killed) == 5
+    assert killed == peace
+    record = StudyRecord.from_json((folder / STUDY_FILE).read_text())
+    assert len(record.definition["observations"]) == 12
