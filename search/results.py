@@ -192,6 +192,7 @@ class ResultsWriter:
         self.protocol = protocol
         self.clock = clock
         self.damaged: dict[int, PartError] = {}  # completed trials whose predictions are missing or damaged
+        self._merged: list[tuple[int, str | None]] | None = None  # trials in predictions.parquet
         self._cost = 0.0
         self._written = -np.inf
 
@@ -247,7 +248,10 @@ class ResultsWriter:
             return
         logs = [trials[number] for number in sorted(trials)]
         # The trials come last: a reader who starts with them finds all that belongs to each trial in the other tables.
-        self._merge_predictions(logs)
+        completed = [(log.number, log.predictions) for log in logs if log.status == COMPLETED]
+        if force or completed != self._merged:  # reads and writes the predictions of the whole run
+            self._merge_predictions(logs)
+            self._merged = completed
         for table, content in self._tables(logs).items():
             self.disk.write(f"{table}.parquet", _bytes(content))
         self._written = self.clock()
