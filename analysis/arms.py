@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Results, ResultsError
+from analysis.runs import same_training
 from search import columns
 from search.records import (
     ARM,
@@ -104,7 +105,8 @@ def more_is_better(quantity: str) -> bool:
 def arm_trials(results: Sequence[Results], arm: str) -> pd.DataFrame:
     """Return the arm's finished trials, with the position of each trial's run in `results` as column `result`.
 
-    Raises ResultsError if the trials ran under more than one protocol, or were changed differently by `--set`.
+    Raises ResultsError if the trials ran under more than one protocol, were changed differently by `--set`, or if the
+    arm's settings or code were edited between two runs.
     """
     of = split_arm(arm)
     places = [place for place, result in enumerate(results) if of.study in (None, result.record.study)]
@@ -120,6 +122,14 @@ def arm_trials(results: Sequence[Results], arm: str) -> pd.DataFrame:
         raise ResultsError(f"trials of arm {of.name} compare only under one protocol, got {', '.join(protocols)}")
     if len(changes := sorted({results[place].changed_of(of.name) or "nothing" for place in found["result"]})) > 1:
         raise ResultsError(f"trials of arm {of.name} compare only under one --set, got {'; '.join(changes)}")
+    # What answers for the arm was chosen because it trained alike.
+    own = [results[place] for place in dict.fromkeys(found["result"]) if type(results[place]) is Results]
+    for result in own[1:]:
+        if not same_training(result, own[0], of.name):
+            raise ResultsError(
+                f"trials of arm {of.name} compare only if they trained alike, and its settings or its code were edited "
+                f"between {own[0].path} and {result.path}: name one of them"
+            )
     return found
 
 

@@ -129,7 +129,8 @@ class Results:
             settings = {name: None if pd.isna(value) else value for name, value in told.items()}
             if isinstance(members := settings.get(MEMBERS), Real):
                 settings |= {MEMBERS: int(float(members)), "engine": self.engine}
-                return Training.of(record.trainable, record.dataset_fingerprint, settings)
+                code = record.definition.get("code")
+                return Training.of(record.trainable, record.dataset_fingerprint, settings, code)
         return None
 
     @property

@@ -61,9 +61,13 @@ def _distribution(result: Results, name: str, text: str) -> BaseDistribution:
         return CategoricalDistribution([*domain, *dict.fromkeys(others)])
     if not (isinstance(domain, tuple) and len(domain) == 2):
         raise ResultsError(f"{result.path}: a domain is (low, high) or a list, got {text!r} for {name}")
-    low, high = min([domain[0], *column.dropna()]), max([domain[1], *column.dropna()])
-    log = text.endswith(" log")
-    if pd.api.types.is_integer_dtype(column):
+    whole = pd.api.types.is_integer_dtype(column)
+    # Ray's whole numbers end below the upper bound, except in steps (tune.qrandint).
+    stepped = "in steps of" in str(result.record.definition.get("space", {}).get(name))
+    low = min([domain[0], *column.dropna()])
+    high = max([domain[1] - 1 if whole and not stepped else domain[1], *column.dropna()])
+    log = text.endswith(" log") and low > 0  # an arm may lie outside, at 0
+    if whole:
         return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(float(low), float(high), log=log)
 
@@ -113,11 +117,18 @@ def trial(result: Results, row: dict[str, Any], domains: dict[str, BaseDistribut
     )
 
 
-def export(result: Results, storage: str) -> optuna.Study:
-    """Write `result` as a new study into `storage` (an Optuna storage URL). Raises ResultsError."""
+def exported(result: Results) -> list[FrozenTrial]:
+    """Return the run's ended trials as Optuna's. Raises ResultsError."""
     domains = distributions(result)
-    rows = [row for row in result.trials.to_dict("records") if row[STATUS] in STATES]
-    trials = [trial(result, row, domains) for row in rows]
+    return [trial(result, row, domains) for row in result.trials.to_dict("records") if row[STATUS] in STATES]
+
+
+def export(result: Results, storage: str, trials: Sequence[FrozenTrial] | None = None) -> optuna.Study:
+    """Write `result` as a new study into `storage` (an Optuna storage URL). Raises ResultsError.
+
+    `trials`: what `exported` gives, if it is known.
+    """
+    trials = exported(result) if trials is None else trials
     goals = {"max": "maximize", "min": "minimize"}
     study = optuna.create_study(
         storage=storage,
@@ -139,8 +150,9 @@ def write(results: list[Results], args: argparse.Namespace) -> None:
     if not args.output.absolute().parent.is_dir():
         raise ResultsError(f"{args.output.parent}: no such folder")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    for result in results:
-        study = export(result, f"sqlite:///{args.output}")
+    everything = [(result, exported(result)) for result in results]  # no file is left of which a part is missing
+    for result, trials in everything:
+        study = export(result, f"sqlite:///{args.output}", trials)
         print(f"{args.output}: study {study.study_name}, {len(study.trials)} trials")
     print(*args.read, sep="\n", end="\n" if args.read else "", file=sys.stderr)
 

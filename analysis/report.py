@@ -167,7 +167,7 @@ def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
             if not pd.isna(value)  # a conditional one that the trial does not have
         )
         told = [record.metric] if record.protocol == RECOVERY_PROTOCOL else [record.metric, TEST_ACCURACY]
-        reached = [_reached(best, metric) for metric in told]
+        reached = [_reached(best, metric) for metric in told if not pd.isna(best.get(metric))]
         run = f"{record.run}/" if len(results) > 1 else ""
         said.append(f"trial {run}{best[TRIAL_ID]} is best, {' and '.join(reached)} from one seed ({setting})")
     if (verdicts["n"] > 0).any():

@@ -7,6 +7,7 @@ Of the runs found in a folder, these are left out, each with its reason, so that
     a run on other data              than the study's newest
     a run whose arms or searched     trials a newer run has under another --set, engine or protocol: they measure
                                      something else, and would not pool
+    a run with an arm that a newer   run has with other settings, or with other code of the user's own
     a copy                           of a run that is read
 
 A run that is named itself is always read.
@@ -116,7 +117,15 @@ def _conflict(result: Results, other: Results) -> str | None:
             return f"it ran with {one or 'nothing changed'}, {other.path} with {another or 'nothing changed'}"
     if any(protocols[arm] != its_protocols[arm] for arm in shared):
         return f"it measured under another protocol than {other.path}"
+    if edited := [arm for arm in sorted(shared - {SEARCHED}) if not same_training(result, other, arm)]:
+        return f"its arm {edited[0]} was another than in {other.path}: its settings or its code were edited between"
     return None
+
+
+def same_training(one: Results, other: Results, arm: str) -> bool:
+    """Return whether two runs trained an arm alike and tested it alike, as far as they say."""
+    mine, its = one.training_of(arm), other.training_of(arm)
+    return mine is None or its is None or (mine.holds(its) and its.holds(mine))
 
 
 def _protocols(result: Results) -> dict[str, frozenset[str]]:

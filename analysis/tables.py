@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -26,7 +27,7 @@ def cell(value: Any, column: str = "") -> str:
     """Return a value as a reader sees it: accuracies in percent, "" if nothing was measured."""
     if value is None or (not isinstance(value, (list, tuple)) and pd.isna(value)):
         return ""
-    if isinstance(value, str | bool):
+    if isinstance(value, str | bool | np.bool_):
         return str(value)
     if column.endswith("accuracy"):
         return f"{100 * value:.2f}"

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from search.definition import code
 from search.records import (
     ARM,
     COMPLETED,
@@ -69,16 +70,17 @@ def economise(study: Study, request: Request, fingerprint: str, resumed: tuple[P
         if not place.is_dir() and place != request.results.absolute():
             raise StudyError(f"--known must be a folder of results, got {place}, which is no folder")
     configs = study.replay_configs(request.repeats, request.seed, request.arm)
+    own = code(study.trainable, request.space) if request.known else {}
     if resumed is None:
         answered_by = answered(study, request.arm)
         rest = Economy(answered_by).left(configs)
-        return Economy(answered_by, known(study, rest, fingerprint, request.known))
+        return Economy(answered_by, known(study, rest, fingerprint, request.known, own=own))
     folder, record = resumed
     if not request.extend:
         return Economy(record.answered_by, record.known)
     first = request.seed + request.repeats - request.extend
     new = [(config, arm) for config, arm in Economy(record.answered_by).left(configs) if config["seed"] >= first]
-    found = known(study, new, fingerprint, request.known, folder)
+    found = known(study, new, fingerprint, request.known, folder, own=own)
     merged = {arm: record.known.get(arm, {}) | found.get(arm, {}) for arm in record.known | found}
     return Economy(record.answered_by, merged)
 
@@ -125,13 +127,19 @@ def quantities(study: Study, arm: str) -> set[str]:
     }
 
 
-def training_of(study: Study, arm: str, fingerprint: str = "") -> Training:
+def training_of(study: Study, arm: str, fingerprint: str = "", own: Mapping[str, str] | None = None) -> Training:
+    """Return an arm's training; `own`: the trainable's code, see `search.definition.code`."""
     settings = dataclasses.asdict(study.settings(study.completed(study.arms[arm])))
-    return Training.of(study.trainable.__name__, fingerprint, settings)
+    return Training.of(study.trainable.__name__, fingerprint, settings, own)
 
 
 def known(
-    study: Study, configs: Configs, fingerprint: str, folders: Iterable[str], ours: Path | None = None
+    study: Study,
+    configs: Configs,
+    fingerprint: str,
+    folders: Iterable[str],
+    ours: Path | None = None,
+    own: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, str]]:
     """Return the trials of `configs` that are finished in results in or below `folders`, except in the run `ours`.
 
@@ -148,7 +156,8 @@ def known(
     for config, arm in configs:
         if arm is None:
             continue
-        training, needed, seed = training_of(study, arm, fingerprint), quantities(study, arm), int(config["seed"])
+        training, needed = training_of(study, arm, fingerprint, own), quantities(study, arm)
+        seed = int(config["seed"])
         for record, other, seeds, folder in finished:
             run = record.training_of(other) if seed in seeds else None
             if run and enough(run, training, needed):

@@ -342,7 +342,8 @@ def printed_figure(text: str) -> tuple[float, float]:
 class Training:
     """All that determines the weights of a trial except its seed, and how the trial is measured.
 
-    key         digest of the trainable's name, the data's fingerprint and every setting that changes weights
+    key         digest of the trainable's name, its code if it is the user's own, the data's fingerprint and every
+                setting that changes weights
     members     ensemble size; member i draws from (seed, i) alone, so that the first k of n members equal the members
                 of a training of k
     sequential  whether members train one after the other (AdaBoost), so that k members are the first k rounds
@@ -357,19 +358,26 @@ class Training:
     measuring: Mapping[str, Any]
 
     @classmethod
-    def of(cls, trainable: str, fingerprint: str, settings: Mapping[str, Any]) -> Training:
-        """Return the training of a trial with these `settings`, including those left at their defaults."""
+    def of(
+        cls, trainable: str, fingerprint: str, settings: Mapping[str, Any], code: Mapping[str, str] | None = None
+    ) -> Training:
+        """Return the training of a trial with these `settings`, including those left at their defaults.
+
+        `code`: as a record's definition has it. Of this project's own families the name says enough.
+        """
         kept = {name: value for name, value in settings.items() if name not in MEASURING | {"seed", "members"}}
         kept = {name: value for name, value in kept.items() if name not in YOUNGER or value != YOUNGER[name]}
         members = settings.get("members", 1)
         steps = str(kept.pop("engine", None) or "plain").split("+")
         if "fuse" in steps and members == 1:
             steps = [step for step in steps if step != "fuse"] or ["plain"]
-        elif "fuse" in steps:
-            # Fused members draw dropout from one stream, so that a smaller ensemble has other members.
+        elif "fuse" in steps or kept.get("patience") is not None:
+            # Fused members draw dropout from one stream, and patience is that of the whole vote: a smaller ensemble
+            # has other members, or other epochs.
             kept["members"] = members
         whole = {name: _number(value) for name, value in kept.items()} | {"engine": "+".join(sorted(steps))}
-        text = json.dumps([trainable, fingerprint, whole], sort_keys=True, default=str)
+        own = {file: digest for file, digest in (code or {}).items() if not file.startswith(("trainables/", "search/"))}
+        text = json.dumps([trainable, fingerprint, whole, *([own] if own else [])], sort_keys=True, default=str)
         return cls(
             hashlib.sha256(text.encode()).hexdigest(),
             members,
@@ -468,7 +476,8 @@ class StudyRecord:
     def training_of(self, arm: str) -> Training | None:
         """Return the training of an arm's trials, None if the record lacks the arm's settings."""
         settings = self.settings_of(arm)
-        return Training.of(self.trainable, self.dataset_fingerprint, settings) if settings else None
+        code = self.definition.get("code")
+        return Training.of(self.trainable, self.dataset_fingerprint, settings, code) if settings else None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

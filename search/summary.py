@@ -78,9 +78,10 @@ def _equal(study: Study, best: TrialLog, outcome: Outcome) -> str:
 def summarise(study: Study, request: Request, folder: Path, outcome: Outcome) -> int:
     """Print how the run ended, and return the exit status."""
     counts = {status: sum(log.status == status for log in outcome.trials.values()) for status in STATUSES}
+    trials = "trial" if counts[COMPLETED] == 1 else "trials"
     print()
     print(
-        f"{counts[COMPLETED]} trial{'s' * (counts[COMPLETED] != 1)} completed, {counts[STOPPED]} stopped early, {counts[DIVERGED]} diverged, "
+        f"{counts[COMPLETED]} {trials} completed, {counts[STOPPED]} stopped early, {counts[DIVERGED]} diverged, "
         f"{counts[FAILED]} failed in {span(outcome.seconds)}"
     )
     space = shlex.quote(str(request.space))

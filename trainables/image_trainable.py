@@ -146,7 +146,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
     def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
         floats = images.float() / 255 if images.dtype == torch.uint8 else images
         if self.normalize:
-            floats = (floats - self.task.data.mean) / self.task.data.std.clamp_min(1e-6)
+            floats = (floats - self.task.data.mean) / self.task.data.std
         return channels_last(floats) if self.memory_format == torch.channels_last else floats.contiguous()
 
 

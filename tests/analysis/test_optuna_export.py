@@ -67,6 +67,36 @@ def test_domains_are_the_searched_ones_widened_to_what_ran(study, tmp_path):
     }
 
 
+def test_whole_numbers_end_where_rays_end(make_results, tmp_path):
+    study = make_results(run="r1", space={"members": "(1, 4)", "batch_size": "(8, 32)"})
+    study.record.definition = {"space": {"batch_size": "integer from 8 to 32, in steps of 8"}}
+    study.trial(val=[0.3], test=0.3, config={"members": 1, "batch_size": 8})
+    assert exported(study.write(tmp_path / "run"), tmp_path).trials[0].distributions == {
+        "members": IntDistribution(1, 3),  # as tune.randint(1, 4) draws
+        "batch_size": IntDistribution(8, 32),  # as tune.qrandint(8, 32, 8) does
+    }
+
+
+def test_an_arm_at_0_lies_outside_a_logarithmic_range(make_results, tmp_path):
+    study = make_results(run="r1", space={"weight_decay": "(1e-05, 0.01) log"})
+    study.trial(val=[0.3], test=0.3, config={"weight_decay": 0.001})
+    study.trial(val=[0.3], test=0.3, arm="none", config={"weight_decay": 0.0})
+    assert exported(study.write(tmp_path / "run"), tmp_path).trials[0].distributions == {
+        "weight_decay": FloatDistribution(0.0, 0.01)
+    }
+
+
+def test_nothing_is_written_where_a_run_cannot_be(make_results, tmp_path, capsys):
+    whole, lacking = make_results(run="a"), make_results(run="b")
+    for study, val in ((whole, [0.3]), (lacking, [])):
+        study.trial(val=val, test=0.3, config={"lr": 0.1, "batch_size": 16})
+        study.write(tmp_path / "results" / study.record.run)
+    file = tmp_path / "all.db"
+    assert optuna_export.main([str(tmp_path / "results"), "-o", str(file)]) == 2
+    assert "has finished without val_accuracy" in capsys.readouterr().err
+    assert not file.exists()
+
+
 def test_optuna_goes_on_from_it(study, tmp_path):
     loaded = exported(study.write(tmp_path / "run"), tmp_path)
     trial = loaded.ask(dict(loaded.trials[0].distributions))

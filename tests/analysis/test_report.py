@@ -259,6 +259,15 @@ def test_a_run_that_has_barely_begun(make_results, tmp_path):
     assert "importance needs 20 finished searched trials with val_accuracy, got 0: 20 more" in said
 
 
+def test_a_trial_that_was_not_tested_answers_without_a_test_accuracy(make_results, tmp_path):
+    study = make_results(space={"flip": "[True, False]"})
+    study.trial(val=[0.2, 0.4], config={"flip": True})
+    study.trial(val=[0.2, 0.3], config={"flip": False})
+    file = tmp_path / "report.html"
+    assert report.main([str(study.write(tmp_path / "run")), "-o", str(file)]) == 0
+    assert "Trial 0 is best, validation accuracy 40.00 % from one seed (flip True)." in text_of(file)
+
+
 def test_a_recovery_answers_with_its_setting_alone(make_results, tmp_path):
     space = {"protocol": "recovery", "metric": "curve_distance", "mode": "min", "space": {"lr": "(0.0001, 0.1) log"}}
     study = make_results(objectives={"curve_distance": "min"}, **space)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from analysis import claims, importance, pareto, report, runs
+from analysis.arms import arm_trials
 from analysis.load import ResultsError, load
 
 
@@ -94,6 +95,32 @@ def test_what_does_not_go_together_is_left_out_with_its_reason(write, read, othe
     assert len(said) == 2
     assert said[1].startswith("Not read: ")
     assert reason in said[1]
+
+
+EDITED = "its settings or its code were edited between"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"arms": {"small": {"lr": 0.2}}}, {"definition": {"code": {"the space": "other"}}}, {"trainable": "Another"}],
+)
+def test_an_arm_that_was_edited_between_two_runs_is_not_pooled(write, read, edit):
+    first = {"arms": {"small": {"lr": 0.1}}, "definition": {"code": {"the space": "one"}}}
+    first["declared"] = {"small": {"batch_size": 16}}
+    runs = [write(f"batch_size/{run}", **first | changes) for run, changes in (("first", {}), ("later", LATER | edit))]
+    found, said = read("batch_size")
+    assert found == ["later"]
+    assert EDITED in said[1]
+    with pytest.raises(ResultsError, match=EDITED):
+        arm_trials(load(runs), "small")
+
+
+def test_arms_that_were_not_edited_are_pooled_whatever_else_was(write, read):
+    first = {"arms": {"small": {"lr": 0.1}}, "declared": {"small": {"batch_size": 16}, "large": {"batch_size": 16}}}
+    write("batch_size/first", **first)
+    more = {"arms": {"small": {"lr": 0.1}, "large": {"lr": 0.3}}, "definition": {"code": {"trainables/x.py": "new"}}}
+    write("batch_size/later", **first | more | LATER)
+    assert read("batch_size")[0] == ["first", "later"]
 
 
 def test_what_a_changed_run_measured_of_other_arms_stays(write, read):

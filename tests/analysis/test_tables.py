@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -71,3 +72,8 @@ def test_a_path_with_bytes_that_are_no_character(run, tmp_path):
     page = tmp_path / "report.html"
     assert report.main([os.fsdecode(folder), "-o", str(page)]) == 0
     assert "f\\udcf6lder" in page.read_text(encoding="utf-8")
+
+
+def test_a_choice_of_yes_or_no_is_written_as_such():
+    """As a row of a table of booleans holds it, too."""
+    assert [tables.cell(value) for value in (True, np.bool_(False), np.float64(1), 0)] == ["True", "False", "1", "0"]

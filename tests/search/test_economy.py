@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,36 @@ def test_members_that_share_their_steps_are_no_prefix_of_one_another() -> None:
     three, two, one = (training(engine="fuse+bf16", members=members) for members in (3, 2, 1))
     assert len({three.key, two.key, one.key}) == 3
     assert one.key == training(engine="bf16").key  # one member has nobody to share with
+
+
+def test_an_ensemble_that_ends_by_its_own_vote_is_no_prefix_of_another() -> None:
+    three, one = (training(patience=2, members=members) for members in (3, 1))
+    assert not three.holds(one)
+    assert training(patience=None, members=3).holds(training(patience=None, members=1))
+
+
+def test_of_the_users_own_network_the_code_counts_and_of_the_projects_the_name() -> None:
+    def of(**code: str) -> str:
+        return Training.of("small", "f", {"lr": 0.1}, {name.replace("_", "/"): text for name, text in code.items()}).key
+
+    assert len({of(), of(mine="1"), of(mine="2"), of(mine="1", beside="1")}) == 4
+    assert of(mine="1", trainables_x="1", search_y="1") == of(mine="1", trainables_x="2")
+
+
+def test_another_network_of_the_same_name_is_not_known(tmp_path: Path, tiny_data: ImageData) -> None:
+    study, run = lenet(), tmp_path / "lenet" / "20260101-000000"
+    recorded(study, run, tiny_data)
+    finish(run, ("three", 0, "completed"))
+    record = json.loads((run / "study.json").read_text())
+    record["definition"]["code"]["space.py"] = "the digest of a network"
+    (run / "study.json").write_text(json.dumps(record))
+
+    def found(own: dict[str, str]) -> list[str]:
+        places = known(study, study.replay_configs(1, 0), tiny_data.fingerprint, [str(tmp_path)], own=own)
+        return sorted(places)
+
+    assert found({"space.py": "the digest of a network"}) == ["one", "three"]
+    assert found({"space.py": "another"}) == found({}) == []
 
 
 @pytest.mark.parametrize("trainable", [LeNetTrainable, BoostedAlexNet])

@@ -38,7 +38,8 @@ class DeviceData:
             self.test_labels = torch.from_numpy(data.test_labels).to(self.device)
         mean, std = data.statistics
         self.mean = torch.tensor(mean, device=self.device).view(-1, 1, 1)
-        self.std = torch.tensor(std, device=self.device).view(-1, 1, 1)
+        # A channel of one value everywhere becomes 0, not NaN.
+        self.std = torch.tensor(std, device=self.device).view(-1, 1, 1).clamp_min(1e-6)
 
     @classmethod
     def like(

@@ -153,7 +153,10 @@ class Fused:
         for whole, *each in zip(self.network.parameters(), *(n.parameters() for n in networks), strict=True):
             states = [member.optimizer.state.get(p, {}) for member, p in zip(self.members, each, strict=True)]
             gathered = {
-                name: torch.stack([state[name] for state in states]) if value.shape == each[0].shape else value.clone()
+                # A count of steps is shared, and has the shape of a weight that is one number.
+                name: torch.stack([state[name] for state in states])
+                if value.shape == each[0].shape and name != "step"
+                else value.clone()
                 for name, value in states[0].items()
             }
             if gathered:

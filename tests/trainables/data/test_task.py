@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 
 import numpy as np
@@ -77,3 +78,12 @@ def test_statistics_are_those_of_the_training_images(digits, data):
     assert data.mean.shape == data.std.shape == (3, 1, 1)
     np.testing.assert_allclose(data.mean.flatten().numpy(), images.mean((0, 2, 3)), rtol=1e-6)
     np.testing.assert_allclose(data.std.flatten().numpy(), images.std((0, 2, 3)), rtol=1e-6)
+
+
+def test_a_channel_of_one_value_everywhere_becomes_zero(digits):
+    images = digits.train_images.repeat(3, axis=1) if digits.channels == 1 else digits.train_images.copy()
+    images[:, 2] = 7
+    data = DeviceData(dataclasses.replace(digits, train_images=images, test_images=images[:9]))
+    floats = (data.train_images.float() / 255 - data.mean) / data.std
+    assert floats.isfinite().all()
+    assert floats[:, 2].abs().max() < 0.1

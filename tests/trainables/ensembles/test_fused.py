@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from trainables.alexnet import AlexNet, AlexNetRecipe
-from trainables.data.task import Task
+from trainables.base import build
+from trainables.data.task import DeviceData, Task
 from trainables.ensembles.bagging import Bagging
 from trainables.ensembles.fused import FusedNetwork, can_fuse
+from trainables.image_trainable import image_trainable
 from trainables.training.loop import Diverged
 
 # 60 images of batch 16: three full batches and a short one.
@@ -105,6 +107,31 @@ def test_each_member_drops_out_what_it_likes(make_training):
     network = FusedNetwork([fused.members[0].network] * 2).train()
     alike = network(torch.rand(4, 3, 32, 32, dtype=torch.float64).expand(2, -1, -1, -1, -1))
     assert not torch.equal(alike[0], alike[1])
+
+
+def test_a_weight_that_is_one_number_is_fused_too(digits):
+    """AdamW's count of steps has its shape."""
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(1.0))
+            self.linear = nn.Linear(digits.channels * digits.size**2, digits.classes)
+
+        def forward(self, images):
+            return self.linear(images.flatten(1)) * self.scale
+
+    def scaled(classes):
+        return Scaled()
+
+    def scales(engine):
+        config = {"members": 2, "epochs": 2, "engine": engine, "optimizer": "AdamW", "lr": 0.01}
+        training = build(image_trainable(scaled), config, DeviceData(digits))
+        for _ in range(2):
+            training.run_epoch()
+        return [member.network.scale.item() for member in training.members]
+
+    assert scales("fuse") == pytest.approx(scales("plain"), rel=1e-4)
 
 
 def test_a_diverged_member_is_named(make_training):
