@@ -80,8 +80,8 @@ def summarise(study: Study, request: Request, folder: Path, outcome: Outcome) ->
     counts = {status: sum(log.status == status for log in outcome.trials.values()) for status in STATUSES}
     print()
     print(
-        f"{counts[COMPLETED]} trial{'s' * (counts[COMPLETED] != 1)} completed, {counts[STOPPED]} stopped early, {counts[DIVERGED]} diverged, "
-        f"{counts[FAILED]} failed in {span(outcome.seconds)}"
+        f"{counts[COMPLETED]} trial{'s' * (counts[COMPLETED] != 1)} completed, {counts[STOPPED]} stopped early, "
+        f"{counts[DIVERGED]} diverged, {counts[FAILED]} failed in {span(outcome.seconds)}"
     )
     space = shlex.quote(str(request.space))
     remaining = len(outcome.trials) - sum(counts[status] for status in (COMPLETED, STOPPED, DIVERGED, FAILED))
