@@ -28,9 +28,10 @@ from ray import cloudpickle
 
 from search.failures import UsageError
 from search.finished import Results, ResultsError
-from search.folders import newest_run
+from search.guardian import CALLER
+from search.output import one_line
 from search.request import DEFAULTS, Request
-from search.study import Study, load
+from search.study import Study
 
 __all__ = ["Results", "ResultsError", "SearchError", "plan", "run"]
 
@@ -104,8 +105,8 @@ class _Call:
         space = self._caller() if self.study else Path(study)  # type: ignore[arg-type]
         self.words = [str(space), *_words(given)]
         self.request = Request.parse(self.words)
-        self.name = self.study.name if self.study else load(space).name
         self.last_words: list[str] = []
+        self.folder = ""  # of the run, once it has ended in order
 
     @staticmethod
     def _caller() -> Path:
@@ -119,8 +120,12 @@ class _Call:
             raise KeyboardInterrupt
         if status not in (0, 1):
             raise SearchError(self._why(status))
-        folder, _ = newest_run(self.request.results, self.name, smoke_only=self.request.smoke, finished=True)
-        return Results(folder, self.study)
+        if not self.folder and status:
+            told = [line.strip() for line in self.last_words if line.strip()]
+            raise SearchError(one_line(RuntimeError(f"the search failed: {'; '.join(told[-3:]) or 'without a word'}")))
+        if not self.folder:
+            raise SearchError(f"nothing to run: every trial is known, in {', '.join(self.request.known)}")
+        return Results(self.folder, self.study)
 
     def output(self) -> str:
         lines: list[str] = []
@@ -140,9 +145,12 @@ class _Call:
         """Run the search, print its output if `show`, and return its exit status."""
         module = "search.hosted" if self.study else "search.run"
         terminal = show and sys.stdout.isatty()
+        reading, writing = os.pipe()
+        own = {"PYTHONPATH": os.pathsep.join(_importable()), "PYTHONIOENCODING": "utf-8", CALLER: str(writing)}
         process = subprocess.Popen(
             [sys.executable, "-m", module, *self.words],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_importable()), "PYTHONIOENCODING": "utf-8"},
+            env={**os.environ, **own},
+            pass_fds=[writing],
             stdin=subprocess.PIPE if self.study else subprocess.DEVNULL,
             stdout=None if terminal else subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -150,6 +158,7 @@ class _Call:
             errors="replace",
             start_new_session=True,  # Ctrl-C then reaches the search once, through this process
         )
+        os.close(writing)
         relays = [threading.Thread(target=self._relay, args=(process.stderr, sys.stderr, self.last_words), daemon=True)]
         if not terminal:
             to = sys.stdout if show else None
@@ -169,6 +178,9 @@ class _Call:
                 process.send_signal(signal.SIGINT)
         for relay in relays:
             relay.join()
+        os.set_blocking(reading, False)
+        with os.fdopen(reading, "rb", buffering=0) as told:
+            self.folder = os.fsdecode(told.read() or b"")  # None: another process still holds the writing end open
         return status
 
     @staticmethod

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
+from search.disk import Disk
 from search.output import one_line
 from search.records import PICTURES_FILE
 from search.study import Study
@@ -183,6 +182,6 @@ def _row(kind: str, name: str, picture: bytes) -> Row:
 
 def write(file: Path, rows: list[Row]) -> None:
     """Replace the file in one step."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=file.name, delete=False) as part:
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part)
-    os.replace(part.name, file)
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), stream)
+    Disk(file.parent).write(file.name, stream.getbuffer())

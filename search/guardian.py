@@ -26,17 +26,22 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 SUBREAPER, PARENT_DEATH = 36, 1  # options of prctl: adoption of orphaned descendants, a signal at the parent's end
 CLEARING_SECONDS = 10.0  # limit on the wait for killed processes to end
 
+CALLER = "SEARCH_CALLER"  # variable: the descriptor on which a caller in Python awaits the folder of a run that ended
 GREETING = "starting: loading PyTorch and Ray ..."
 TICK = 1.0  # seconds between two counts
 
 _line: int | None = None  # the search's end of a pipe to its guardian
+_caller: int | None = None  # the search's end of a pipe to `search.api.run`
 _greeting: mmap.mmap | None = None  # one byte that both processes share: whether the greeting has ended
 
 
 def stand_guard() -> None:
     """Return in a child process, which becomes the search; the parent waits for the child and exits with its status."""
-    global _line, _greeting
+    global _line, _caller, _greeting
     reading, _line = os.pipe()
+    if CALLER in os.environ:
+        _caller = int(os.environ.pop(CALLER))  # neither the name nor the pipe is for Ray's processes
+        os.set_inheritable(_caller, False)
     if os.isatty(1):
         _greeting = mmap.mmap(-1, 1)
         _greet(0)
@@ -86,6 +91,13 @@ def end_greeting() -> None:
 def tell(folder: Path, go_on: str) -> None:
     """Send the guardian the run's folder, and the line that says how to resume the run."""
     _write({"folder": str(folder.absolute()), "go_on": go_on})
+
+
+def hand_over(folder: Path) -> None:
+    """Send the caller in Python, if there is one, the folder of a run that has ended in order."""
+    if _caller is not None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(_caller, os.fsencode(folder))
 
 
 def say(status: int | None = None) -> None:

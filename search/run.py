@@ -216,6 +216,7 @@ def start(ready: Prepared, watch: Watch) -> int:
         gallery.end(outcome.best.number, outcome.best.config)
     status = summarise(study, request, folder, outcome)
     live.end()
+    guardian.hand_over(folder)
     return status
 
 

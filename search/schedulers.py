@@ -117,12 +117,16 @@ class EarlyStopping(FIFOScheduler):
         self.by_size = by_size
 
     def decide(self, number: int, result: dict[str, Any]) -> bool:
-        """Return whether trial `number` should stop after this result, which comes from Ray or from the journal."""
-        reward = result.get(self.rank_by)
+        """Return whether trial `number` should stop after this result, which comes from Ray or from the journal.
+
+        The journal keeps null for what is not finite: a resumed run must decide as the run did while it was live.
+        """
+        value = result.get(self.rank_by)
+        reward = math.nan if value is None or not math.isfinite(value) else self.sign * float(value)
         return self.rule.on_result(
             number,
             int(result[EPOCH]),
-            math.nan if reward is None else self.sign * float(reward),
+            reward,
             float(result.get(PARAMETERS) or 0) if self.by_size else 0.0,
         )
 

@@ -119,7 +119,7 @@ def summarise(study: Study, request: Request, folder: Path, outcome: Outcome) ->
         print(f"next       python -m search.run {space} --data DIR --plan")
     elif study.protocol != RECOVERY_PROTOCOL:
         print(f"next       python -m analysis.report {folder} -o report.html")
-    if outcome.interrupted and request.time_budget is None:
+    if outcome.interrupted and not outcome.out_of_time:
         return 130
     return 1 if counts[FAILED] else 0
 

@@ -39,11 +39,15 @@ class Targets(Callback):
         return {}  # see search.journal.Journal
 
     def write(self) -> None:
-        """Write the run's targets, and the shipped files if they differ. Raises OSError."""
-        for path in sorted(SHIPPED.rglob("*")):
-            if path.is_file():
-                self._copy(path, f"{FOLDER}/{path.relative_to(SHIPPED).as_posix()}")
-        self._look()
+        """Write the run's targets, and the shipped files if they differ; print a line if they cannot be written."""
+        try:
+            self._look()
+            for path in sorted(SHIPPED.rglob("*")):
+                if path.is_file():
+                    self._copy(path, f"{FOLDER}/{path.relative_to(SHIPPED).as_posix()}")
+        except OSError as error:  # the folder may be another user's, with whom this one shares the results
+            where = self.disk.folder / FOLDER
+            print(f"note       Prometheus may not find this run: {where} cannot be written: {error.strerror}")
 
     def _look(self) -> None:
         found = metrics_addresses()

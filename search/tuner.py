@@ -43,11 +43,15 @@ LONGEST_NAME = 120  # limit of a trial's name, in bytes
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold how a run ended; `interrupted` if a signal or the time budget stopped the run with trials to go."""
+    """Hold how a run ended; `interrupted` if a signal or the time budget stopped the run with trials to go.
+
+    `out_of_time`: it was the time budget.
+    """
 
     trials: dict[int, TrialLog]
     best: TrialLog | None
     interrupted: bool
+    out_of_time: bool
     seconds: float
 
 
@@ -225,6 +229,7 @@ def run_study(
     searcher, recorder = driver.searcher, driver.recorder
     _remove_snapshots(journal)  # left by a process that was killed
     interrupted = False
+    budget = None if time_budget is None else TimeBudget(time_budget)
     if searcher.remaining:
         monitor = Monitor(study, Gauges(study, folder.name, journal.trials, lambda: recorder.best, proposals.total))
         tuner = tune.Tuner(
@@ -252,7 +257,7 @@ def run_study(
                     *([] if verbose else [NoPrinting()]),
                 ],
                 verbose=1 if verbose else 0,
-                stop=None if time_budget is None else TimeBudget(time_budget),
+                stop=budget,
                 # The searcher retries a failed trial the way `--resume` does, so Ray must not.
                 failure_config=tune.FailureConfig(max_failures=0),
                 # The trial decides when to save, and the recorder deletes old checkpoints: if Ray deletes them, it
@@ -293,6 +298,7 @@ def run_study(
         trials=journal.trials,
         best=None if best is None else journal.trials[best],
         interrupted=interrupted or not whole,
+        out_of_time=budget is not None and budget.over and not interrupted,
         seconds=time.monotonic() - started,
     )
 

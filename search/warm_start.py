@@ -8,7 +8,7 @@ measured on validation data (or are sizes), never a test figure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def _observations(study: Study, file: Path, fingerprint: str) -> tuple[list[dict
     _require_same_constants(study, record, rows, texts, lost)
     found = []
     for row in rows:
-        config = _config(study, row, texts, lost)
+        config = _config(study, row, texts, lost, record.space.keys())
         if config is not None:
             values = {goal: float(row[goal]) for goal in study.goals}
             source = f"{record.study}/{record.run}, trial {row[TRIAL_ID]}"
@@ -152,7 +152,9 @@ def _require_same_constants(
                 raise _UnfitError(f"ran with {name} {row[CONFIG + name]}, this study with {ours[name]}")
 
 
-def _config(study: Study, row: Mapping[str, Any], texts: set[str], lost: set[str]) -> dict[str, Any] | None:
+def _config(
+    study: Study, row: Mapping[str, Any], texts: set[str], lost: set[str], theirs: Set[str]
+) -> dict[str, Any] | None:
     """Return a trial's values of the searched hyperparameters, or None if the trial lies outside of the space."""
 
     def pick(name: str, domain: Domain) -> Any:
@@ -165,9 +167,17 @@ def _config(study: Study, row: Mapping[str, Any], texts: set[str], lost: set[str
 
     try:
         whole = study.space.compose(pick)
-        study.settings(whole)
+        ours = study.configured(whole)
     except (LookupError, ValueError):
         return None
+    # What the other run searched, and this study has at one value, or at its default.
+    for name in (theirs | lost | study.space.sometimes.keys()) - study.searched().keys() - _MAY_DIFFER:
+        if CONFIG + name not in row or (name in study.param_space and name not in whole):
+            continue  # a hyperparameter that this study's conditions exclude is of no effect
+        cell = row[CONFIG + name]
+        had_none = cell is None and name in lost  # so that the trial ran with the default
+        if name in whole if had_none else name not in ours or not _equal(cell, ours[name], name in texts):
+            return None
     return {name: whole[name] for name in study.searched() if name in whole}
 
 

@@ -119,9 +119,11 @@ class TimeBudget(tune.Stopper):
     def __init__(self, seconds: float, clock: Clock = time.monotonic) -> None:
         self.clock = clock
         self.end = clock() + seconds
+        self.over = False  # whether it has stopped the run
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self.clock() >= self.end
+        self.over = self.clock() >= self.end
+        return self.over

@@ -137,6 +137,48 @@ def test_a_function_that_the_network_uses_counts() -> None:
     assert described(made(script)) != described(made(script.replace("2 * n", "n + n")))
 
 
+# What comes of a run
+
+
+def search_that(monkeypatch: pytest.MonkeyPatch, folder: Path, ends: str) -> None:
+    """Let every search be a process that runs these lines."""
+    program = folder / "python"
+    program.write_text(f"#!{sys.executable}\nimport os, sys\n{ends}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("search.api.sys.executable", str(program))
+    monkeypatch.setattr("search.api.Results", lambda folder, study: folder)
+
+
+HANDED_OVER = "os.write(int(os.environ['SEARCH_CALLER']), b'/the/run')"
+
+
+@pytest.mark.parametrize("ends", [HANDED_OVER, HANDED_OVER + "; sys.exit(1)"])
+def test_the_results_are_those_of_the_run_that_ran(
+    toy_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Whatever other runs the study has, and also if some trials failed."""
+    search_that(monkeypatch, tmp_path, ends)
+    assert run(toy_space, results=tmp_path) == "/the/run"  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ("print('looking')", "nothing to run: every trial is known, in "),
+        ("raise ZeroDivisionError('half-way')", "the search failed: .*; ZeroDivisionError: half-way"),
+        ("sys.exit(1)", "the search failed: without a word"),
+        ("sys.exit('search.run: no')", "the search failed: search.run: no"),
+    ],
+)
+def test_a_search_without_a_run_is_an_error_of_one_line(
+    toy_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, told: str
+) -> None:
+    search_that(monkeypatch, tmp_path, ends)
+    with pytest.raises(SearchError, match=told) as caught:
+        run(toy_space, results=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 # Real runs
 
 
@@ -231,6 +273,8 @@ def test_a_killed_script_goes_on_with_resume_and_another_study_does_not(ran: Pat
     (folder,) = tmp_path.glob("found/mine/*")
     while in_use(folder):  # the search ends in order, since its caller has died
         time.sleep(0.2)
+    newer = run(made(script), results=tmp_path / "found", samples=1)
+    assert newer.path != folder
     results = run(made(script), results=tmp_path / "found", resume=True)
     assert results.path == folder
     assert (results.trials["status"] == "completed").sum() == 6

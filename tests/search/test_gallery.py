@@ -38,6 +38,8 @@ def test_every_way_to_augment_is_a_row_beside_the_images_as_they_are(tmp_path: P
     assert [row["kind"] for row in rows] == ["original"] + ["augmented"] * (len(rows) - 1)
     assert len(rows) > 1
     assert len({row["png"] for row in rows}) == len(rows)
+    (tmp_path / "any").touch()
+    assert (tmp_path / PICTURES_FILE).stat().st_mode == (tmp_path / "any").stat().st_mode  # a colleague can read them
     assert {row["name"] for row in rows[1:]} <= set(made.study.arms)
     plain = pixels(rows[0]["png"])
     for row in rows[1:]:

@@ -137,6 +137,32 @@ def test_a_refused_command_leaves_nothing_of_a_ray_that_had_begun(start_command:
     assert gone(started)
 
 
+def test_a_caller_gets_the_folder_and_no_other_process_has_its_pipe(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    search = """
+import subprocess, sys
+from pathlib import Path
+from search import guardian
+guardian.stand_guard()
+look = "import os, sys; print('SEARCH_CALLER' in os.environ, os.path.exists('/proc/self/fd/' + sys.argv[1]))"
+subprocess.run([sys.executable, "-c", look, sys.argv[1]], close_fds=False)
+guardian.hand_over(Path("run"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", search, str(writing)],
+        env={**os.environ, "SEARCH_CALLER": str(writing), "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        pass_fds=[writing],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    os.close(writing)
+    assert done.stdout.split() == ["False", "False"]
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "run"
+
+
 COUNTS = """
 heard = []
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 
 from search.actor_labels import label
+from search.disk import Disk
 from search.events import TrialLog
-from search.targets import FOLDER, SHIPPED
+from search.targets import FOLDER, SHIPPED, Targets
 from tests.analysis.conftest import Browser
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,22 @@ def test_a_label_holds_name_epoch_state_and_the_arms_settings() -> None:
     log.status = "stopped"
     assert label(log, {"lr": 0.1, "members": 3}) == "0003-good,seed=1 epoch 2/9 stopped lr=0.1 members=3"
     assert len(label(log, {"x" * 300: 1})) <= 160
+
+
+def test_a_list_of_addresses_that_cannot_be_written_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a results folder whose .monitoring another user has made."""
+    monkeypatch.setattr("search.targets.metrics_addresses", lambda: ["127.0.0.1:1"])
+    monkeypatch.setattr("search.targets.session_folder", lambda: None)
+
+    def refuse(disk: Disk, name: str, content: bytes) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(Disk, "write", refuse)
+    Targets(tmp_path, "toy", "run").write()
+    told = f"note       Prometheus may not find this run: {tmp_path / FOLDER} cannot be written: Permission denied\n"
+    assert capsys.readouterr().out == told
 
 
 def test_the_prometheus_file_finds_runs_by_their_own_files_alone() -> None:

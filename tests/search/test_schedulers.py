@@ -255,6 +255,26 @@ def test_a_journal_rebuilds_the_rule_as_it_was(tmp_path: Path, name: str) -> Non
     assert vars(rebuilt.rule) == vars(live.rule)
 
 
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_an_infinite_value_is_decided_alike_live_and_from_the_journal(tmp_path: Path, name: str, mode: str) -> None:
+    live, rebuilt = (early(make_rule(name, grace=1, epochs=4, factor=2), mode=mode) for _ in range(2))
+    journal = Journal(tmp_path)
+    random = np.random.default_rng(1)
+    decided = []
+    for number in range(30):
+        journal.append("suggest", number, name=str(number), config={}, arm=None, state={})
+        for epoch in (1, 2, 3):
+            value = random.choice([math.inf, -math.inf, 0.1, 0.5, 0.9])
+            result = {"epoch": epoch, "total_epochs": 4, "member_val_accuracy": value}
+            decided.append(live.decide(number, result))
+            journal.append("result", number, result=result)
+    kept = [journal.trials[number].results[epoch] for number, epoch in journal.order]
+    assert decided == [rebuilt.decide(number, kept.pop(0)) for number, _ in journal.order]
+    assert True in decided
+    assert repr(vars(rebuilt.rule)) == repr(vars(live.rule))  # where NaN is equal to NaN
+
+
 # What a study leaves to the default
 
 

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from search.summary import show_pareto
+from search.request import Request
+from search.study import Study
+from search.summary import show_pareto, summarise
+from search.tuner import Outcome
+
+
+@pytest.mark.parametrize(("out_of_time", "status"), [(True, 0), (False, 130)])
+def test_an_interrupt_has_its_status_also_with_a_time_budget(
+    toy: Study, toy_space: Path, tmp_path: Path, out_of_time: bool, status: int
+) -> None:
+    request = Request.parse([str(toy_space), "--time-budget", "30m"])
+    outcome = Outcome({}, None, interrupted=True, out_of_time=out_of_time, seconds=1.0)
+    assert summarise(toy, request, tmp_path, outcome) == status
 
 
 def test_a_pareto_table_that_cannot_be_made_is_one_line_and_no_failure(

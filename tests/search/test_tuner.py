@@ -7,6 +7,7 @@ import dataclasses
 import io
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -320,6 +321,22 @@ def test_a_live_trial_has_one_checkpoint(run_trials: Run, tmp_path: Path) -> Non
     assert disk.found == [["checkpoint_000000"], ["checkpoint_000001"], ["checkpoint_000002"]]
 
 
+class CtrlC(tune.Callback):
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("budget", "out_of_time"), [(0.0, True), (3600.0, False)])
+def test_a_run_with_a_time_budget_says_whether_the_budget_ended_it(
+    run_trials: Run, tmp_path: Path, budget: float, out_of_time: bool
+) -> None:
+    callbacks = [] if out_of_time else [CtrlC()]
+    configs = [({"quality": 0.5}, "arm")]
+    outcome = run_trials(Listed(configs), Journal(tmp_path), "none", time_budget=budget, callbacks=callbacks)
+    assert outcome.interrupted
+    assert outcome.out_of_time == out_of_time
+
+
 @pytest.mark.long
 def test_a_trial_goes_on_from_its_checkpoint_after_a_time_budget(run_trials: Run, tmp_path: Path) -> None:
     configs: list[tuple[dict[str, Any], str | None]] = [
@@ -331,6 +348,7 @@ def test_a_trial_goes_on_from_its_checkpoint_after_a_time_budget(run_trials: Run
     while not (journal.trials and journal.trials[0].results):  # a worker may take longer than that to start
         first = run_trials(Listed(configs), journal, "none", time_budget=budget)
         assert first.interrupted
+        assert first.out_of_time
         assert first.best is None
         budget *= 2
     assert journal.trials[0].status is None

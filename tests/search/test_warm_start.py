@@ -200,8 +200,54 @@ def test_a_smaller_space_takes_what_lies_in_it(study: Study, write: Write) -> No
 
 def test_a_space_that_fixes_more_learns_of_the_rest(study: Study, write: Write) -> None:
     fewer = study.with_set(["optimizer=adam", "switch=true"])
-    observations, _ = observed(fewer, [str(write())], "0")
+    folder = write()
+    observations, (line,) = observed(fewer, [str(folder)], "0")
     assert {tuple(each["config"]) for each in observations} == {("quality", "members")}
+    alike = qualities(folder, lambda row: row["config/optimizer"] == "adam" and row["config/switch"] is True)
+    assert [each["config"]["quality"] for each in observations] == alike
+    assert line.endswith(f"({18 - len(alike)} others lie outside of this study's space)")
+
+
+def qualities(folder: Path, fits: Callable[[dict[str, Any]], bool]) -> list[float]:
+    """Return the quality of each completed trial that fits, of some but not of all."""
+    rows = [row for row in pq.read_table(folder / "trials.parquet").to_pylist() if row["status"] == "completed"]
+    found = [row["config/quality"] for row in rows if fits(row)]
+    assert 0 < len(found) < len(rows)
+    return found
+
+
+@pytest.mark.parametrize("way", ["set", "default", "condition"])
+def test_a_trial_with_another_value_than_the_one_that_this_study_has_does_not_count(
+    study: Study, write: Write, way: str
+) -> None:
+    space = {name: value for name, value in SPACE.items() if name != "members"}
+    if way == "set":
+        space["members"] = 1
+    if way == "condition":
+        space["members"] = when("optimizer", "sgd", 1)
+    folder = write()
+    observations, _ = observed(dataclasses.replace(study, param_space=space), [str(folder)], "0")
+    alike = qualities(
+        folder,
+        lambda row: row["config/members"] == 1 or (way == "condition" and row["config/optimizer"] == "adam"),
+    )
+    assert [each["config"]["quality"] for each in observations] == alike
+
+
+@pytest.mark.parametrize("optimizer", [None, "sgd"])
+def test_a_trial_without_a_hyperparameter_that_this_study_fixes_does_not_count(
+    study: Study, write: Write, optimizer: str | None
+) -> None:
+    """Nor one that has it at another value."""
+    constant = {**SPACE, "optimizer": optimizer or SPACE["optimizer"], "momentum": 0.5}
+    own = dataclasses.replace(
+        study, param_space={**SPACE, "momentum": when("optimizer", "sgd", tune.choice([0.5, 0.7]))}
+    )
+    folder = write(trials=80, own=own)
+    observations, _ = observed(dataclasses.replace(study, param_space=constant), [str(folder)], "0")
+    assert [each["config"]["quality"] for each in observations] == qualities(
+        folder, lambda row: row["config/momentum"] == 0.5
+    )
 
 
 def test_a_larger_space_takes_the_value_that_the_other_run_had(study: Study, write: Write) -> None:
