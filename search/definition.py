@@ -226,27 +226,30 @@ def _name(path: Path, beside: Path) -> str:
 
 
 def _imported(nodes: Iterable[ast.AST], path: Path, beside: Path) -> list[Path]:
-    names = set()
+    places: list[Path | None] = []
     for node in (each for top in nodes for each in ast.walk(top)):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            places += [_where(alias.name, beside) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            # Relative to the file's own folder, wherever that lies.
+            module = path.parent.joinpath(*[".."] * (node.level - 1), *(node.module or "").split("."))
+            places += [_module(module), *(_module(module / alias.name) for alias in node.names)]
         elif isinstance(node, ast.ImportFrom):
-            package = ".".join(path.relative_to(ROOT).parts[: -node.level]) if node.level else ""
-            module = ".".join(filter(None, (package, node.module)))
-            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    found: list[Path] = []
-    for name in names:
-        if (where := _where(name, beside)) is not None:
-            found += _own(where, beside)
-    return found
+            names = (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
+            places += [_where(name, beside) for name in names]
+    return [own for place in places if place is not None for own in _own(place, beside)]
+
+
+def _module(base: Path) -> Path | None:
+    """Return the file of the module or package that is named like a path without suffix; None if there is none."""
+    places = (base / "__init__.py", base.parent / f"{base.name}.py")
+    return next((place for place in places if place.is_file()), None)
 
 
 def _where(name: str, beside: Path) -> Path | None:
     """Return the file of a module beside the space, already imported, or in trainables; None if there is none."""
-    own = beside.joinpath(*name.split("."))
-    for path in (own.with_name(f"{own.name}.py"), own / "__init__.py"):
-        if path.is_file():
-            return path
+    if (own := _module(beside.joinpath(*name.split(".")))) is not None:
+        return own
     if (module := sys.modules.get(name)) is not None:
         file = getattr(module, "__file__", None)
         return Path(file) if file else None

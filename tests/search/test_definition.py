@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray import tune
 
-from search.definition import ROOT, code, define, differences, domain_text
+from search.definition import ROOT, SPACE_CODE, code, define, differences, domain_text
 from search.study import load
 from trainables.lenet import LeNetTrainable
 
@@ -162,3 +163,36 @@ def test_of_a_space_in_the_clones_folder_the_project_is_no_more_a_part_than_else
     assert found == code(LeNetTrainable, tmp_path / "mine.py")
     assert found == code(LeNetTrainable, ROOT / "spaces" / "lenet_flip.py")
     assert {name.partition("/")[0] for name in found} == {"trainables"}
+
+
+PACKAGE = {
+    "mypkg/__init__.py": "from . import late\nCONSTANT = 1\n",
+    "mypkg/late.py": "",
+    "mypkg/net.py": "from .blocks import Block\nfrom .deep import inner\n",
+    "mypkg/blocks.py": "from . import CONSTANT\nclass Block: pass\n",
+    "mypkg/deep/__init__.py": "from .named import inner\n",
+    "mypkg/deep/named.py": "from ..apart import apart\ndef inner(): pass\n",
+    "mypkg/apart.py": "def apart(): pass\n",
+    "mypkg/unused.py": "",
+}
+
+
+def counted(folder: Path, text: str, files: Mapping[str, str]) -> set[str]:
+    """Return which files count for a space of this text, which defines Net, in a folder with these files."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    (folder / "own.py").write_text(text)
+    return set(code(type("Net", (), {"__module__": "space_own"}), folder / "own.py"))
+
+
+@pytest.mark.parametrize("within_the_clone", [False, True])
+def test_what_a_package_beside_the_space_imports_from_itself_counts(
+    within_the_clone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if within_the_clone:
+        monkeypatch.setattr("search.definition.ROOT", tmp_path)
+    folder = tmp_path / "mine"
+    found = counted(folder, "from mypkg.net import Block\nclass Net(Block): pass\n", PACKAGE)
+    prefix = "mine/" if within_the_clone else ""
+    assert found == {SPACE_CODE, *(prefix + name for name in PACKAGE if "unused" not in name)}
