@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import math
 import sys
+import sysconfig
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,11 @@ from search.study import Study
 ROOT = Path(__file__).resolve().parent.parent
 SPACE_CODE = "the space file"
 CALLER, CALLER_CODE = "__main__", "the calling script or notebook"
+# Where this Python and its packages lie, which may be in a folder of the user's own.
+INSTALLED = {
+    Path(place).resolve()
+    for place in (sys.prefix, sys.base_prefix, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
+}
 _NOT_THERE = object()
 
 
@@ -215,9 +221,9 @@ def _own(path: Path, beside: Path) -> list[Path]:
     """List the file if it is code that trials are made of: in this project's trainables, or beside the space file."""
     path = path.resolve()
     # Of a space in the clone's own folder the project is no part, as it is of none elsewhere.
-    other = {ROOT / room for room in siblings.ROOMS} - {beside, *beside.parents}
-    own = path.is_relative_to(beside) and other.isdisjoint(path.parents) and "site-packages" not in path.parts
-    ours = own or path.is_relative_to(ROOT / "trainables")
+    other = ({ROOT / room for room in siblings.ROOMS} | INSTALLED) - {beside, *beside.parents}
+    own = path.is_relative_to(beside) and "site-packages" not in path.relative_to(beside).parts
+    ours = (own and other.isdisjoint(path.parents)) or path.is_relative_to(ROOT / "trainables")
     return [path] if ours and path.suffix == ".py" and path.is_file() else []
 
 

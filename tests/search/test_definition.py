@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray import tune
 
-from search.definition import ROOT, SPACE_CODE, code, define, differences, domain_text
+from search.definition import INSTALLED, ROOT, SPACE_CODE, code, define, differences, domain_text
 from search.study import load
 from trainables.lenet import LeNetTrainable
 
@@ -196,3 +199,25 @@ def test_what_a_package_beside_the_space_imports_from_itself_counts(
     found = counted(folder, "from mypkg.net import Block\nclass Net(Block): pass\n", PACKAGE)
     prefix = "mine/" if within_the_clone else ""
     assert found == {SPACE_CODE, *(prefix + name for name in PACKAGE if "unused" not in name)}
+
+
+def test_of_a_space_above_its_python_neither_the_standard_library_nor_packages_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import mine, part, known\nclass Net: used = mine, part, known\n"
+    names = ("mine.py", "python/lib/part.py", "other/lib/site-packages/known.py")
+    for name in names[1:]:
+        # As Python itself imports it.
+        monkeypatch.setitem(sys.modules, Path(name).stem, SimpleNamespace(__file__=str(tmp_path / name)))
+    files = dict.fromkeys(names, "")
+    assert counted(tmp_path, text, files) == {SPACE_CODE, *names[:2]}
+    monkeypatch.setattr("search.definition.INSTALLED", {tmp_path / "python"})
+    assert counted(tmp_path, text, files) == {SPACE_CODE, "mine.py"}
+    # But a space that lies there itself, as in an image whose Python is in /usr/local, has files of its own.
+    monkeypatch.setattr("search.definition.INSTALLED", {tmp_path})
+    assert counted(tmp_path / "python/lib", "import part\nclass Net: used = part\n", {}) == {SPACE_CODE, "part.py"}
+
+
+def test_where_this_python_lies_is_known() -> None:
+    for module in (ast, sysconfig, tune):
+        assert not INSTALLED.isdisjoint(Path(str(module.__file__)).resolve().parents)
