@@ -271,7 +271,7 @@ def _where(name: str, beside: Path) -> Path | None:
 def _used(tree: ast.Module, start: set[str]) -> list[ast.stmt]:
     """Return the statements of a module that bind the names in `start` and all names that these use, in their order."""
     binds = {id(node): set(_bound(node)) for node in tree.body}
-    names, found = set(start), set()
+    names, found = {*start, "*"}, set()  # what `from a import *` binds is not told, so it is always used
     while True:
         new = [node for node in tree.body if id(node) not in found and binds[id(node)] & names]
         if not new:
@@ -280,15 +280,17 @@ def _used(tree: ast.Module, start: set[str]) -> list[ast.stmt]:
         names |= {each.id for node in new for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
-def _bound(node: ast.stmt) -> Iterator[str]:
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a statement binds, or that those in its blocks do; not those in functions and classes."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
         yield node.name
-    elif isinstance(node, ast.Import | ast.ImportFrom):
-        yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
+    elif isinstance(node, ast.alias):
+        yield node.asname or node.name.split(".")[0]
+    elif isinstance(node, ast.Name):
+        yield from [node.id] * isinstance(node.ctx, ast.Store)
     else:
-        yield from (
-            each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
-        )
+        for each in ast.iter_child_nodes(node):
+            yield from _bound(each)
 
 
 def _digest(nodes: Iterable[ast.AST]) -> str:

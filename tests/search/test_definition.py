@@ -221,3 +221,22 @@ def test_of_a_space_above_its_python_neither_the_standard_library_nor_packages_c
 def test_where_this_python_lies_is_known() -> None:
     for module in (ast, sysconfig, tune):
         assert not INSTALLED.isdisjoint(Path(str(module.__file__)).resolve().parents)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from blocks import *\nclass Net(Block): pass\n",
+        "try:\n    from no import Block\nexcept ImportError:\n    from blocks import Block\nclass Net(Block): pass\n",
+        "if True:\n    import blocks as b\n    class Net(b.Block): pass\n",
+        "with open(__file__):\n    def block():\n        import blocks\nclass Net: make = block\n",
+        "for _ in range(1):\n    if _:\n        import blocks\nclass Net(blocks.Block): pass\n",
+    ],
+)
+def test_an_import_counts_also_by_a_star_and_within_a_block(text: str, tmp_path: Path) -> None:
+    assert counted(tmp_path, text, {"blocks.py": "class Block: pass\n"}) == {SPACE_CODE, "blocks.py"}
+
+
+def test_what_a_function_of_a_block_binds_is_its_own(tmp_path: Path) -> None:
+    text = "if True:\n    def other():\n        import blocks\n        SIZE = 1\n{}class Net: size = SIZE, blocks\n"
+    assert counted(tmp_path, text.format("blocks = SIZE = 2\n"), {"blocks.py": ""}) == {SPACE_CODE}
