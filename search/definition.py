@@ -7,11 +7,16 @@ and reported figures are no part of a definition.
 from __future__ import annotations
 
 import ast
+import dis
+import enum
+import functools
 import hashlib
 import importlib.util
 import inspect
 import math
+import operator
 import sys
+import sysconfig
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +32,16 @@ from search.study import Study
 ROOT = Path(__file__).resolve().parent.parent
 SPACE_CODE = "the space file"
 CALLER, CALLER_CODE = "__main__", "the calling script or notebook"
+# Where this Python and its packages lie, which may be in a folder of the user's own.
+INSTALLED = {
+    Path(place).resolve()
+    for place in (sys.prefix, sys.base_prefix, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
+}
+_PLAIN = str | int | float | complex | bytes | range | slice | enum.Enum | types.EllipsisType | None
+_WRAPPERS: tuple[type, ...] = (property, staticmethod, classmethod, types.MethodType)
+_WRAPPERS += (functools.partial, functools.cached_property)
+_WRAPPED = ("__func__", "__self__", "__wrapped__", "func", "args", "keywords", "fget", "fset", "fdel")
+_SAID = ("__doc__", "__firstlineno__", "__static_attributes__")  # what a class in a function is told of its own text
 _NOT_THERE = object()
 
 
@@ -157,48 +172,72 @@ def code(trainable: type, space: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def compiled(part: Any, seen: set[int] | None = None) -> str:
+def compiled(part: Any) -> str:
     """Describe a class or function by what it was compiled to, with all that it uses of its own module.
 
-    Equal for the same code wherever it stands, in one version of Python; docstrings are no part of it.
+    Equal for the same code wherever it stands and in each process, in one version of Python; docstrings are no part
+    of it. Of an object only its class counts.
     """
-    seen = set() if seen is None else seen
-    if id(part) in seen:
-        return ""
-    seen.add(id(part))
-    if isinstance(part, type):
-        own = {name: value for name, value in vars(part).items() if not name.startswith("__") or callable(value)}
-        return f"class {part.__name__}({'; '.join(f'{name}={_part(own[name], part, seen)}' for name in sorted(own))})"
-    part = inspect.unwrap(part)
-    closed = [cell.cell_contents for cell in part.__closure__ or ()]
-    used = [part.__globals__[name] for name in _names(part.__code__) if name in part.__globals__]
-    inner = [_part(value, part, seen) for value in (*closed, *used, part.__defaults__, part.__kwdefaults__)]
-    return f"def {part.__name__}({_instructions(part.__code__)}; {'; '.join(inner)})"
+    return _described(part, part.__module__, {})
 
 
-def _part(value: Any, of: Any, seen: set[int]) -> str:
-    value = getattr(value, "__func__", value)
-    if isinstance(value, type) or inspect.isfunction(value):
-        same = value.__module__ == of.__module__
-        return compiled(value, seen) if same else f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, str | int | float | bool | tuple | list | dict | None):
+def _described(value: Any, module: str, seen: dict[int, int]) -> str:
+    if isinstance(value, _PLAIN):
         return repr(value)
-    return getattr(value, "__name__", type(value).__name__)
+    if id(value) in seen:
+        return f"#{seen[id(value)]}"
+    if isinstance(value, type | types.FunctionType | list | dict):  # what can hold itself
+        seen[id(value)] = len(seen)
+    kind = type(value).__name__
+    if isinstance(value, set | frozenset):  # whose order is another in each process
+        return f"{kind}{sorted(_described(each, module, dict(seen)) for each in value)}"
+    if (held := _held(value, module)) is not None:
+        return f"{kind}({', '.join(_described(each, module, seen) for each in held)})"
+    name = getattr(value, "__qualname__", getattr(value, "__name__", None))
+    if isinstance(name, str):
+        return f"{getattr(value, '__module__', None)}.{name}"
+    return f"a {_described(type(value), module, seen)}"
+
+
+def _held(value: Any, module: str) -> Iterable[Any] | None:
+    """Return all that decides what a value does, in a lasting order; None if that is its name or its class."""
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, dict):
+        return value.items()
+    if isinstance(value, types.CodeType):
+        return _instructions(value)
+    if isinstance(value, _WRAPPERS):
+        return [getattr(value, name, None) for name in _WRAPPED]
+    if getattr(value, "__module__", None) != module:
+        return None
+    if isinstance(value, type):
+        own = vars(value).items()
+        kept = (each for each in own if not each[0].startswith("__") or callable(getattr(each[1], "__func__", each[1])))
+        return (value.__name__, value.__bases__, *sorted(kept, key=operator.itemgetter(0)))
+    if isinstance(value, types.FunctionType):
+        closed = [cell.cell_contents for cell in value.__closure__ or ()]
+        used = [value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__]
+        return (value.__name__, value.__code__, *closed, *used, value.__defaults__, value.__kwdefaults__)
+    return None
 
 
 def _names(code: types.CodeType) -> list[str]:
     inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
-    return [*code.co_names, *(name for each in inner for name in _names(each))]
+    own = [name for name in code.co_names if not name.startswith("__")]  # __file__ is no code
+    return [*own, *(name for each in inner for name in _names(each))]
 
 
-def _instructions(code: types.CodeType) -> str:
-    # A function's first constant is its docstring, or None; a comprehension has none.
-    documented = code.co_name == "<lambda>" or not code.co_name.startswith("<")
-    constants = [
-        _instructions(each) if isinstance(each, types.CodeType) else repr(each)
-        for each in code.co_consts[1 if documented else 0 :]
-    ]
-    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+def _instructions(code: types.CodeType) -> Iterator[Any]:
+    """Yield what a function's code does; a constant by value, since its place moves with a docstring."""
+    yield from (code.co_argcount, code.co_kwonlyargcount, code.co_varnames, code.co_exceptiontable)
+    yield code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    steps = list(dis.get_instructions(code))
+    said = {place for place, step in enumerate(steps) if step.opname == "STORE_NAME" and step.argval in _SAID}
+    for place, step in enumerate(steps):
+        if not said & {place, place + 1}:
+            constant, named = step.opcode in dis.hasconst, step.opcode in dis.hasname
+            yield step.opname, step.argval if constant else step.argrepr if named else step.arg
 
 
 def _file_of(kind: Any) -> Path | None:
@@ -215,9 +254,9 @@ def _own(path: Path, beside: Path) -> list[Path]:
     """List the file if it is code that trials are made of: in this project's trainables, or beside the space file."""
     path = path.resolve()
     # Of a space in the clone's own folder the project is no part, as it is of none elsewhere.
-    other = {ROOT / room for room in siblings.ROOMS} - {beside, *beside.parents}
-    own = path.is_relative_to(beside) and other.isdisjoint(path.parents) and "site-packages" not in path.parts
-    ours = own or path.is_relative_to(ROOT / "trainables")
+    other = ({ROOT / room for room in siblings.ROOMS} | INSTALLED) - {beside, *beside.parents}
+    own = path.is_relative_to(beside) and "site-packages" not in path.relative_to(beside).parts
+    ours = (own and other.isdisjoint(path.parents)) or path.is_relative_to(ROOT / "trainables")
     return [path] if ours and path.suffix == ".py" and path.is_file() else []
 
 
@@ -226,27 +265,30 @@ def _name(path: Path, beside: Path) -> str:
 
 
 def _imported(nodes: Iterable[ast.AST], path: Path, beside: Path) -> list[Path]:
-    names = set()
+    places: list[Path | None] = []
     for node in (each for top in nodes for each in ast.walk(top)):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            places += [_where(alias.name, beside) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            # Relative to the file's own folder, wherever that lies.
+            module = path.parent.joinpath(*[".."] * (node.level - 1), *(node.module or "").split("."))
+            places += [_module(module), *(_module(module / alias.name) for alias in node.names)]
         elif isinstance(node, ast.ImportFrom):
-            package = ".".join(path.relative_to(ROOT).parts[: -node.level]) if node.level else ""
-            module = ".".join(filter(None, (package, node.module)))
-            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    found: list[Path] = []
-    for name in names:
-        if (where := _where(name, beside)) is not None:
-            found += _own(where, beside)
-    return found
+            names = (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
+            places += [_where(name, beside) for name in names]
+    return [own for place in places if place is not None for own in _own(place, beside)]
+
+
+def _module(base: Path) -> Path | None:
+    """Return the file of the module or package that is named like a path without suffix; None if there is none."""
+    places = (base / "__init__.py", base.parent / f"{base.name}.py")
+    return next((place for place in places if place.is_file()), None)
 
 
 def _where(name: str, beside: Path) -> Path | None:
     """Return the file of a module beside the space, already imported, or in trainables; None if there is none."""
-    own = beside.joinpath(*name.split("."))
-    for path in (own.with_name(f"{own.name}.py"), own / "__init__.py"):
-        if path.is_file():
-            return path
+    if (own := _module(beside.joinpath(*name.split(".")))) is not None:
+        return own
     if (module := sys.modules.get(name)) is not None:
         file = getattr(module, "__file__", None)
         return Path(file) if file else None
@@ -262,7 +304,7 @@ def _where(name: str, beside: Path) -> Path | None:
 def _used(tree: ast.Module, start: set[str]) -> list[ast.stmt]:
     """Return the statements of a module that bind the names in `start` and all names that these use, in their order."""
     binds = {id(node): set(_bound(node)) for node in tree.body}
-    names, found = set(start), set()
+    names, found = {*start, "*"}, set()  # what `from a import *` binds is not told, so it is always used
     while True:
         new = [node for node in tree.body if id(node) not in found and binds[id(node)] & names]
         if not new:
@@ -271,15 +313,17 @@ def _used(tree: ast.Module, start: set[str]) -> list[ast.stmt]:
         names |= {each.id for node in new for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
-def _bound(node: ast.stmt) -> Iterator[str]:
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a statement binds, or that those in its blocks do; not those in functions and classes."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
         yield node.name
-    elif isinstance(node, ast.Import | ast.ImportFrom):
-        yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
+    elif isinstance(node, ast.alias):
+        yield node.asname or node.name.split(".")[0]
+    elif isinstance(node, ast.Name):
+        yield from [node.id] * isinstance(node.ctx, ast.Store)
     else:
-        yield from (
-            each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
-        )
+        for each in ast.iter_child_nodes(node):
+            yield from _bound(each)
 
 
 def _digest(nodes: Iterable[ast.AST]) -> str:

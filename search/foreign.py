@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import io
 import json
@@ -75,7 +76,8 @@ def adapted(trainable: Any, reports: Reports, domains: Iterable[Mapping[str, Any
             "trainable must be without tune.with_resources and default_resource_request, since --cpus-per-trial and "
             f"--gpus-per-trial say what a trial gets, got {_name(trainable)} with resources of its own"
         )
-    if getattr(trainable, "__name__", "") == "<lambda>":
+    opened = trainable if of_class else _opened(trainable)
+    if getattr(opened, "__name__", "") == "<lambda>":
         raise ForeignError("trainable must be written with def, so that a run knows when it changes, got a lambda")
     if not of_class:
         try:
@@ -87,7 +89,7 @@ def adapted(trainable: Any, reports: Reports, domains: Iterable[Mapping[str, Any
     attributes = {
         "__doc__": trainable.__doc__,
         "foreign": staticmethod(trainable) if not of_class else trainable,
-        "made_of": (inspect.unwrap(trainable),) if not of_class else (),
+        "made_of": (opened,) if not of_class else (),
         "recipe": _Recipe(_settings_type(domains)),
         "strategy": _Length,
         "metrics": reports.own,
@@ -98,6 +100,26 @@ def adapted(trainable: Any, reports: Reports, domains: Iterable[Mapping[str, Any
     if not of_class:
         attributes["run_function"] = body._trainable_func
     return type(_name(trainable), bases, attributes)
+
+
+def _opened(trainable: Any) -> Any:
+    """Return the function whose code a trial runs, without functools.partial, tune.with_parameters and decorators.
+
+    Of a callable object it is the class. Raises ForeignError.
+    """
+    if isinstance(trainable, functools.partial):
+        return _opened(trainable.func)
+    if hasattr(trainable, "__wrapped__"):
+        return _opened(trainable.__wrapped__)
+    if getattr(trainable, "__module__", None) == tune.with_parameters.__module__:
+        try:
+            return _opened(inspect.getclosurevars(trainable).nonlocals["trainable"])
+        except (KeyError, TypeError):
+            raise ForeignError(
+                f"trainable {_name(trainable)}: this Ray's tune.with_parameters does not show the function in it, so "
+                "that a run would not know when it changes: write a function that gives it its data"
+            ) from None
+    return trainable if hasattr(trainable, "__qualname__") else type(trainable)
 
 
 def original(trainable: Any) -> Any:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
+import subprocess
 import sys
+import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray import tune
+from ray import cloudpickle, tune
 
-from search.definition import ROOT, code, define, differences, domain_text
+from search.definition import INSTALLED, ROOT, SPACE_CODE, code, compiled, define, differences, domain_text
 from search.study import load
 from trainables.lenet import LeNetTrainable
 
@@ -162,3 +168,178 @@ def test_of_a_space_in_the_clones_folder_the_project_is_no_more_a_part_than_else
     assert found == code(LeNetTrainable, tmp_path / "mine.py")
     assert found == code(LeNetTrainable, ROOT / "spaces" / "lenet_flip.py")
     assert {name.partition("/")[0] for name in found} == {"trainables"}
+
+
+PACKAGE = {
+    "mypkg/__init__.py": "from . import late\nCONSTANT = 1\n",
+    "mypkg/late.py": "",
+    "mypkg/net.py": "from .blocks import Block\nfrom .deep import inner\n",
+    "mypkg/blocks.py": "from . import CONSTANT\nclass Block: pass\n",
+    "mypkg/deep/__init__.py": "from .named import inner\n",
+    "mypkg/deep/named.py": "from ..apart import apart\ndef inner(): pass\n",
+    "mypkg/apart.py": "def apart(): pass\n",
+    "mypkg/unused.py": "",
+}
+
+
+def counted(folder: Path, text: str, files: Mapping[str, str]) -> set[str]:
+    """Return which files count for a space of this text, which defines Net, in a folder with these files."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    (folder / "own.py").write_text(text)
+    return set(code(type("Net", (), {"__module__": "space_own"}), folder / "own.py"))
+
+
+@pytest.mark.parametrize("within_the_clone", [False, True])
+def test_what_a_package_beside_the_space_imports_from_itself_counts(
+    within_the_clone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if within_the_clone:
+        monkeypatch.setattr("search.definition.ROOT", tmp_path)
+    folder = tmp_path / "mine"
+    found = counted(folder, "from mypkg.net import Block\nclass Net(Block): pass\n", PACKAGE)
+    prefix = "mine/" if within_the_clone else ""
+    assert found == {SPACE_CODE, *(prefix + name for name in PACKAGE if "unused" not in name)}
+
+
+def test_of_a_space_above_its_python_neither_the_standard_library_nor_packages_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import mine, part, known\nclass Net: used = mine, part, known\n"
+    names = ("mine.py", "python/lib/part.py", "other/lib/site-packages/known.py")
+    for name in names[1:]:
+        # As Python itself imports it.
+        monkeypatch.setitem(sys.modules, Path(name).stem, SimpleNamespace(__file__=str(tmp_path / name)))
+    files = dict.fromkeys(names, "")
+    assert counted(tmp_path, text, files) == {SPACE_CODE, *names[:2]}
+    monkeypatch.setattr("search.definition.INSTALLED", {tmp_path / "python"})
+    assert counted(tmp_path, text, files) == {SPACE_CODE, "mine.py"}
+    # But a space that lies there itself, as in an image whose Python is in /usr/local, has files of its own.
+    monkeypatch.setattr("search.definition.INSTALLED", {tmp_path})
+    assert counted(tmp_path / "python/lib", "import part\nclass Net: used = part\n", {}) == {SPACE_CODE, "part.py"}
+
+
+def test_where_this_python_lies_is_known() -> None:
+    for module in (ast, sysconfig, tune):
+        assert not INSTALLED.isdisjoint(Path(str(module.__file__)).resolve().parents)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from blocks import *\nclass Net(Block): pass\n",
+        "try:\n    from no import Block\nexcept ImportError:\n    from blocks import Block\nclass Net(Block): pass\n",
+        "if True:\n    import blocks as b\n    class Net(b.Block): pass\n",
+        "with open(__file__):\n    def block():\n        import blocks\nclass Net: make = block\n",
+        "for _ in range(1):\n    if _:\n        import blocks\nclass Net(blocks.Block): pass\n",
+    ],
+)
+def test_an_import_counts_also_by_a_star_and_within_a_block(text: str, tmp_path: Path) -> None:
+    assert counted(tmp_path, text, {"blocks.py": "class Block: pass\n"}) == {SPACE_CODE, "blocks.py"}
+
+
+def test_what_a_function_of_a_block_binds_is_its_own(tmp_path: Path) -> None:
+    text = "if True:\n    def other():\n        import blocks\n        SIZE = 1\n{}class Net: size = SIZE, blocks\n"
+    assert counted(tmp_path, text.format("blocks = SIZE = 2\n"), {"blocks.py": ""}) == {SPACE_CODE}
+
+
+# Code that a script hands over
+
+HANDED = """
+import enum, functools, math
+from torch import nn
+
+class Mode(enum.Enum):
+    FAST = 1
+
+class Base(nn.Module):
+    def forward(self, x):
+        return x in {"relu", "tanh", "gelu", "elu"}
+
+class Net(Base):
+    @property
+    def width(self):
+        return 4
+    @staticmethod
+    def still(x):
+        return x + 5
+    @classmethod
+    def known(cls):
+        return 6
+    def kept(self):
+        return 7
+
+def twice(function):
+    @functools.wraps(function)
+    def run(*args):
+        return 8 * function(*args)
+    return run
+
+def relu(x):
+    return max(x, 9)
+
+def table():
+    return 10
+
+@twice
+def tanh(x):
+    return math.tanh(x)
+
+def silent(x):
+    x.append(11)
+
+KINDS = {"relu": [relu, 12], "tanh": (tanh, math.exp), "module": nn}
+KINDS["itself"] = KINDS
+NAMES = {relu, tanh, table, "a", "b", "c"}
+PART = functools.partial(relu, 13)
+
+def made(kind, act=relu, *, also=tanh, made=nn.ReLU()):
+    class Inner:
+        size = 14
+    try:
+        return Net(), Inner, KINDS[kind], NAMES, PART, silent, table(), Mode.FAST
+    except KeyError:
+        return 15
+"""
+
+
+def handed(text: str) -> str:
+    """Describe `made` of a script as a process does to which it is handed over."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(text, "<cell>", "exec"), names)
+    return compiled(cloudpickle.loads(cloudpickle.dumps(names["made"])))
+
+
+def test_handed_over_code_is_the_same_in_each_process_wherever_it_stands_and_without_its_docstrings() -> None:
+    again = HANDED
+    for line in ("def silent(x):\n", "class Net(Base):\n", "    def width(self):\n", "    class Inner:\n"):
+        assert line in again
+        again = again.replace(line, f"{line}{' ' * (len(line) - len(line.lstrip()) + 4)}'''A docstring.'''\n")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
+    found = []
+    for seed, text in enumerate((HANDED, "\n\n" + again)):
+        command = [sys.executable, "-c", f"import test_definition; print(test_definition.handed({text!r}))"]
+        environment |= {"PYTHONHASHSEED": str(seed + 1)}
+        found.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert found[0] == found[1]
+    assert " at 0x" not in found[0]
+
+
+def test_each_change_of_handed_over_code_is_told() -> None:
+    changes = {
+        '"elu"': '"silu"',
+        "math.exp": "math.log",
+        "nn.ReLU()": "nn.Tanh()",
+        "FAST = 1": "FAST = 2",
+        "also=tanh": "also=relu",
+        "def relu(x)": "def relu(*x)",
+        "NAMES = {relu, tanh,": "NAMES = {relu,",
+        **{rf"\b{number}\b": "99" for number in range(4, 16)},
+    }
+    found = [handed(HANDED)]
+    for old, new in changes.items():
+        changed = re.sub(old if "\\b" in old else re.escape(old), new, HANDED)
+        assert changed != HANDED
+        found.append(handed(changed))
+    assert len(set(found)) == len(found)

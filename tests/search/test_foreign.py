@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from ray import tune
 
-from search.foreign import Reports, adapted, own_columns, unpack
+from search.definition import SPACE_CODE, code
+from search.foreign import ForeignError, Reports, adapted, own_columns, unpack
 from search.records import StudyRecord
 from search.run import main
 from search.study import Study, StudyError, load
@@ -102,6 +103,57 @@ def started(trainable: Any, restore: str | None = None, rate: float = 0.5) -> An
     trial = trainable.__new__(trainable)
     trial.setup({"rate": rate, "seed": 0, "epochs": 4, "trial": 3, "restore": restore}, data=None)
     return trial
+
+
+# What a run is held to.
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "train",
+        "functools.partial(train, data=1)",
+        "tune.with_parameters(train, data=[1])",
+        "tune.with_parameters(functools.partial(train, more=1), data=[1])",
+        "functools.wraps(train)(lambda config: train(config, 1))",
+        "Called()",
+        "tune.with_parameters(Wrapped, data=[1])",
+    ],
+)
+def test_a_wrapped_trainable_is_held_to_the_code_in_the_wrapper(given: str, tmp_path: Path) -> None:
+    text = f"""
+import functools
+from ray import tune
+from search.study import Study
+
+def train(config, data=None, more=None):
+    tune.report({{"score": 1.0}})
+
+class Called:
+    def __call__(self, config):
+        tune.report({{"score": 1.0}})
+
+class Wrapped(tune.Trainable):
+    def setup(self, config, data): pass
+    def step(self):
+        return {{"score": 1.0}}
+
+study = Study(name="mine", question="?", source="me", trainable={given}, epochs=2, samples=2, metric="score",
+              reports={{"score": "max"}}, param_space={{"rate": tune.uniform(0, 1)}})
+"""
+    found = []
+    for changed in (text, text.replace("1.0", "2.0"), text.replace("?", "Which?")):
+        path = write(tmp_path, changed)
+        found.append(code(load(path).trainable, path)[SPACE_CODE])
+    assert found[0] == found[2] != found[1]
+
+
+def test_a_wrapper_of_ray_that_hides_its_function_is_refused() -> None:
+    def hidden(config: dict[str, Any]) -> None: ...
+
+    hidden.__module__ = tune.with_parameters.__module__
+    with pytest.raises(ForeignError, match=r"hidden: .* write a function that gives it its data"):
+        made(hidden)
 
 
 # A class.
