@@ -70,9 +70,9 @@ def _intervals(rows: pd.DataFrame, results: Sequence[Results]) -> dict[str, list
     found = {name: [math.nan] * len(rows) for name in INTERVAL}
     settings = [name for name in rows if name.startswith(CONFIG) and name != CONFIG + SEED]
     members = {
-        (result.record.study, result.record.run, trial, epoch): some
+        (result.record.study, result.record.run, trial): some
         for result in results
-        for (trial, epoch), some in result.members.groupby([TRIAL_ID, EPOCH])
+        for trial, some in result.members.groupby(TRIAL_ID)
     }
     # Trials without a setting on record are not known to be alike.
     alike = ["study", MEMBERS, *settings] if settings else rows.index
@@ -92,11 +92,12 @@ def _intervals(rows: pd.DataFrame, results: Sequence[Results]) -> dict[str, list
 def _members(row: pd.Series, members: dict[tuple[Any, ...], pd.DataFrame]) -> np.ndarray:
     """Return the validation accuracies of a run's members that are single models; none for larger prefixes.
 
-    `members`: rows of the members' tables, by study, run, trial and epoch.
+    `members`: rows of the members' tables, by study, run and trial.
     """
-    last = members.get((row["study"], row["run"], row["trial"], row[EPOCHS]))
-    if row[MEMBERS] != 1 or last is None:
+    rows = members.get((row["study"], row["run"], row["trial"]))
+    if row[MEMBERS] != 1 or rows is None:
         return np.zeros(0)
+    last = rows[rows[EPOCH] == row[EPOCHS]]
     # AdaBoost's members learn from one another's mistakes.
     if "alpha" not in last or OWN_VAL_ACCURACY not in last or last["alpha"].notna().any():
         return np.zeros(0)
