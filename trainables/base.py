@@ -21,19 +21,32 @@ from trainables.ensembles.strategy import Strategy, Training
 from trainables.network_memory import one_image_memory
 from trainables.predictor import Predictor, load_predictor
 from trainables.training import checkpoint
+from trainables.training.allocator import forget_peak
 from trainables.training.loop import Diverged
 from trainables.training.recipe import RecipeMaker
 from trainables.training.steps import prepare_process
 
 try:
+    import ray
     from ray.tune import Trainable
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "ray":
         raise
+    ray = None
     Trainable = object  # setting up and stepping a trial needs nothing from Ray's class
 
 TRIAL = "trial"  # the configuration's trial number
 RESTORE = "restore"  # a configuration's checkpoint folder, from which a resumed trial starts, or None
+
+
+def gpus_of_trial() -> int | None:
+    """Return how many GPUs Ray gave the trial of this process, None outside a trial.
+
+    PyTorch cannot say it: from a trial that has none, Ray hides none.
+    """
+    if ray is None or not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
+        return None
+    return len(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 class ImageTrainable(Trainable):
@@ -71,8 +84,7 @@ class ImageTrainable(Trainable):
     def setup(self, config: dict[str, Any], data: ImageData) -> None:
         # Ray gives each worker as many OpenMP threads as the trial has CPUs.
         prepare_process(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.data = DeviceData(data, device)
+        self.data = DeviceData(data, "cuda" if torch.cuda.is_available() and gpus_of_trial() != 0 else "cpu")
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -85,6 +97,8 @@ class ImageTrainable(Trainable):
         if self.data.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+        else:
+            forget_peak()
         self.training = build(type(self), config, self.data)
         self.one_image_memory: int | None = None
         self.measured = False
@@ -141,7 +155,7 @@ class ImageTrainable(Trainable):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         assert self.training is not None
         content = checkpoint.read(Path(checkpoint_dir))
-        self.training.load_state_dict(checkpoint.parse(content, self.data.device))
+        self.training.load_state_dict(checkpoint.parse(content))
 
 
 def build(trainable: type[ImageTrainable], config: dict[str, Any], data: DeviceData) -> Training:

@@ -109,7 +109,7 @@ def load_predictor(
     """
     content = weights if isinstance(weights, bytes) else weights.read_bytes()
     try:
-        state = checkpoint.parse(content, torch.device(device))
+        state = checkpoint.parse(content)
     except Exception as error:  # noqa: BLE001 - damaged bytes raise anything
         raise PredictorError(f"best.pt is damaged or no file of weights ({type(error).__name__})") from None
     if not (isinstance(state, dict) and isinstance(state.get("members"), list)):

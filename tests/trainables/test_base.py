@@ -176,3 +176,41 @@ print(result["epoch"], result["done"])
         check=False,
     )
     assert done.stdout.split() == ["1", "True"], done.stderr
+
+
+def test_a_trial_knows_which_gpus_ray_gave_it(tmp_path):
+    """Ray hides no GPU from a trial that it gave none: with `--gpus-per-trial 0` all would train on the first."""
+    script = """
+import json, sys
+from search import environment
+import ray
+from ray import tune
+from trainables.base import gpus_of_trial
+
+class Trial(tune.Trainable):
+    def step(self):
+        return {"gpus": gpus_of_trial(), "done": True}
+
+ray.init(num_cpus=1, num_gpus=1, include_dashboard=False, logging_level="ERROR")  # told, not there
+found = [gpus_of_trial()]
+for gpus in (0, 0.25, 1):
+    trial = tune.with_resources(Trial, {"cpu": 1, "gpu": gpus})
+    found += [result.metrics["gpus"] for result in tune.Tuner(
+        trial, run_config=tune.RunConfig(storage_path=sys.argv[1], verbose=0)).fit()]
+print(json.dumps(found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[null, 0, 1, 1]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process cannot be forgotten elsewhere")
+def test_a_small_trial_after_a_large_one_has_a_peak_of_its_own(start_trial):
+    small = start_trial(epochs=1)
+    before = small.train()["peak_memory_bytes"]
+    held = torch.ones(2**28)  # 1 GiB, as of a larger trial in the same worker
+    del held
+    assert small.reset(CONFIG | {"epochs": 1})
+    assert small.train()["peak_memory_bytes"] < before + 2**29

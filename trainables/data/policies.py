@@ -60,7 +60,8 @@ def apply_policy(images: torch.Tensor, policy: Policy, probability: float, gener
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     changed = images.cpu().clone(memory_format=torch.contiguous_format)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # `torch.manual_seed` would seed a GPU's generator too, from which dropout draws there.
+        torch.default_generator.manual_seed(seed)
         for position in chosen.nonzero().flatten().tolist():
             changed[position] = policy(changed[position])
     return changed.to(images.device)

@@ -19,6 +19,10 @@ from trainables.training.recipe import Recipe
 from trainables.training.resized_conv import ResizedConv2d
 from trainables.training.seeds import seeded
 
+# What an optimizer derives from its count of steps: one number, the same for all members, which cannot be told by its
+# shape from the state of a weight that is one number (of NAdam and ASGD all but the first).
+COUNTS = {"step", "mu_product", "eta", "mu"}
+
 
 def can_fuse(recipe: Recipe[Any]) -> bool:
     """Return whether a trial's members train in one step: its engine says "fuse" and its recipe allows it."""
@@ -153,9 +157,8 @@ class Fused:
         for whole, *each in zip(self.network.parameters(), *(n.parameters() for n in networks), strict=True):
             states = [member.optimizer.state.get(p, {}) for member, p in zip(self.members, each, strict=True)]
             gathered = {
-                # A count of steps is shared, and has the shape of a weight that is one number.
                 name: torch.stack([state[name] for state in states])
-                if value.shape == each[0].shape and name != "step"
+                if value.shape == each[0].shape and name not in COUNTS
                 else value.clone()
                 for name, value in states[0].items()
             }

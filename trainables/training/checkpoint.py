@@ -59,7 +59,11 @@ def dump(state: dict[str, Any]) -> memoryview:
     return buffer.getbuffer()
 
 
-def parse(content: bytes, device: torch.device) -> dict[str, Any]:
-    """Return the state in a checkpoint's content; only tensors and numbers are unpickled."""
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+def parse(content: bytes) -> dict[str, Any]:
+    """Return the state in a checkpoint's content, on the CPU; only tensors and numbers are unpickled.
+
+    Networks and optimizers copy what belongs on their device. An optimizer's count of steps stays where it is, and is
+    read in every step: on a GPU each reading would wait for all that was begun there.
+    """
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state

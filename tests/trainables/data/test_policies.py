@@ -35,6 +35,14 @@ def test_a_policy_is_a_function_of_the_generator_alone(policy):
     assert (first.dtype, first.shape) == (images.dtype, images.shape)
 
 
+def test_a_policy_leaves_the_generators_of_gpus_alone(monkeypatch):
+    """Dropout draws from them. No GPU is needed to see it: PyTorch seeds them at their first use."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    augmented(noise(4), AugmentationSettings(policy="augmix"), draws())
+    assert not seeded
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_each_image_has_its_own_draw(policy):
     out = augmented(noise(1).repeat(24, 1, 1, 1), AugmentationSettings(policy=policy, policy_probability=1.0), draws())

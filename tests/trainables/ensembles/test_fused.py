@@ -109,8 +109,9 @@ def test_each_member_drops_out_what_it_likes(make_training):
     assert not torch.equal(alike[0], alike[1])
 
 
-def test_a_weight_that_is_one_number_is_fused_too(digits):
-    """AdamW's count of steps has its shape."""
+@pytest.mark.parametrize("optimizer", ["AdamW", "NAdam", "ASGD"])
+def test_a_weight_that_is_one_number_is_fused_too(digits, optimizer):
+    """What an optimizer derives from its count of steps has its shape."""
 
     class Scaled(nn.Module):
         def __init__(self):
@@ -125,7 +126,7 @@ def test_a_weight_that_is_one_number_is_fused_too(digits):
         return Scaled()
 
     def scales(engine):
-        config = {"members": 2, "epochs": 2, "engine": engine, "optimizer": "AdamW", "lr": 0.01}
+        config = {"members": 2, "epochs": 2, "engine": engine, "optimizer": optimizer, "lr": 0.01}
         training = build(image_trainable(scaled), config, DeviceData(digits))
         for _ in range(2):
             training.run_epoch()

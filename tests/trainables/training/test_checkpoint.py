@@ -22,7 +22,7 @@ def written(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_read(written: Path) -> None:
-    state = checkpoint.parse(checkpoint.read(written), torch.device("cpu"))
+    state = checkpoint.parse(checkpoint.read(written))
     assert torch.equal(state["weights"], STATE["weights"])
     assert state["epoch"] == 3
 
