@@ -22,6 +22,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.sample import Categorical, Domain
 
 from search.domains import distribution, on_grid
+from search.extrapolation import suggestion
 from search.initial_design import first_configs, sobol_point, value_at
 from search.journal import Journal, TrialLog, ending, finished
 from search.records import COMPLETED, EPOCH, FAILED, STOPPED
@@ -126,6 +127,9 @@ class OptunaProposals:
             self.study.enqueue_trial(self.first[number])
         elif self.design == "sobol" and self.searcher in ("tpe", "gp") and not self._modelled():
             self.study.enqueue_trial(sobol_point(self.distributions, self.seed_of_design, number - len(self.first)))
+        elif self.searcher == "gp" and len(self.goals) == 1:
+            trials = self.study.get_trials(deepcopy=False)
+            self.study.enqueue_trial(suggestion(self.study.sampler, self.study.direction, trials, self.distributions))
         config, trial = self._ask()
         assert trial.number == number + self.known
         self._trials[number], self._reported[number] = trial, set()
@@ -163,8 +167,9 @@ class OptunaProposals:
 
     def _modelled(self) -> bool:
         """Return whether enough trials have ended for the sampler to choose by a model."""
-        # Optuna's GP ignores trials that were stopped.
-        known = (TrialState.COMPLETE,) if self.searcher == "gp" else (TrialState.COMPLETE, TrialState.PRUNED)
+        # With several objectives Optuna's GP ignores trials that were stopped.
+        ignored = self.searcher == "gp" and len(self.goals) > 1
+        known = (TrialState.COMPLETE,) if ignored else (TrialState.COMPLETE, TrialState.PRUNED)
         ended = self.study.get_trials(deepcopy=False, states=known)
         return len(ended) >= STARTUP_TRIALS
 

@@ -50,6 +50,7 @@ WAYS: dict[str, Callable[[Landscape, int], Any]] = {
     "ours, nobody stopped": lambda landscape, seed: Ours(landscape, seed, scheduler="none"),
     "ours, median rule": lambda landscape, seed: Ours(landscape, seed, scheduler="median"),
     "ours, asynchronous HyperBand": lambda landscape, seed: Ours(landscape, seed, scheduler="hyperband"),
+    "ours, Gaussian process": lambda landscape, seed: Ours(landscape, seed, searcher="gp"),
     "Optuna: TPE, median pruner": lambda landscape, seed: Optuna(landscape, seed, optuna.pruners.MedianPruner()),
     "Optuna: TPE, Hyperband pruner": lambda landscape, seed: Optuna(
         landscape, seed, optuna.pruners.HyperbandPruner(1, landscape.epochs)
@@ -206,7 +207,7 @@ def _ranks(searches: dict[Key, Search], names: list[str], shown: list[str], repo
 
 
 COLORS = ("#d62728", "#ff9896", "#8c564b", "#c49c94", "#e377c2", "#7f7f7f", "#111111", "#1f77b4", "#2ca02c", "#98df8a")
-COLORS += ("#bcbd22", "#17becf")
+COLORS += ("#bcbd22", "#17becf", "#ff7f0e")
 
 
 def figure(searches: dict[Key, Search], names: list[str], shown: list[str], path: Path) -> None:
