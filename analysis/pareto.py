@@ -12,6 +12,7 @@ beside it. If one ensemble's members are as many single models (Bagging), that o
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ import pandas as pd
 
 from analysis import cli, figures
 from analysis.intervals import mean_interval
-from analysis.load import Results, require_one, require_one_data_set
+from analysis.load import Results, ResultsError, require_one, require_one_data_set
+from analysis.runs import edited
 from analysis.tables import Table
 from search.records import (
     ARM,
@@ -52,11 +54,16 @@ def candidates(results: Sequence[Results], protocol: str | None = None) -> pd.Da
     With `protocol` only trials measured under it count.
 
     Columns: `COLUMNS` (`run` after study if there are several runs), `INTERVAL` if any row has one, then the config/
-    columns that differ between rows. Raises ResultsError if the runs differ in data set or protocol.
+    columns that differ between rows. Raises ResultsError if the runs differ in data set or protocol, or if what two
+    runs of a study share was edited between them.
     """
     require_one_data_set(results)
     if protocol is None:
         require_one(results, "protocol (choose with --protocol)", lambda x: x.finished()[PROTOCOL].unique())
+    for one, other in itertools.combinations(results, 2):
+        # Equal settings of edited code would pass for seeds of one setting.
+        if one.record.study == other.record.study and (reason := edited(one, other)):
+            raise ResultsError(f"{one.path} cannot stand beside another run of its study, {reason}: name one of them")
     rows = pd.concat([_candidates(result, protocol) for result in results], ignore_index=True)
     rows = rows[rows[VAL_ACCURACY].notna() & rows[PARAMETERS].notna()].reset_index(drop=True)
     columns = COLUMNS if len(results) == 1 else ["study", "run", *COLUMNS[1:]]

@@ -8,6 +8,7 @@ Of the runs found in a folder, these are left out, each with its reason, so that
     a run whose arms or searched     trials a newer run has under another --set, engine or protocol: they measure
                                      something else, and would not pool
     a run with an arm that a newer   run has with other settings, or with other code of the user's own
+    a run with searched trials       if a newer run has them with another trainable, or other code of the user's own
     a copy                           of a run that is read
 
 A run that is named itself is always read.
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.records import ARM, COMPLETED, PROTOCOL, STATUS, STUDY_FILE, StudyRecord, run_order
+from search.records import ARM, COMPLETED, PROTOCOL, STATUS, STUDY_FILE, StudyRecord, own_code, run_order
 
 if TYPE_CHECKING:
     from analysis.load import Results
@@ -117,13 +118,29 @@ def _conflict(result: Results, other: Results) -> str | None:
             return f"it ran with {one or 'nothing changed'}, {other.path} with {another or 'nothing changed'}"
     if any(protocols[arm] != its_protocols[arm] for arm in shared):
         return f"it measured under another protocol than {other.path}"
-    if edited := [arm for arm in sorted(shared - {SEARCHED}) if not same_training(result, other, arm)]:
-        return f"its arm {edited[0]} was another than in {other.path}: its settings or its code were edited between"
+    return edited(result, other)
+
+
+def edited(result: Results, other: Results) -> str | None:
+    """Return what `result` and `other`, runs of one study, both finished but trained differently; None if nothing."""
+    for arm in sorted(_protocols(result).keys() & _protocols(other).keys()):
+        if not same_training(result, other, arm):
+            what, parts = f"arm {arm}", "its settings or its code were"
+            if arm == SEARCHED:
+                what, parts = "searched network", "its code was"
+            return f"its {what} was another than in {other.path}: {parts} edited between"
     return None
 
 
 def same_training(one: Results, other: Results, arm: str) -> bool:
-    """Return whether two runs trained an arm alike and tested it alike, as far as they say."""
+    """Return whether two runs trained an arm, or the `SEARCHED` trials, alike and tested it alike, as far as they say.
+
+    A searched trial's settings are in its row.
+    """
+    if arm == SEARCHED:
+        codes = [result.record.definition.get("code") for result in (one, other)]
+        known = [own_code(code) for code in codes if code is not None]
+        return one.record.trainable == other.record.trainable and (len(known) < 2 or known[0] == known[1])
     mine, its = one.training_of(arm), other.training_of(arm)
     return mine is None or its is None or (mine.holds(its) and its.holds(mine))
 

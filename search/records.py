@@ -376,7 +376,7 @@ class Training:
             # has other members, or other epochs.
             kept["members"] = members
         whole = {name: _number(value) for name, value in kept.items()} | {"engine": "+".join(sorted(steps))}
-        own = {file: digest for file, digest in (code or {}).items() if not file.startswith(("trainables/", "search/"))}
+        own = own_code(code or {})
         text = json.dumps([trainable, fingerprint, whole, *([own] if own else [])], sort_keys=True, default=str)
         return cls(
             hashlib.sha256(text.encode()).hexdigest(),
@@ -404,6 +404,11 @@ class Training:
             other.measuring.get("train_measure", "running") == "running"
             or all(self.measuring.get(name) == other.measuring.get(name) for name in way)
         )
+
+
+def own_code(code: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of a definition's code that is the user's own, not this project's."""
+    return {part: digest for part, digest in code.items() if not part.startswith(("trainables/", "search/"))}
 
 
 def _number(value: Any) -> Any:

@@ -115,6 +115,42 @@ def test_an_arm_that_was_edited_between_two_runs_is_not_pooled(write, read, edit
         arm_trials(load(runs), "small")
 
 
+SEARCHES = {"trials": {None: 0.4}, "protocol": "search"}
+NETWORK = {"definition": {"code": {"net.py": "one", "trainables/x.py": "one"}}}
+
+
+@pytest.mark.parametrize("edit", [{"definition": {"code": {"net.py": "other"}}}, {"trainable": "Another"}])
+def test_searches_of_an_edited_network_are_no_seeds_of_one_setting(write, read, capsys, edit):
+    first = write("batch_size/first", seed=0, **SEARCHES, **NETWORK)
+    later = write("batch_size/later", seed=1, **SEARCHES | NETWORK | LATER | edit)
+    found, said = read("batch_size")
+    assert found == ["later"]
+    edited = f"its searched network was another than in {later}: its code was edited between"
+    assert said[1] == f"Not read: {first}: {edited}."
+    assert pareto.main([str(first), str(later)]) == 2
+    caught = capsys.readouterr()
+    assert caught.out == ""
+    assert f"{first} cannot stand beside another run of its study, {edited}: name one of them" in caught.err
+    assert caught.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        NETWORK,
+        {"definition": {"code": {"net.py": "one", "trainables/x.py": "new", "search/y.py": "new"}}},
+        {"definition": {}},  # an older record does not say
+    ],
+)
+def test_searches_of_one_network_are_pooled(write, read, same):
+    runs = [
+        write(f"batch_size/{run}", seed=seed, **SEARCHES | {"trials": {None: accuracy}} | changes)
+        for seed, (run, accuracy, changes) in enumerate([("first", 0.4, NETWORK), ("later", 0.5, LATER | same)])
+    ]
+    assert read("batch_size")[0] == ["first", "later"]
+    assert pareto.candidates(load(runs))["behind"].tolist() == [2, 2]
+
+
 def test_arms_that_were_not_edited_are_pooled_whatever_else_was(write, read):
     first = {"arms": {"small": {"lr": 0.1}}, "declared": {"small": {"batch_size": 16}, "large": {"batch_size": 16}}}
     write("batch_size/first", **first)
