@@ -9,13 +9,15 @@ known of a claim without a seed: its first look is taken to decide it with even 
     action   run: worth its time; leave: the last look at 20 seeds would decide the claim in less than a fifth of cases
     decides  number of claims that the action is expected to decide
 
-The commands replay the arms with seeds that they lack, under the same changes.
+The commands replay the arms with seeds that they lack, under the same changes. A seed with which an arm of a claim
+diverged is no seed for that claim: it would diverge again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import math
 import shlex
 import sys
@@ -34,7 +36,7 @@ from analysis.intervals import LOOKS, NOT_TESTED, POWER, RULES, UNDECIDED
 from analysis.load import Results
 from analysis.tables import Table
 from analysis.verdicts import outlook, weigh
-from search.records import SECONDS, SEED, Claim
+from search.records import ARM, DIVERGED, SECONDS, SEED, STATUS, Claim
 
 HOPELESS = 0.2  # chance of the last look below which a claim is left
 UNKNOWN = 0.5  # chance of the first look of a claim that was never run
@@ -64,9 +66,10 @@ class Open:
 
 @dataclass
 class Plan:
-    """Seeds to run, by arm, and the hours that they take."""
+    """Seeds to run, by arm, and the hours that they take. `diverged`: seeds that end without a result."""
 
     have: Seeds
+    diverged: Seeds
     seconds: Mapping[str, float]
     then: dict[str, frozenset[int]] = field(default_factory=dict)
     hours: float = 0.0
@@ -125,7 +128,8 @@ def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]
     waiting = open_claims(results, families)
     arms = dict.fromkeys(arm for one in waiting for arm in one.arms)
     have = {arm: frozenset(arm_trials(results, arm)[SEED].astype(int)) for arm in arms}
-    made = Plan(have, _seconds(results, list(arms)))
+    diverged = {arm: _diverged(results, arm) - have[arm] for arm in arms}
+    made = Plan(have, diverged, _seconds(results, list(arms)))
     hopeless = [one for one in waiting if one.chance(LOOKS[-1]) < HOPELESS]
     live = [one for one in waiting if one not in hopeless]
     while (step := _best_step(made, live, hours)) is not None:
@@ -133,6 +137,24 @@ def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]
     rows = [*_commands(results, made, live), *(_left(made, one) for one in hopeless)]
     decided = sum(one.chance(made.shared(one)) - one.chance(len(_shared(have, one))) for one in live)
     return pd.DataFrame(rows, columns=COLUMNS), decided
+
+
+def _diverged(results: Sequence[Results], arm: str) -> frozenset[int]:
+    """Return the seeds with which an arm's training diverged, be it as this arm or as another."""
+    own, record = split_arm(arm), _record(arm, results)
+    wanted = record.training_of(own.name) if record else None
+    found = set[int]()
+    for result in results:
+        trials = result.trials[(result.trials[STATUS] == DIVERGED) & result.trials[ARM].notna()]
+        for name, rows in trials.groupby(ARM):
+            training = result.training_of(str(name))
+            if wanted and training:
+                same = (training.key, training.members) == (wanted.key, wanted.members)
+            else:
+                same = (result.record.study, name) == (own.study, own.name)
+            if same:
+                found |= set(rows[SEED].astype(int))
+    return frozenset(found)
 
 
 def _seconds(results: Sequence[Results], arms: Sequence[str]) -> dict[str, float]:
@@ -168,13 +190,17 @@ def _best_step(made: Plan, live: Sequence[Open], hours: float) -> tuple[tuple[st
 
 
 def _target(made: Plan, one: Open, look: int) -> frozenset[int]:
-    """Return `look` seeds for all arms of a claim: those already shared, then the cheapest others, then new ones."""
+    """Return `look` seeds for all arms of a claim: those already shared, then the cheapest others, then new ones.
+
+    None diverged in any of the arms.
+    """
     sets = [made.seeds(arm) for arm in one.arms]
     shared = frozenset.intersection(*sets)
-    some = sorted(frozenset.union(*sets) - shared, key=lambda seed: (made.price(one.arms, frozenset([seed])), seed))
-    first = min(frozenset.union(*sets), default=0)
-    new = [seed for seed in range(first, first + look + len(some) + len(shared)) if seed not in frozenset.union(*sets)]
-    return frozenset([*sorted(shared), *some, *new][:look]) | shared
+    run = frozenset.union(*sets)
+    lost = frozenset[int]().union(*(made.diverged.get(arm, ()) for arm in one.arms))
+    some = sorted(run - shared - lost, key=lambda seed: (made.price(one.arms, frozenset([seed])), seed))
+    new = (seed for seed in itertools.count(min(run, default=0)) if seed not in run | lost)
+    return frozenset(itertools.islice(itertools.chain(sorted(shared), some, new), look)) | shared
 
 
 def _gain(made: Plan, live: Sequence[Open], arms: Iterable[str], seeds: frozenset[int]) -> float:

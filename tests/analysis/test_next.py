@@ -82,6 +82,63 @@ def test_the_commands_run_the_seeds_that_are_lacking_under_the_same_changes(fold
         assert "base" not in options.arm
 
 
+@pytest.fixture
+def diverging(make_results, make_claim, tmp_path):
+    """diverging(large, changes, **record) -> a run: small with seeds 0 to 2, large with a status for each seed."""
+
+    def build(large, name="run", **record):
+        arms = {"small": {"lr": 0.1}, "large": {"lr": 0.2}}
+        study = make_results(**{"protocol": "replay", "arms": arms, "claims": [make_claim()], "run": name} | record)
+        for arm, ends in (("small", dict.fromkeys(range(3), "completed")), ("large", large)):
+            for seed, status in ends.items():
+                test = 0.5 + 0.02 * ((seed * 7 + (arm == "large")) % 3 - 1)
+                said = {"status": status, "seconds": 60, "config": arms[arm]}
+                study.trial(arm=arm, seed=seed, protocol="replay", test=[test], **said)
+        return study.write(tmp_path / name)
+
+    return build
+
+
+def seeds_of(frame):
+    """Return the seeds that the commands run, by arm."""
+    seeds = {}
+    for row in frame[frame["action"] == "run"].to_dict("records"):
+        for arm in row["arms"].split(", "):
+            seeds.setdefault(arm, set()).update(range(int(row["seed"]), int(row["seed"] + row["repeats"])))
+    return seeds
+
+
+@pytest.mark.parametrize("lost", [{1}, {0, 1, 2}, {0, 1, 2, 3}])
+def test_a_seed_that_diverged_is_not_run_again_nor_counted_on(diverging, lost):
+    large = {seed: "diverged" if seed in lost else "completed" for seed in range(4)}
+    planned = seeds_of(rows(diverging(large), 5)[0])
+    assert planned["large"]
+    assert not planned["large"] & lost
+    small = planned["small"] | {0, 1, 2}
+    shared = small & (planned["large"] | set(range(4)) - lost)
+    assert len(shared) in next.LOOKS  # as many as a look needs, none of them lost
+    assert not planned["small"] & lost  # of no use without the other arm
+
+
+def test_a_seed_that_failed_or_diverged_once_and_then_finished_is_a_seed(diverging):
+    large = {0: "completed", 1: "failed", 2: "completed"}
+    assert 1 in seeds_of(rows(diverging(large), 5)[0])["large"]  # a full disk is not its seed's fault
+    again = diverging({1: "completed"}, "again", started="2026-01-02T10:00:00+00:00")
+    planned = seeds_of(next.plan(load([diverging(large | {1: "diverged"}, "first"), again]), 5)[0])
+    assert min(planned["large"]) == 3
+
+
+def test_a_training_that_diverged_in_another_study_diverges_in_this(diverging):
+    declared = {"declared": {"small": {"batch_size": 16}, "large": {"batch_size": 16}}}
+    here = diverging({0: "completed", 2: "completed"}, "here", **declared)
+    other = {"study": "other", "claims": []}
+    there = diverging({1: "diverged"}, "there", **declared | other)
+    edited = {"definition": {"code": {"net.py": "other"}}}
+    elsewhere = diverging({1: "diverged"}, "elsewhere", **declared | other | edited)
+    assert 1 not in seeds_of(next.plan(load([here, there]), 5)[0])["large"]
+    assert 1 in seeds_of(next.plan(load([here, elsewhere]), 5)[0])["large"]
+
+
 def test_the_command(folder, capsys):
     assert next.main([str(folder), "--hours", "0.5"]) == 0
     out = capsys.readouterr().out
