@@ -61,11 +61,13 @@ def _distribution(result: Results, name: str, text: str) -> BaseDistribution:
         return CategoricalDistribution([*domain, *dict.fromkeys(others)])
     if not (isinstance(domain, tuple) and len(domain) == 2):
         raise ResultsError(f"{result.path}: a domain is (low, high) or a list, got {text!r} for {name}")
-    whole = pd.api.types.is_integer_dtype(column)
+    values, declared = column.dropna(), str(result.record.definition.get("space", {}).get(name))
+    # A column of whole numbers with gaps, of a conditional hyperparameter, is read as floats.
+    whole = pd.api.types.is_integer_dtype(column) or (declared.startswith("integer ") and all(values % 1 == 0))
     # Ray's whole numbers end below the upper bound, except in steps (tune.qrandint).
-    stepped = "in steps of" in str(result.record.definition.get("space", {}).get(name))
-    low = min([domain[0], *column.dropna()])
-    high = max([domain[1] - 1 if whole and not stepped else domain[1], *column.dropna()])
+    stepped = "in steps of" in declared
+    low = min([domain[0], *values])
+    high = max([domain[1] - 1 if whole and not stepped else domain[1], *values])
     log = text.endswith(" log") and low > 0  # an arm may lie outside, at 0
     if whole:
         return IntDistribution(int(low), int(high), log=log)
@@ -92,7 +94,7 @@ def parameters(row: dict[str, Any], domains: dict[str, BaseDistribution]) -> dic
             value = matches[0]
         elif value is None:
             continue
-        found[name] = value
+        found[name] = int(value) if isinstance(domain, IntDistribution) else value
     return found
 
 

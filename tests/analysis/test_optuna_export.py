@@ -2,8 +2,10 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from ray import tune
 
 from analysis import optuna_export
+from search.definition import domain_text
 
 SPACE = {
     "lr": "(0.0001, 0.1) log",
@@ -75,6 +77,27 @@ def test_whole_numbers_end_where_rays_end(make_results, tmp_path):
         "members": IntDistribution(1, 3),  # as tune.randint(1, 4) draws
         "batch_size": IntDistribution(8, 32),  # as tune.qrandint(8, 32, 8) does
     }
+
+
+def test_a_whole_number_that_some_trials_lack_stays_one(make_results, tmp_path):
+    study = make_results(run="r1", space={"k": "(1, 5)", "size": "(8, 32)", "rate": "(1, 5)"})
+    study.record.definition = {
+        "space": {
+            "k": domain_text(tune.randint(1, 5)),
+            "size": domain_text(tune.qrandint(8, 32, 8)),
+            "rate": domain_text(tune.uniform(1, 5)),
+        }
+    }
+    study.trial(val=[0.3], test=0.3, config={"k": 1, "size": 16, "rate": 2.0})
+    study.trial(val=[0.3], test=0.3, config={"k": None, "size": None, "rate": None})
+    first, bare = exported(study.write(tmp_path / "run"), tmp_path).trials
+    assert first.distributions == {
+        "k": IntDistribution(1, 4),
+        "size": IntDistribution(8, 32),
+        "rate": FloatDistribution(1, 5),
+    }
+    assert {name: type(value) for name, value in first.params.items()} == {"k": int, "size": int, "rate": float}
+    assert bare.params == {}
 
 
 def test_an_arm_at_0_lies_outside_a_logarithmic_range(make_results, tmp_path):
