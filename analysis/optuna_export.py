@@ -13,6 +13,7 @@ import math
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -125,6 +126,10 @@ def exported(result: Results) -> list[FrozenTrial]:
     return [trial(result, row, domains) for row in result.trials.to_dict("records") if row[STATUS] in STATES]
 
 
+def _name(result: Results) -> str:
+    return f"{result.record.study}/{result.record.run}"
+
+
 def export(result: Results, storage: str, trials: Sequence[FrozenTrial] | None = None) -> optuna.Study:
     """Write `result` as a new study into `storage` (an Optuna storage URL). Raises ResultsError.
 
@@ -134,7 +139,7 @@ def export(result: Results, storage: str, trials: Sequence[FrozenTrial] | None =
     goals = {"max": "maximize", "min": "minimize"}
     study = optuna.create_study(
         storage=storage,
-        study_name=f"{result.record.study}/{result.record.run}",
+        study_name=_name(result),
         directions=[goals[goal] for goal in result.record.objectives.values()],
     )
     with warnings.catch_warnings():
@@ -151,6 +156,10 @@ def write(results: list[Results], args: argparse.Namespace) -> None:
         raise ResultsError(f"{args.output} exists: name a new file with -o")
     if not args.output.absolute().parent.is_dir():
         raise ResultsError(f"{args.output.parent}: no such folder")
+    places: dict[str, Path] = {}
+    for result in results:
+        if (first := places.setdefault(_name(result), result.path)) is not result.path:
+            raise ResultsError(f"each run must be named once, got {_name(result)} in {first} and in {result.path}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     everything = [(result, exported(result)) for result in results]  # no file is left of which a part is missing
     for result, trials in everything:

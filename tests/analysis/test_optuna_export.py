@@ -120,6 +120,16 @@ def test_nothing_is_written_where_a_run_cannot_be(make_results, tmp_path, capsys
     assert not file.exists()
 
 
+def test_a_run_and_its_copy_are_not_written_as_one(study, tmp_path, capsys):
+    runs = [str(study.write(tmp_path / name)) for name in ("run", "copy")]
+    file = tmp_path / "both.db"
+    assert optuna_export.main([*runs, "-o", str(file)]) == 2
+    told = capsys.readouterr()
+    assert told.err.endswith(f"each run must be named once, got batch_size/r1 in {runs[0]} and in {runs[1]}\n")
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert not file.exists()
+
+
 def test_optuna_goes_on_from_it(study, tmp_path):
     loaded = exported(study.write(tmp_path / "run"), tmp_path)
     trial = loaded.ask(dict(loaded.trials[0].distributions))
