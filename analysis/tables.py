@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import pyarrow as pa
 
 from analysis import page
 from analysis.latex import latex
@@ -59,6 +60,20 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(list(zip(*texts, strict=True)), columns=headings(frame), dtype=str)
 
 
+def storable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with each column of values of several kinds as text, nulls kept: Parquet has one type a column."""
+    mixed = [name for name in frame if not _of_one_kind(frame[name])]
+    return frame.assign(**{name: frame[name].map(str, na_action="ignore") for name in mixed})
+
+
+def _of_one_kind(column: pd.Series) -> bool:
+    try:
+        pa.array(column, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return False
+    return True
+
+
 def printable(text: str) -> str:
     """Return `text` as UTF-8 can hold it: a file's name may have bytes that are no character."""
     return text.encode(errors="backslashreplace").decode()
@@ -82,7 +97,7 @@ class Table:
         if form == "parquet":
             if output is None:
                 raise ResultsError("parquet needs a file, since it is not text: name one with -o")
-            self.frame.to_parquet(output, index=False)
+            storable(self.frame).to_parquet(output, index=False)
         elif output is None:
             sys.stdout.write(printable(self.text(form)))
         else:

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from analysis import pareto
@@ -95,6 +96,28 @@ def test_programs_read_fractions(run, tmp_path, form, capsys):
     front = pd.read_csv(file) if form == "csv" else pd.read_parquet(file)
     assert list(front["val_accuracy"]) == [0.4, 0.5, 0.52]
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((True, "flip", None), ["True", "flip", None]),  # a choice of text in one study, yes or no in the other
+        ((0.5, "auto", None), ["0.5", "auto", None]),
+        ((True, 2, None), ["True", "2", None]),
+        ((1, 0.5, None), [1.0, 0.5, None]),
+    ],
+)
+def test_a_setting_of_another_kind_in_each_study_is_written_as_text(make_results, tmp_path, values, told):
+    folders = []
+    for place, value in enumerate(values):
+        study = make_results(study=f"study{place}")
+        study.trial(val=[0.4], test=0.4, parameters=1000, config={"augment": value, "lr": 0.1 + place})
+        folders.append(str(study.write(tmp_path / study.record.study)))
+    file = tmp_path / "front.parquet"
+    assert pareto.main([*folders, "-o", str(file)]) == 0
+    written = pq.read_table(file).to_pydict()
+    assert written["config/augment"] == told
+    assert written["config/lr"] == [0.1, 1.1, 2.1]
 
 
 def test_reported_points_stand_beside_ours(run, capsys):
