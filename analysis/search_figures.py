@@ -183,9 +183,10 @@ def parallel(searched: Searched) -> go.Figure:
     figure = go.Figure(layout=LAYOUT)
     values = rows["value"].to_numpy()
     done = (rows[STATUS] == COMPLETED).to_numpy()
-    rank = pd.Series(values[done]).rank(pct=True, ascending=searched.best_is == "max").to_numpy()
+    rank = pd.Series(values[done]).rank(ascending=searched.best_is == "max").to_numpy()
     fifth = np.full(len(rows), -1)
-    fifth[done] = np.minimum((rank * len(FIFTHS)).astype(int), len(FIFTHS) - 1)
+    # From the middle of its rank: the second of ten lies at 0.15, and equal values lie around 0.5.
+    fifth[done] = ((rank - 0.5) / max(1, len(rank)) * len(FIFTHS)).astype(int)
     low, high = values[done].min() if done.any() else values.min(), values[done].max() if done.any() else values.max()
     spread = np.random.default_rng(0).uniform(-JITTER, JITTER, (len(rows), len(names)))
     for group in range(-1, len(FIFTHS)):
