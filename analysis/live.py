@@ -1,7 +1,9 @@
 """Write a running study's page again and again: `analysis.report` every 30 seconds, until the run has ended.
 
 The page loads itself again in the browser, without a server, and keeps what the reader has unfolded. This process takes
-the lowest priority, reads the results folder alone and replaces the page whole. `search.run --report` starts it.
+the lowest priority, reads the results folder alone and replaces the page whole. If the first page cannot be
+written, one line says why and the status is 2; what hinders a later page is said once. `search.run --report` starts it
+with --until-closed, before the run has tables: then it waits for them.
 """
 
 from __future__ import annotations
@@ -59,7 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--every", type=int, default=EVERY, metavar="SECONDS", help="default: 30")
     options.add_argument("--until-closed", action="store_true", help="end when standard input is closed")
     args = options.parse_args(argv)
-    before: list[tuple[str, int]] = []
+    if args.every < 1:
+        options.error(f"--every needs a second or more, got {args.every}")
+
+    def told(error: Exception) -> str:
+        return printable(f"{options.prog}: {' '.join(str(error).split())}")
+
+    before: list[tuple[str, int]] | None = None  # None: no page yet
     failure = ""
     while True:
         now, going = state(args.results), True
@@ -67,8 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 going = write(args.results, args.output, args.every)
                 before, failure = now, ""
-            except (ResultsError, OSError) as error:  # a run that has just begun has no tables yet
-                failure = " ".join(str(error).split())
+            except (ResultsError, OSError) as error:
+                if not args.until_closed and told(error) != failure:
+                    failure = told(error)
+                    print(failure, file=sys.stderr)
+                    if before is None:
+                        return 2
         if args.until_closed:
             if closed(args.every):
                 break
@@ -79,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         write(args.results, args.output, None)
     except (ResultsError, OSError) as error:
-        failure = " ".join(str(error).split())
-        print(printable(f"{options.prog}: {failure}"), file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 2
     return 0
 

@@ -74,6 +74,42 @@ def test_a_run_that_never_comes_is_one_line(tmp_path):
     assert re.fullmatch(r"python -m analysis.live: .*nothing.*\n", said)
 
 
+def test_a_first_page_that_cannot_be_is_one_line(study, tmp_path, capsys):
+    folder = study.write(tmp_path / "run")
+    for results, file, said in (
+        (tmp_path / "rum", tmp_path / "page.html", "rum: no such folder"),
+        (folder, tmp_path / "nowhere" / "page.html", "nowhere"),
+    ):
+        process = start(results, file)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 2
+        assert re.fullmatch(rf"python -m analysis.live: .*{said}.*\n", err)
+    with pytest.raises(SystemExit):
+        live.main([str(folder), "-o", str(tmp_path / "page.html"), "--every", "-1"])
+    assert "--every needs a second or more, got -1" in capsys.readouterr().err
+
+
+def test_what_hinders_a_later_page_is_said_once(study, tmp_path):
+    file, folder = tmp_path / "page.html", tmp_path / "run"
+    process = start(study.write(folder), file)
+    try:
+        wait_until(lambda: "2 trials" in text(file))
+        folder.rename(tmp_path / "away")
+        time.sleep(4)  # some rounds
+        assert process.poll() is None
+        study.record.finished = True
+        study.write(tmp_path / "again").rename(folder)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert re.fullmatch(r"python -m analysis.live: .*run: no such folder\n", err)
+    assert RELOADS not in text(file)
+
+
 def test_a_reader_keeps_what_is_unfolded_when_the_page_loads_itself(study, tmp_path, browser):
     file = tmp_path / "page.html"
     assert live.write([str(study.write(tmp_path / "run"))], file, 3)
