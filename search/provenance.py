@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ray.tune.search.sample import Quantized
 
 from search import columns
 from search.definition import define
@@ -80,9 +81,10 @@ def new_record(
 
 
 def domain_name(domain: Any) -> str:
-    text = domain.domain_str
-    sampler = type(domain.sampler).__name__ if domain.sampler else ""
-    return f"{text} log" if "Log" in sampler else text
+    sampler = domain.sampler
+    if isinstance(sampler, Quantized):
+        sampler = sampler.sampler
+    return f"{domain.domain_str} log" if "Log" in type(sampler).__name__ else str(domain.domain_str)
 
 
 def _version(package: str) -> str:
