@@ -32,8 +32,6 @@ from search.records import (
     MEMBER_TEST_ACCURACY,
     MEMBER_VAL_ACCURACY,
     MEMBERS,
-    OWN_TEST_ACCURACY,
-    OWN_VAL_ACCURACY,
     PARAMETERS,
     PREDICTED,
     PROTOCOL,
@@ -45,15 +43,13 @@ from search.records import (
     VAL_ACCURACY,
 )
 
-GAP, SECONDS_PER_EPOCH = "gap", "seconds_per_epoch"
-# Numeric quantities of a trial's row, with their better direction.
-_MEASURED = {
-    name: column.better
-    for name, column in columns.of("trials").items()
-    if column.type in ("int64", "float64") and column.measured_on and not name.endswith("_epoch")
-}
-QUANTITIES = (*_MEASURED, GAP, SECONDS_PER_EPOCH)
+GAP, SECONDS_PER_EPOCH = columns.GAP, columns.SECONDS_PER_EPOCH
+QUANTITIES = columns.quantities()
 HARD = "hard"  # name of the vote by labels
+
+
+class UnmeasuredError(ResultsError):
+    """A quantity of an arm that the results folders do not report: no further run of the arm tests a claim on it."""
 
 
 @dataclass(frozen=True)
@@ -72,25 +68,30 @@ class Arm:
 
 
 def split_arm(arm: str) -> Arm:
-    """Parse an arm as claims name it. Raises ResultsError."""
+    """Parse an arm as claims name it. Raises UnmeasuredError."""
     study, slash, rest = arm.rpartition("/")
     rest, at, epoch = rest.partition("@")
     name, colon, size = rest.partition(":")
     if colon and not _counts(size):
-        raise ResultsError(f"an arm's first members are written arm:k with k from 1, got {arm!r}")
+        raise UnmeasuredError(f"an arm's first members are written arm:k with k from 1, got {arm!r}")
     if at and not _counts(epoch):
-        raise ResultsError(f"an arm's epoch is written arm@e with e from 1, got {arm!r}")
+        raise UnmeasuredError(f"an arm's epoch is written arm@e with e from 1, got {arm!r}")
     return Arm(study if slash else None, name, int(size) if colon else None, int(epoch) if at else None)
 
 
 def split_quantity(quantity: str) -> tuple[str, int | None]:
-    """Parse a quantity: "test_accuracy@5" is ("test_accuracy", 5). Raises ResultsError for an unknown quantity."""
+    """Parse a quantity: "test_accuracy@5" is ("test_accuracy", 5). Raises UnmeasuredError for an unknown one."""
     name, at, epoch = quantity.partition("@")
     if name not in QUANTITIES:
-        raise ResultsError(f"a quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
+        raise UnmeasuredError(f"a quantity must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
     if at and not _counts(epoch):
-        raise ResultsError(f"an epoch is written quantity@e with e from 1, got {quantity!r}")
+        raise UnmeasuredError(f"an epoch is written quantity@e with e from 1, got {quantity!r}")
     return name, int(epoch) if at else None
+
+
+def quantity_name(quantity: str) -> str:
+    """Return a quantity without its epoch, also of one that nothing reports: a claim on it is shown, too."""
+    return quantity.partition("@")[0]
 
 
 def _counts(text: str) -> bool:
@@ -99,7 +100,8 @@ def _counts(text: str) -> bool:
 
 def more_is_better(quantity: str) -> bool:
     """Return whether more of `quantity` is better; less is better for a gap, a time or a size."""
-    return _MEASURED.get(split_quantity(quantity)[0]) == "max"
+    column = columns.of("trials").get(split_quantity(quantity)[0])
+    return column is not None and column.better == "max"
 
 
 def arm_trials(results: Sequence[Results], arm: str) -> pd.DataFrame:
@@ -157,15 +159,19 @@ def arm_values(results: Sequence[Results], arm: str, quantity: str) -> pd.Series
     """Return one number a seed (the index), as `quantity` is defined in `search.records.Claim`.
 
     seconds_per_epoch is the median over a trial's epochs, since the first also warms up. Seeds for which the quantity
-    was not measured are absent. Raises ResultsError for a quantity that the results folders do not report.
+    was not measured are absent. Raises UnmeasuredError for a quantity that the results folders do not report.
     """
     name, epoch = split_quantity(quantity)
     of = split_arm(arm)
     if epoch is not None and of.epoch is not None:
-        raise ResultsError(f"a claim names an epoch with its arms or its quantity, got {arm!r} and {quantity!r}")
+        raise UnmeasuredError(f"a claim names an epoch with its arms or its quantity, got {arm!r} and {quantity!r}")
+    at = of.epoch or epoch
+    known = columns.quantities(first_members=of.members is not None, at_epoch=at is not None)
+    if name not in known:
+        raise UnmeasuredError(f"a quantity of {arm!r} must be one of {', '.join(known)}, got {quantity!r}")
     rows = arm_trials(results, arm)
     measured = [
-        _value(results[result], trial, name, of.epoch or epoch, of.members)
+        _value(results[result], trial, name, at, of.members)
         for result, (_, trial) in zip(rows["result"], rows.iterrows(), strict=True)
     ]
     series = pd.Series(measured, index=rows[SEED].astype("int64"), dtype="float64").dropna()
@@ -188,13 +194,13 @@ def _value(result: Results, trial: pd.Series, name: str, epoch: int | None, size
         rows = rows[rows[EPOCH] == epoch]
     column = SECONDS if name == SECONDS_PER_EPOCH else name
     if column not in rows:
-        raise ResultsError(f"{result.path} does not report {name} epoch by epoch")
+        raise UnmeasuredError(f"{result.path} does not report {name} epoch by epoch")
     return float(rows[column].median())
 
 
 # Quantities that are means over members, and what each is for a single model.
 _OF_ONE = {MEMBER_TEST_ACCURACY: TEST_ACCURACY, MEMBER_VAL_ACCURACY: VAL_ACCURACY}
-_OWN = {MEMBER_TEST_ACCURACY: OWN_TEST_ACCURACY, MEMBER_VAL_ACCURACY: OWN_VAL_ACCURACY}
+_OWN = columns.OF_EACH_MEMBER
 
 
 def _ensemble(result: Results, trial: pd.Series) -> bool:
@@ -206,7 +212,7 @@ def _prefix_value(result: Results, trial: pd.Series, name: str, epoch: int | Non
     rows = result.members
     column = _OWN.get(name, name)
     if column not in rows or (len(rows) and rows[column].isna().all() and column not in _IN_EVERY_TABLE):
-        raise ResultsError(f"{result.path} does not report {name} for an ensemble's first members")
+        raise UnmeasuredError(f"{result.path} does not report {name} for an ensemble's first members")
     at = trial[EPOCHS] if epoch is None else epoch
     rows = rows[(rows[TRIAL_ID] == trial[TRIAL_ID]) & (rows[EPOCH] == at)]
     if name in _OWN:

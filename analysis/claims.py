@@ -1,7 +1,8 @@
 """Judge each claim of a note that the study replayed.
 
 The claims and the arms that they compare stand in study.json. The rules, declared before the runs that they judge, are
-those of `analysis.intervals`. Only finished trials of the claims' arms count.
+those of `analysis.intervals`. Only finished trials of the claims' arms count. A claim on a quantity that no results
+folder reports is not tested; the others are.
 
     direction   reproduced | contradicted | undecided | confounded | not tested
     size        fits | differs | not comparable
@@ -24,7 +25,7 @@ import pandas as pd
 
 from analysis import cli
 from analysis.answers import with_answers
-from analysis.arms import GAP, SECONDS_PER_EPOCH, split_arm, split_quantity
+from analysis.arms import GAP, SECONDS_PER_EPOCH, UnmeasuredError, quantity_name, split_arm
 from analysis.family import Families
 from analysis.intervals import CONTRADICTED, DISCOVERY, LOOKS, NOT_TESTED, REPRODUCED, RULES, UNDECIDED, false_discovery
 from analysis.load import Results, by_study
@@ -53,8 +54,7 @@ def claims(results: Sequence[Results]) -> pd.DataFrame:
     names settings that the note does not print, so that the verdict rests on the values taken for them; `least` and
     `most` are the size that the statement gives; `q` belongs to the verdict that counts, for a confounded claim that of
     its clean arms; `rules` is the version of the rules. Runs of one study are pooled, under the claims of the newest.
-    Raises ResultsError if they differ in data set or the trials of one arm in protocol, and for a claim that no results
-    folder can answer.
+    Raises ResultsError if they differ in data set or the trials of one arm in protocol.
     """
     frames = [_claims(view) for view in by_size(results)]
     frame = frames[0] if len(frames) == 1 else _told_once(pd.concat(frames, ignore_index=True))
@@ -150,7 +150,6 @@ def _confounders(claim: Claim, study: str, results: Sequence[Results]) -> list[s
 
 
 def _row(claim: Claim, study: str, results: Sequence[Results], families: Families) -> dict[str, object]:
-    confounders = _confounders(claim, study, results)
     row: dict[str, object] = {
         "claim": claim.name,
         "statement": claim.statement,
@@ -163,6 +162,20 @@ def _row(claim: Claim, study: str, results: Sequence[Results], families: Familie
         "least": claim.low,
         "most": claim.high,
         "note_effect": claim.effect,
+        "confounded_by": "",
+        "clean_arms": "",
+        "rests_on": "",
+    }
+    try:
+        return row | _findings(claim, study, results, families)
+    except UnmeasuredError as error:
+        return row | dataclasses.asdict(Weighed(NOT_TESTED, why=str(error)))
+
+
+def _findings(claim: Claim, study: str, results: Sequence[Results], families: Families) -> dict[str, object]:
+    """Return what the runs say of a claim. Raises UnmeasuredError for a quantity that no results folder reports."""
+    confounders = _confounders(claim, study, results)
+    row: dict[str, object] = {
         "confounded_by": ", ".join(confounders),
         "clean_arms": ", ".join(claim.clean_arms) if confounders else "",
         "rests_on": ", ".join(_undisclosed(claim, study, results)),
@@ -192,7 +205,7 @@ def amount(value: float, quantity: str, kind: str = "difference") -> str:
     if kind == "ratio":
         return f"{value:.3g}×"
     sign = "" if kind == "level" and not quantity.startswith(GAP) else "+"
-    name = split_quantity(quantity)[0]
+    name = quantity_name(quantity)
     if name == GAP or name.endswith("accuracy"):
         return f"{100 * value:{sign}.2f}"
     return f"{value:{sign},.0f}" if name == PARAMETERS else f"{value:{sign},.3g}"
@@ -201,7 +214,7 @@ def amount(value: float, quantity: str, kind: str = "difference") -> str:
 def unit(quantity: str, kind: str) -> str:
     if kind == "ratio":
         return ""
-    name = split_quantity(quantity)[0]
+    name = quantity_name(quantity)
     if kind == "level" and name.endswith("accuracy"):
         return " %"
     return " " + _UNITS.get(name, "nats" if name.endswith("loss") else "points")

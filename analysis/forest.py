@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import claims
-from analysis.arms import GAP, split_quantity
+from analysis.arms import GAP, quantity_name
 from analysis.comparisons import region
 from analysis.intervals import NOT_TESTED
 from search.records import Claim
@@ -103,7 +103,7 @@ def _told(value: Any) -> float | None:
 
 def unit_of(quantity: str, kind: str) -> tuple[str, float]:
     """Return the unit in which a claim's effect is drawn, and the factor to it."""
-    name = split_quantity(quantity)[0]
+    name = quantity_name(quantity)
     unit = claims.unit(quantity, kind).strip()
     if kind == "ratio":
         return "ratio", 1.0

@@ -16,6 +16,7 @@ diverged is no seed for that claim: it would diverge again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -29,7 +30,7 @@ import pandas as pd
 
 from analysis import claims, cli, intervals
 from analysis.answers import with_answers
-from analysis.arms import arm_trials, split_arm
+from analysis.arms import UnmeasuredError, arm_trials, split_arm
 from analysis.family import Families
 from analysis.further_seeds import Outlook
 from analysis.intervals import LOOKS, NOT_TESTED, POWER, RULES, UNDECIDED
@@ -93,17 +94,23 @@ class Plan:
 def open_claims(results: Sequence[Results], families: Families) -> list[Open]:
     """Return the claims that are undecided or were not run, if more seeds can test them."""
     found = []
-    for study, declared in claims.declared(results):
-        claim = claims.counted(declared, study, results)
-        arms = tuple(dict.fromkeys(_training(arm, study) for arm in claim.arms))
-        if any(_record(arm, results) is None for arm in arms):
-            continue  # the claim needs a study whose results were not given
-        verdict = weigh(results, claim, study, claim.arms, families)
-        # More seeds do not test a claim that was not tested for another reason.
-        lacking = not frozenset.intersection(*(frozenset(arm_trials(results, arm)[SEED]) for arm in arms))
-        if verdict.verdict == UNDECIDED or (verdict.verdict == NOT_TESTED and lacking):
-            found.append(Open(study, claim, arms, outlook(results, claim, study, claim.arms, families)))
+    for study, claim in claims.declared(results):
+        with contextlib.suppress(UnmeasuredError):  # no seeds test a claim on what no results folder reports
+            if one := _open(claims.counted(claim, study, results), study, results, families):
+                found.append(one)
     return found
+
+
+def _open(claim: Claim, study: str, results: Sequence[Results], families: Families) -> Open | None:
+    arms = tuple(dict.fromkeys(_training(arm, study) for arm in claim.arms))
+    if any(_record(arm, results) is None for arm in arms):
+        return None  # the claim needs a study whose results were not given
+    verdict = weigh(results, claim, study, claim.arms, families)
+    # More seeds do not test a claim that was not tested for another reason.
+    lacking = not frozenset.intersection(*(frozenset(arm_trials(results, arm)[SEED]) for arm in arms))
+    if verdict.verdict == UNDECIDED or (verdict.verdict == NOT_TESTED and lacking):
+        return Open(study, claim, arms, outlook(results, claim, study, claim.arms, families))
+    return None
 
 
 def _training(arm: str, study: str) -> str:

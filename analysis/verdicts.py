@@ -117,7 +117,7 @@ def weigh(
 ) -> Weighed:
     """Judge `claim` of `study` on `arms` instead of `claim.arms`, which also differ in the claim's confounders.
 
-    `families` are those of `results`. Raises ResultsError for a quantity that no results folder reports.
+    `families` are those of `results`. Raises UnmeasuredError for a quantity that no results folder reports.
     """
     return _Weighing(results, claim, study, arms, families or Families(results)).weighed()
 

@@ -9,6 +9,7 @@ are `Column`s, too: see `trainables.base.ImageTrainable.metrics`. This module ne
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -489,6 +490,29 @@ def wrong(reported: Mapping[str, Any], own: Iterable[Column] = ()) -> str | None
 def choosable(own: Iterable[Column] = ()) -> list[str]:
     """Return the names of the metrics by which a trial may be chosen."""
     return [column.name for column in of("epochs", own).values() if column.chosen_by() is None]
+
+
+# What claims compare beside columns: training less test accuracy, and the median time of a trial's epochs.
+GAP, SECONDS_PER_EPOCH = "gap", "seconds_per_epoch"
+# Quantities that are means over members, and the column of each member's own.
+OF_EACH_MEMBER = {"member_test_accuracy": "own_test_accuracy", "member_val_accuracy": "own_val_accuracy"}
+
+
+@functools.cache
+def quantities(*, first_members: bool = False, at_epoch: bool = False) -> tuple[str, ...]:
+    """Return the names of what a claim may compare of a trial, of its first members, or of one of its epochs."""
+    names = [
+        name
+        for name, column in of("trials").items()
+        if column.type in ("int64", "float64") and column.measured_on and not name.endswith("_epoch")
+    ]
+    if first_members:
+        members = of("members")
+        return (*(name for name in names if OF_EACH_MEMBER.get(name, name) in members), GAP)
+    if at_epoch:
+        epochs = of("epochs")
+        names = [name for name in names if name in epochs]
+    return (*names, GAP, SECONDS_PER_EPOCH)
 
 
 def as_json(columns: Iterable[Column]) -> list[dict[str, Any]]:

@@ -356,6 +356,8 @@ class Study:
                 # "study/arm" is another study's arm, which only the analysis of both studies can check.
                 if "/" not in arm and re.split("[:@]", arm)[0] not in self.arms:
                     raise StudyError(f"{self.name}: claim {claim.name!r} names an arm the study lacks: {arm!r}")
+                if problem := _unmeasurable(claim.quantity, arm):
+                    raise StudyError(f"{self.name}: claim {claim.name!r} {problem}")
 
     def _check_first(self) -> None:
         if self.first is None:
@@ -614,6 +616,26 @@ class Study:
         samples = changes.pop("samples", 8)
         tiny = dataclasses.replace(self, dataset="digits", samples=samples, observations=())
         return tiny.with_fixed(changes)
+
+
+_COUNT = "[1-9][0-9]{0,8}"
+_CLAIMED_ARM = re.compile(rf"[^:@]*(:{_COUNT})?(@{_COUNT})?")
+_CLAIMED_QUANTITY = re.compile(rf"([^@]*)(@{_COUNT})?")
+
+
+def _unmeasurable(quantity: str, arm: str) -> str | None:
+    """Return why no trial of `arm` can measure a claim's quantity, None if one can."""
+    of, told = _CLAIMED_ARM.fullmatch(arm), _CLAIMED_QUANTITY.fullmatch(quantity)
+    if of is None:
+        return f"must name arms as 'arm', 'arm:k', 'arm@e' or 'arm:k@e' with k and e from 1, got {arm!r}"
+    if told is None:
+        return f"must name its quantity as 'quantity' or 'quantity@e' with e from 1, got {quantity!r}"
+    if of[2] and told[2]:
+        return f"must name an epoch with its arms or with its quantity, got {arm!r} and {quantity!r}"
+    known = columns.quantities(first_members=bool(of[1]), at_epoch=bool(of[2] or told[2]))
+    if told[1] not in known:
+        return f"must have as the quantity of {arm!r} one of {', '.join(known)}, got {quantity!r}"
+    return None
 
 
 def load(path: Path) -> Study:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from analysis.arms import QUANTITIES, arm_values, majority, more_is_better, right_predictions
-from analysis.load import ResultsError, load
+from analysis.arms import QUANTITIES, UnmeasuredError, arm_values, majority, more_is_better, right_predictions
+from analysis.load import load
+from search import columns
 
 
 @pytest.fixture
@@ -89,12 +90,24 @@ def test_a_repeated_seed_counts_once(results, make_results, tmp_path):
         ("bag@0", "test_accuracy", "got 'bag@0'"),
         ("bag@2@3", "test_accuracy", "got 'bag@2@3'"),
         ("bag@2", "test_accuracy@2", "an epoch with its arms or its quantity, got 'bag@2' and 'test_accuracy@2'"),
-        ("bag:2", "train_loss", "does not report train_loss"),
+        ("bag:2", "train_loss", "'bag:2' must be one of .*, val_accuracy, .*, got 'train_loss'"),
+        ("bag:2", "seconds_per_epoch", "got 'seconds_per_epoch'"),
+        ("bag@1", "best_test_accuracy", "'bag@1' must be one of .*, test_accuracy, .*, got 'best_test_accuracy'"),
+        ("gone:2", "train_loss", "got 'train_loss'"),  # also before any run of the arm
+        ("bag:2", "gap", "does not report train_accuracy for an ensemble's first members"),
     ],
 )
 def test_what_cannot_be_measured_is_named(results, arm, quantity, message):
-    with pytest.raises(ResultsError, match=message):
+    with pytest.raises(UnmeasuredError, match=message):
         arm_values(results, arm, quantity)
+
+
+@pytest.mark.parametrize("arm", ["bag", "bag@1"])
+def test_every_quantity_that_a_claim_may_name_is_measured(results, arm):
+    names = columns.quantities(at_epoch="@" in arm)
+    assert {"gap", "seconds_per_epoch", "val_loss", "parameters"} <= set(names)
+    for name in names:
+        arm_values(results, arm, name)
 
 
 def test_majority_breaks_ties_by_the_smallest_label():

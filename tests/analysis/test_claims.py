@@ -1,11 +1,12 @@
 import io
 import math
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import claims
+from analysis import claims, report
 from analysis.intervals import ALPHA, LOOK_ALPHA, LOOKS, RULES, mean_interval
 from analysis.load import ResultsError, load
 
@@ -433,3 +434,31 @@ def test_a_verdict_says_on_which_unprinted_settings_it_rests(judge_claim, make_r
     assert row["rests_on"] == rests
     said = claims.readable(pd.DataFrame([row]))["verdict"][0]
     assert ("; rests on the " + rests.replace(", ", " and ") + " taken, not printed" in said) == bool(rests)
+
+
+UNMEASURED = {
+    "another metric": ({"quantity": "val_recall", "margin": 0.1, "expected": "equal"}, "got 'val_recall'"),
+    "of first members": ({"quantity": "train_loss", "arms": ("a", "b:2")}, "b:2' must be one of .* 'train_loss'"),
+    "no member": ({"arms": ("a:0", "b")}, "got 'a:0'"),
+    "clean arms": ({"quantity": "gap", "confounded_by": ("lr",), "clean_arms": ("a", "b:2")}, "train_accuracy for an"),
+}
+
+
+@pytest.mark.parametrize("case", UNMEASURED)
+def test_a_claim_that_cannot_be_measured_leaves_the_others_their_verdicts(make_results, make_claim, tmp_path, case):
+    changes, why = UNMEASURED[case]
+    told = [make_claim(arms=("a", "b")), make_claim(name="odd", **({"arms": ("a", "b")} | changes))]
+    study = make_results(claims=told)
+    for arm in ("a", "b"):
+        centre, spread = ARMS[arm]
+        for seed in range(3):
+            members = [{"members": k, "val_accuracy": 0.3, "test_accuracy": 0.3, "parameters": k} for k in (1, 2)]
+            study.trial(arm=arm, seed=seed, protocol="replay", test=[centre + spread[seed]], members=members)
+    folder = study.write(tmp_path / "run")
+    good, odd = claims.claims(load([folder])).to_dict("records")
+    assert (good["verdict"], odd["verdict"], odd["n"]) == ("reproduced", "not tested", 0)
+    assert re.search(why, odd["why"])
+    assert claims.main([str(folder)]) == 0
+    page = tmp_path / "page.html"
+    assert report.main([str(folder), "-o", str(page)]) == 0
+    assert "2 claims: 1 reproduced, 1 not tested" in page.read_text(encoding="utf-8")

@@ -152,3 +152,20 @@ def test_hours_must_be_a_positive_number(folder, hours, capsys):
         next.main([str(folder), "--hours", hours])
     assert ended.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+ODD = [{"quantity": "val_recall"}, {"quantity": "train_loss", "arms": ("base", "gone:2")}]
+
+
+@pytest.mark.parametrize("changes", ODD)
+def test_a_claim_that_cannot_be_measured_has_no_seeds_planned(make_results, make_claim, tmp_path, changes):
+    odd = make_claim(name="odd", **({"arms": ("base", "gone")} | changes))
+    study = make_results(
+        protocol="replay",
+        arms={arm: {"lr": 0.1} for arm in ("base", "other", "gone")},
+        claims=[odd, make_claim(arms=("other", "base"), name="soon")],
+    )
+    for seed in range(3):
+        study.trial(arm="base", seed=seed, protocol="replay", test=[0.5 + SPREAD[seed]], seconds=60.0)
+    frame, _ = rows(study.write(tmp_path / "run"), 1)
+    assert set(frame["claims"]) == {"soon"}

@@ -32,8 +32,13 @@ def reported(arm: str) -> Reported:
     return Reported(run="a-1", note="A", section="1", arm=arm, dataset="cifar10", model="alexnet")
 
 
-def claim(*arms: str, clean: tuple[str, ...] = ()) -> Claim:
-    return Claim("better", "The first is better.", "note A", arms, clean_arms=clean, confounded_by=clean[:1])
+def claim(*arms: str, clean: tuple[str, ...] = (), **changes: Any) -> Claim:
+    fields = {"clean_arms": clean, "confounded_by": clean[:1], **changes}
+    return Claim("better", "The first is better.", "note A", arms, **fields)
+
+
+def measured(*arms: str, quantity: str = "test_accuracy") -> dict[str, Any]:
+    return {"arms": {"one": {}, "two": {}}, "claims": (claim(*arms, quantity=quantity),)}
 
 
 WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -104,6 +109,31 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "clean arm": (
         {"claims": (claim("one", "two", clean=("one", "gone")),), "arms": {"one": {}, "two": {}}},
         ["'better'", "'gone'"],
+    ),
+    "a claim on an own metric": (
+        measured("one", "two", quantity="val_recall"),
+        ["claim 'better'", "'one'", "val_accuracy", "gap", "got 'val_recall'"],
+    ),
+    "a claim on what first members do not report": (
+        measured("one", "two:2", quantity="train_loss"),
+        ["claim 'better'", "'two:2'", "train_accuracy", "got 'train_loss'"],
+    ),
+    "a claim on what has no epochs": (
+        measured("one", "two", quantity="best_test_accuracy@3"),
+        ["claim 'better'", "test_accuracy", "got 'best_test_accuracy@3'"],
+    ),
+    "a claim at epoch 0": (measured("one", "two", quantity="test_loss@0"), ["'better'", "from 1", "'test_loss@0'"]),
+    "a claim at two epochs": (
+        measured("one@2", "two", quantity="test_loss@3"),
+        ["'better'", "with its arms or with its quantity", "'one@2' and 'test_loss@3'"],
+    ),
+    "a claim on no member": (measured("one", "two:0"), ["'better'", "'arm:k'", "'two:0'"]),
+    "a clean arm that cannot be measured": (
+        {
+            "arms": {"one": {}, "two": {}},
+            "claims": (claim("one", "two", clean=("one", "two:2"), quantity="train_loss"),),
+        },
+        ["'better'", "'two:2'", "got 'train_loss'"],
     ),
 }
 
