@@ -26,6 +26,7 @@ import pandas as pd
 from analysis import cli
 from analysis.answers import with_answers
 from analysis.arms import GAP, SECONDS_PER_EPOCH, UnmeasuredError, quantity_name, split_arm
+from analysis.comparisons import region
 from analysis.family import Families
 from analysis.intervals import CONTRADICTED, DISCOVERY, LOOKS, NOT_TESTED, REPRODUCED, RULES, UNDECIDED, false_discovery
 from analysis.load import Results, by_study
@@ -41,7 +42,7 @@ _WEIGHED = [field.name for field in dataclasses.fields(Weighed)]
 _CLEAN = [name for name in _WEIGHED if not name.startswith("size")]  # the note's figure belongs to its own arms
 COLUMNS = [
     *("study", "claim", "statement", "source", "arms", "quantity", "kind", "expected", "margin", "least", "most"),
-    *("note_effect", "confounded_by", "clean_arms", *_WEIGHED),
+    *("holds_above", "holds_below", "note_effect", "confounded_by", "clean_arms", *_WEIGHED),
     *(f"clean_{name}" for name in _CLEAN),
     *("q", "rests_on", "rules"),
 ]
@@ -52,7 +53,8 @@ def claims(results: Sequence[Results]) -> pd.DataFrame:
 
     Columns: `COLUMNS`. A claim whose arms have runs of several sizes (`--set`) has a row for each size. `rests_on`
     names settings that the note does not print, so that the verdict rests on the values taken for them; `least` and
-    `most` are the size that the statement gives; `q` belongs to the verdict that counts, for a confounded claim that of
+    `most` are the size that the statement gives, `holds_above` and `holds_below` the ends of the region in which the
+    effect lies if the claim holds; `q` belongs to the verdict that counts, for a confounded claim that of
     its clean arms; `rules` is the version of the rules. Runs of one study are pooled, under the claims of the newest.
     Raises ResultsError if they differ in data set or the trials of one arm in protocol.
     """
@@ -175,7 +177,10 @@ def _row(claim: Claim, study: str, results: Sequence[Results], families: Familie
 def _findings(claim: Claim, study: str, results: Sequence[Results], families: Families) -> dict[str, object]:
     """Return what the runs say of a claim. Raises UnmeasuredError for a quantity that no results folder reports."""
     confounders = _confounders(claim, study, results)
+    above, below = region(claim)
     row: dict[str, object] = {
+        "holds_above": above,
+        "holds_below": below,
         "confounded_by": ", ".join(confounders),
         "clean_arms": ", ".join(claim.clean_arms) if confounders else "",
         "rests_on": ", ".join(_undisclosed(claim, study, results)),
@@ -224,6 +229,14 @@ def _probability(value: float) -> str:
     return "<.001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
 
 
+def measured(claim: dict[str, Any], prefix: str = "") -> str:
+    """Return our effect with its interval as a reader sees it, or "not measured"; of the clean arms for "clean_"."""
+    quantity, kind = str(claim["quantity"]), str(claim["kind"])
+    effect, low, high = (amount(claim[prefix + x], quantity, kind) for x in ("effect", "low", "high"))
+    interval = "no interval" if "–" in (low, high) else f"{low} to {high}"
+    return "not measured" if effect == "–" else f"{effect}{unit(quantity, kind)} ({interval})"
+
+
 def required(claim: dict[str, Any]) -> str:
     """Return what counts as the claim's own size: " [within 1.50]", " [57.00 to 60.00]", " [above 21.00]", or ""."""
     quantity, kind = str(claim["quantity"]), str(claim["kind"])
@@ -250,11 +263,6 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     def row(one: dict[str, Any]) -> dict[str, str]:
         quantity, kind = str(one["quantity"]), str(one["kind"])
 
-        def told(prefix: str = "") -> str:
-            effect, low, high = (amount(one[prefix + x], quantity, kind) for x in ("effect", "low", "high"))
-            interval = "no interval" if "–" in (low, high) else f"{low} to {high}"
-            return "not measured" if effect == "–" else f"{effect}{unit(quantity, kind)} ({interval})"
-
         def judged(prefix: str = "") -> str:
             needed, note, why = (one[prefix + x] for x in ("seeds_needed", "note_seeds", "why"))
             hints = [f"{needed:.0f} seeds would decide"] if pd.notna(needed) else []
@@ -272,7 +280,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             note = f"{note} ({one['size']})".lstrip()
         verdict, counts = judged(), ""
         if one["verdict"] == CONFOUNDED:
-            verdict = f"confounded by {one['confounded_by']}; clean arms: {told('clean_')}, {judged('clean_')}"
+            verdict = f"confounded by {one['confounded_by']}; clean arms: {measured(one, 'clean_')}, {judged('clean_')}"
             counts = "clean_"
         if one["rests_on"] and one[counts + "verdict"] != NOT_TESTED:
             verdict += f"; rests on the {one['rests_on'].replace(', ', ' and ')} taken, not printed"
@@ -281,7 +289,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         return {
             "claim": str(one["statement"]) + required(one),
             "verdict": verdict,
-            "ours (95 %)": told(),
+            "ours (95 %)": measured(one),
             # The seeds of the arms that were judged.
             "seeds": f"{one[counts + 'n']:.0f}",
             "p": _probability(p) if pd.notna(p) else "",

@@ -16,9 +16,7 @@ import pandas as pd
 
 from analysis import claims
 from analysis.arms import GAP, quantity_name
-from analysis.comparisons import region
 from analysis.intervals import NOT_TESTED
-from search.records import Claim
 
 LEGEND = (
     "● ours with its 95 % interval, in the colour of the verdict (green reproduced, red contradicted, amber "
@@ -41,10 +39,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Row:
-    """What the plot shows of one claim; `low` and `high` are the ends of the region in which the claim holds."""
+    """What the plot shows of one claim; `low` and `high` are the ends of the region in which the claim holds.
+
+    `effect` is the effect that counts, in words.
+    """
 
     verdict: str
     unit: str
+    effect: str
     ours: Mark
     own: Mark | None
     note: Mark | None
@@ -67,38 +69,21 @@ class Row:
         if math.isfinite(figure := scale * _number(one["note_effect"])):
             half = scale * (_number(one["size_high"]) - _number(one["size_low"])) / 2
             note = Mark(figure, figure - half, figure + half)
-        low, high = region(
-            Claim(
-                name=one["claim"],
-                statement=one["statement"],
-                source=one["source"],
-                arms=tuple(one["arms"].split(", ")),
-                quantity=quantity,
-                kind=kind,  # type: ignore[arg-type]
-                expected=one["expected"],
-                margin=_told(one["margin"]),
-                low=_told(one["least"]),
-                high=_told(one["most"]),
-            )
-        )
         return cls(
             verdict=str(one[prefix + "verdict"]),
             unit=unit,
+            effect=claims.measured(one, prefix),
             ours=mark(prefix) or Mark(math.nan, math.nan, math.nan),
             own=mark("") if confounded else None,
             note=note,
-            low=scale * low,
-            high=scale * high,
+            low=scale * _number(one["holds_above"]),
+            high=scale * _number(one["holds_below"]),
             none=None if kind == "level" else scale * (1.0 if kind == "ratio" else 0.0),
         )
 
 
 def _number(value: Any) -> float:
     return math.nan if value is None or pd.isna(value) else float(value)
-
-
-def _told(value: Any) -> float | None:
-    return None if math.isnan(number := _number(value)) else number
 
 
 def unit_of(quantity: str, kind: str) -> tuple[str, float]:
@@ -175,9 +160,8 @@ def _axis(scale: Scale) -> str:
 
 def _row(row: Row, said: dict[Any, str], scale: Scale | None, link: str) -> str:
     style = row.verdict.replace(" ", "-")
-    effect = said["verdict"].partition("clean arms: ")[2].partition(",")[0] if row.own else said["ours (95 %)"]
     by = " by clean arms" if row.own else ""
-    mark = f"{row.verdict}{by}: {effect}" if math.isfinite(row.ours.at) else row.verdict
+    mark = f"{row.verdict}{by}: {row.effect}" if math.isfinite(row.ours.at) else row.verdict
     statement = escape(said["claim"])
     head = f'<span class="said">{statement}</span>{_strip(row, scale)}<span class="mark">{escape(mark)}</span>'
     if link:
