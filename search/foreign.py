@@ -134,8 +134,8 @@ def _name(trainable: Any) -> str:
 def own_columns(declared: Mapping[str, Any], trainable: Any) -> tuple[columns.Column, ...]:
     """Return the columns of the metrics that a study declares as name -> "max" or "min", or its trainable's `metrics`.
 
-    A metric is taken as measured on validation data, unless its name begins with "test" or "train". Raises
-    ColumnError.
+    A metric is taken as measured on validation data, unless its name begins with "test" or "train", and as a fraction
+    if its name ends in "accuracy", since readers see such a one in percent. Raises ColumnError.
     """
     given = tuple(getattr(original(trainable), "metrics", ()))
     made = [
@@ -144,8 +144,8 @@ def own_columns(declared: Mapping[str, Any], trainable: Any) -> tuple[columns.Co
             f"{name}, as the trainable reports it.",
             measured_on="test" if name.startswith("test") else "training" if name.startswith("train") else "validation",
             better=better,
-            unit="",
-            low=-math.inf,
+            unit=columns.FRACTION if name.endswith("accuracy") else "",
+            low=0.0 if name.endswith("accuracy") else -math.inf,
         )
         for name, better in declared.items()
         if name not in {column.name for column in given}

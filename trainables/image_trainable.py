@@ -298,7 +298,7 @@ def image_trainable(
             metric.meaning or f"{_name(metric.function)} of the whole predictor on {images} images.",
             measured_on=images,
             better=metric.better,
-            unit="",
+            unit=columns.FRACTION if name.endswith("accuracy") else "",  # readers see such a one in percent
             low=metric.low,
             high=metric.high,
             needs=("validation",) if short == "val" else (),

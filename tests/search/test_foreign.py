@@ -202,6 +202,23 @@ def test_what_is_no_number_or_missing_fails_with_the_reason() -> None:
     assert result["done"]
 
 
+@pytest.mark.parametrize("name", ["accuracy", "top5_accuracy", "train_accuracy_of_mine", "val_accuracy"])
+def test_an_accuracy_is_a_fraction_since_readers_see_it_in_percent(name: str) -> None:
+    class Percent(Plain):
+        def step(self) -> dict[str, Any]:
+            return {name: 93.1 * self.rate}
+
+    declared = {} if name == "val_accuracy" else {name: "max"}
+    trainable = adapted(Percent, Reports((name,), own_columns(declared, Percent), 4), [{"rate": 0.5}])
+    assert started(trainable, rate=0.01).step()[name] == pytest.approx(0.931)
+    if name == "train_accuracy_of_mine":  # shown as the number that it is
+        assert started(trainable, rate=1.0).step()[name] == 93.1
+    else:
+        for rate, got in ((1.0, "93.1"), (-1.0, "-93.1")):
+            with pytest.raises(ForeignError, match=f"Percent must report {name} from 0 to 1, got {got}"):
+                started(trainable, rate=rate).step()
+
+
 # A function.
 
 

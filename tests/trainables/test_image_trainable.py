@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from ray import cloudpickle
 from torch import nn
 
+from search import columns
 from tests.trainables.data.pictures_on_disk import write_digits
 from trainables.base import build
 from trainables.data.datasets import ImageData, load
@@ -317,6 +318,12 @@ def test_metrics_of_ones_own_are_measured_on_validation_and_test_images(digits) 
     images, places = training.recipe.task.data.test_images, training.recipe.task.test
     mean = torch.stack([member.probabilities(images, places) for member in training.members]).mean(0)
     assert results[-1]["test_recall"] == pytest.approx(macro_recall(mean, labels).item())
+
+
+def test_an_accuracy_of_ones_own_is_a_fraction_since_readers_see_it_in_percent() -> None:
+    own = image_trainable(small, metrics={"top3_accuracy": macro_recall, "score": macro_recall}).metrics
+    assert columns.wrong({"val_top3_accuracy": 0.931, "val_score": 93.1}, own) is None
+    assert "must report test_top3_accuracy from" in (columns.wrong({"test_top3_accuracy": 93.1}, own) or "")
 
 
 def test_an_augmentation_of_ones_own_is_for_training_only(digits) -> None:
