@@ -226,9 +226,20 @@ def _difference(value: float, quantity: str) -> str:
     return f"{100 * value:+.2f}" if quantity.endswith("accuracy") else f"{value:+,.4g}"
 
 
+def _beside(one: dict[str, Any]) -> dict[str, str]:
+    """Return our figure and the note's as a reader sees them."""
+    quantity = one["quantity"]
+    return {
+        "ours": cell(one["ours"], quantity),
+        "95 %": " to ".join(filter(None, (cell(one[end], quantity) for end in ("low", "high")))),
+        "seeds": str(one["n"]),
+        "reported": cell(one["reported"], quantity),
+        "difference": _difference(one["difference"], quantity),
+    }
+
+
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     def row(one: dict[str, Any]) -> dict[str, str]:
-        quantity = one["quantity"]
         leaves = ""
         if one["epochs_compared"]:
             at = one["leaves_at"]
@@ -236,12 +247,8 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         return {
             "arm": one[ARM],
             "note": one["section"],
-            "quantity": heading(quantity),
-            "ours": cell(one["ours"], quantity),
-            "95 %": " to ".join(filter(None, (cell(one[end], quantity) for end in ("low", "high")))),
-            "seeds": str(one["n"]),
-            "reported": cell(one["reported"], quantity),
-            "difference": _difference(one["difference"], quantity),
+            "quantity": heading(one["quantity"]),
+            **_beside(one),
             "leaves the curve": leaves,
             "selection bias": _difference(one["selection_bias"], TEST_ACCURACY),
             **({"changed": one["changed"]} if scaled else {}),
@@ -253,6 +260,25 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     # Most notes have no curves, or no validation set.
     said = [name for name in shown if name not in ("leaves the curve", "selection bias") or shown[name].any()]
     return shown[said]
+
+
+def readable_curves(frame: pd.DataFrame) -> pd.DataFrame:
+    several, scaled = frame["study"].nunique() > 1, bool((frame["changed"] != "").any())
+
+    def row(one: dict[str, Any]) -> dict[str, str]:
+        return {
+            **({"study": one["study"]} if several else {}),
+            "arm": one[ARM],
+            "run": one["run"],
+            "quantity": heading(one["quantity"]),
+            "epoch": str(one[EPOCH]),
+            **_beside(one),
+            "outside": "yes" if one["outside"] else "",
+            **({"changed": one["changed"]} if scaled else {}),
+        }
+
+    rows = [row({str(k): v for k, v in one.items()}) for one in frame.to_dict("records")]
+    return pd.DataFrame(rows, columns=None if rows else [], dtype=str)
 
 
 def note(band: float) -> str:
@@ -270,7 +296,7 @@ def answer(results: list[Results], args: argparse.Namespace) -> Table:
         here = ", ".join(dict.fromkeys(result.record.dataset for result in results))
         notes = [f"No arm of a reported run has finished on that run's data set (ours: {here})."]
     if args.curves:
-        return Table(curve, title, notes)
+        return Table(curve, title, notes, read=readable_curves)
     return Table(
         frame,
         title,

@@ -190,8 +190,20 @@ def test_the_command(compare_trials, tmp_path, capsys):
     assert compare.main([run, "--curves", "--format", "csv"]) == 0
     curve = pd.read_csv(io.StringIO(capsys.readouterr().out))
     assert curve["ours"].tolist() == [0.22, 0.34, 0.41]
+    assert compare.main([run, "--curves"]) == 0
+    said = capsys.readouterr().out
+    assert "| small | B/16 | test accuracy % | 2 | 34.00 |  | 1 | 30.00 | +4.00 | yes |\n" in said
+    assert "| 3 | 41.00 |  | 1 | 40.00 | +1.00 |  |\n" in said
     assert compare.main([run, "--format", "html"]) == 0
     assert "Plotly.newPlot" in capsys.readouterr().out
+
+
+def test_a_curve_is_printed_in_the_unit_that_the_note_below_names(compare_trials):
+    _, curve = compare_trials([{"seed": i, "test": [a]} for i, a in enumerate((0.40, 0.42))], curve=CURVE)
+    one = curve.iloc[0]
+    (row,) = compare.readable_curves(curve).to_dict("records")
+    assert (row["ours"], row["reported"], row["difference"]) == ("41.00", "20.00", "+21.00")
+    assert row["95 %"] == f"{100 * one['low']:.2f} to {100 * one['high']:.2f}"
 
 
 def test_nothing_replayed_is_an_empty_table(make_results, tmp_path, capsys):
