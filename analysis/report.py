@@ -159,7 +159,11 @@ def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
     said = []
     searched = [(result, best) for result in results if (best := result.best()) is not None]
     if searched:
-        result, best = max(searched, key=lambda x: x[1][x[0].record.metric] * (1 if x[0].record.mode == "max" else -1))
+        newest = max((result.record for result, _ in searched), key=lambda record: record.started)
+        goal, better = newest.metric, 1 if newest.mode == "max" else -1
+        # A run that chose by another metric, or another way, has no figure to compare.
+        alike = [one for one in searched if (one[0].record.metric, one[0].record.mode) == (goal, newest.mode)]
+        result, best = max(alike, key=lambda one: better * one[1][goal])
         record = result.record
         setting = ", ".join(
             f"{tables.heading(name)} {tables.cell(value)}"
@@ -339,9 +343,12 @@ def _importance(results: Sequence[Results], numbers: Iterator[int]) -> list[str]
 
 def _trials(results: Sequence[Results]) -> pd.DataFrame:
     """Return every trial of every run."""
-    measured = (VAL_ACCURACY, TEST_ACCURACY, TRAIN_ACCURACY, TRAIN_LOSS)
-    first = (TRIAL_ID, ARM, SEED, PROTOCOL, STATUS, EPOCHS, *measured, PARAMETERS, SECONDS)
     rows = pd.concat([result.trials.assign(run=result.record.run) for result in results], ignore_index=True)
+    records = [result.record for result in results]
+    goals = [name for record in records for name in (record.metric, *record.objectives)]
+    own = [column.name for record in records for column in record.own_columns]
+    measured = [*goals, *own, VAL_ACCURACY, TEST_ACCURACY, TRAIN_ACCURACY, TRAIN_LOSS, PARAMETERS, SECONDS]
+    first = [TRIAL_ID, ARM, SEED, PROTOCOL, STATUS, EPOCHS, *(name for name in measured if name in rows)]
     searched = {CONFIG + name for result in results for name in result.record.space}
     config = [
         name
@@ -351,7 +358,7 @@ def _trials(results: Sequence[Results]) -> pd.DataFrame:
         and (name in searched or rows[name].astype(str).nunique() > 1)
     ]
     run = ["run"] if len(results) > 1 else []
-    return rows[[*run, *first, *config, ERROR]]
+    return rows[list(dict.fromkeys([*run, *first, *config, ERROR]))]
 
 
 def _run(result: Results) -> str:

@@ -351,3 +351,38 @@ def test_bad_input_writes_nothing(tmp_path, capsys):
     assert report.main([str(tmp_path), "-o", str(file)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not file.exists()
+
+
+def test_every_trial_shows_what_the_study_chooses_by(make_results, tmp_path):
+    declared = [{"name": name, "meaning": "Mine.", "measured_on": "validation", "better": "min"} for name in ("s", "t")]
+    first = make_results(run="20260101-100000", metric="val_loss", mode="min", objectives={"peak_memory_bytes": "min"})
+    first.trial(val=[0.3], test=0.4, val_loss=1.2345, config={"lr": 0.1, "batch_size": 16})
+    second = make_results(run="20260102-100000", metric="s", mode="min", objectives={"s": "min"}, metrics=declared)
+    second.trial(val=[0.3], s=0.5123, t=0.7654, config={"lr": 0.1, "batch_size": 16})
+    for study in (first, second):
+        study.write(tmp_path / "runs" / study.record.run)
+    file = tmp_path / "report.html"
+    assert report.main([str(tmp_path / "runs"), "-o", str(file)]) == 0
+    table = text_of(file).rpartition("Every trial\n")[2].partition("How it was run")[0]
+    names = ["validation loss", "peak memory bytes", "s", "t", "validation accuracy %", "test accuracy %"]
+    shown = [line for line in table.splitlines() if line in names]
+    assert shown == names
+    for figure in ("1.234", "1000000", "0.5123", "0.7654"):
+        assert f"\n{figure}\n" in table
+
+
+def test_the_best_is_the_best_by_the_metric_of_the_newest_run(make_results, tmp_path):
+    def ran(day, trials, **changes):
+        run = f"2026010{day}-100000"
+        study = make_results(run=run, started=f"2026-01-0{day}T10:00:00+00:00", **changes)
+        for trial in trials:
+            study.trial(config={"lr": 0.1, "batch_size": 16}, test=0.5, **trial)
+        study.write(tmp_path / "runs" / run)
+
+    by_loss = {"metric": "val_loss", "mode": "min", "objectives": {"val_loss": "min"}}
+    ran(1, [{"val": [0.3], "val_loss": 0.5}])
+    ran(2, [{"val": [0.6], "val_loss": 1.2}, {"val": [0.5], "val_loss": 1.1}], **by_loss)
+    ran(3, [{"val": [0.4], "val_loss": 1.3}], **by_loss)
+    file = tmp_path / "report.html"
+    assert report.main([str(tmp_path / "runs"), "-o", str(file)]) == 0
+    assert "Trial 20260102-100000/1 is best, validation loss 1.1 and test accuracy 50.00 % from" in text_of(file)
