@@ -7,17 +7,11 @@ and reported figures are no part of a definition.
 from __future__ import annotations
 
 import ast
-import dis
-import enum
-import functools
 import hashlib
 import importlib.util
-import inspect
 import math
-import operator
 import sys
 import sysconfig
-import types
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +20,7 @@ from typing import Any
 from ray.tune.search.sample import Categorical, LogUniform, Normal, Quantized, Uniform
 
 from search import siblings
+from search.compiled import compiled
 from search.initial_design import first_configs
 from search.study import Study
 
@@ -37,11 +32,6 @@ INSTALLED = {
     Path(place).resolve()
     for place in (sys.prefix, sys.base_prefix, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
 }
-_PLAIN = str | int | float | complex | bytes | range | slice | enum.Enum | types.EllipsisType | None
-_WRAPPERS: tuple[type, ...] = (property, staticmethod, classmethod, types.MethodType)
-_WRAPPERS += (functools.partial, functools.cached_property)
-_WRAPPED = ("__func__", "__self__", "__wrapped__", "func", "args", "keywords", "fget", "fset", "fdel")
-_SAID = ("__doc__", "__firstlineno__", "__static_attributes__")  # what a class in a function is told of its own text
 _NOT_THERE = object()
 
 
@@ -170,74 +160,6 @@ def code(trainable: type, space: Path) -> dict[str, str]:
             found[name] = _digest(tree.body)
             modules += _imported(tree.body, path, here.parent)
     return dict(sorted(found.items()))
-
-
-def compiled(part: Any) -> str:
-    """Describe a class or function by what it was compiled to, with all that it uses of its own module.
-
-    Equal for the same code wherever it stands and in each process, in one version of Python; docstrings are no part
-    of it. Of an object only its class counts.
-    """
-    return _described(part, part.__module__, {})
-
-
-def _described(value: Any, module: str, seen: dict[int, int]) -> str:
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if id(value) in seen:
-        return f"#{seen[id(value)]}"
-    if isinstance(value, type | types.FunctionType | list | dict):  # what can hold itself
-        seen[id(value)] = len(seen)
-    kind = type(value).__name__
-    if isinstance(value, set | frozenset):  # whose order is another in each process
-        return f"{kind}{sorted(_described(each, module, dict(seen)) for each in value)}"
-    if (held := _held(value, module)) is not None:
-        return f"{kind}({', '.join(_described(each, module, seen) for each in held)})"
-    name = getattr(value, "__qualname__", getattr(value, "__name__", None))
-    if isinstance(name, str):
-        return f"{getattr(value, '__module__', None)}.{name}"
-    return f"a {_described(type(value), module, seen)}"
-
-
-def _held(value: Any, module: str) -> Iterable[Any] | None:
-    """Return all that decides what a value does, in a lasting order; None if that is its name or its class."""
-    if isinstance(value, list | tuple):
-        return value
-    if isinstance(value, dict):
-        return value.items()
-    if isinstance(value, types.CodeType):
-        return _instructions(value)
-    if isinstance(value, _WRAPPERS):
-        return [getattr(value, name, None) for name in _WRAPPED]
-    if getattr(value, "__module__", None) != module:
-        return None
-    if isinstance(value, type):
-        own = vars(value).items()
-        kept = (each for each in own if not each[0].startswith("__") or callable(getattr(each[1], "__func__", each[1])))
-        return (value.__name__, value.__bases__, *sorted(kept, key=operator.itemgetter(0)))
-    if isinstance(value, types.FunctionType):
-        closed = [cell.cell_contents for cell in value.__closure__ or ()]
-        used = [value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__]
-        return (value.__name__, value.__code__, *closed, *used, value.__defaults__, value.__kwdefaults__)
-    return None
-
-
-def _names(code: types.CodeType) -> list[str]:
-    inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
-    own = [name for name in code.co_names if not name.startswith("__")]  # __file__ is no code
-    return [*own, *(name for each in inner for name in _names(each))]
-
-
-def _instructions(code: types.CodeType) -> Iterator[Any]:
-    """Yield what a function's code does; a constant by value, since its place moves with a docstring."""
-    yield from (code.co_argcount, code.co_kwonlyargcount, code.co_varnames, code.co_exceptiontable)
-    yield code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
-    steps = list(dis.get_instructions(code))
-    said = {place for place, step in enumerate(steps) if step.opname == "STORE_NAME" and step.argval in _SAID}
-    for place, step in enumerate(steps):
-        if not said & {place, place + 1}:
-            constant, named = step.opcode in dis.hasconst, step.opcode in dis.hasname
-            yield step.opname, step.argval if constant else step.argrepr if named else step.arg
 
 
 def _file_of(kind: Any) -> Path | None:
