@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-_PLAIN = str | int | float | complex | bytes | range | slice | enum.Enum | types.EllipsisType | None
+PLAIN = str | int | float | complex | bytes | range | slice | enum.Enum | types.EllipsisType | None
 _WRAPPERS: tuple[type, ...] = (property, staticmethod, classmethod, types.MethodType)
 _WRAPPERS += (functools.partial, functools.cached_property)
 _WRAPPED = ("__func__", "__self__", "__wrapped__", "func", "args", "keywords", "fget", "fset", "fdel")
@@ -28,7 +28,7 @@ def compiled(part: Any) -> str:
 
 
 def _described(value: Any, module: str, seen: dict[int, int]) -> str:
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return repr(value)
     if id(value) in seen:
         return f"#{seen[id(value)]}"

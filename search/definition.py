@@ -11,28 +11,27 @@ import hashlib
 import importlib.util
 import math
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ray.tune.search.sample import Categorical, LogUniform, Normal, Quantized, Uniform
 
 from search import siblings
+from search.bound import INSTALLED, described
 from search.compiled import compiled
 from search.initial_design import first_configs
 from search.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE_CODE = "the space file"
+BOUND = "what is bound into the trainable"
 CALLER, CALLER_CODE = "__main__", "the calling script or notebook"
-# Where this Python and its packages lie, which may be in a folder of the user's own.
-INSTALLED = {
-    Path(place).resolve()
-    for place in (sys.prefix, sys.base_prefix, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
-}
 _NOT_THERE = object()
+# Described once, since an object may change when it is used, and data may be large.
+_DESCRIBED: WeakKeyDictionary[type, tuple[dict[str, str], list[Any]]] = WeakKeyDictionary()
 
 
 def define(study: Study, space: Path, *, samples: int, seed: int) -> dict[str, Any]:
@@ -84,7 +83,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], within: str = "
         if isinstance(before, dict) and isinstance(after, dict):
             yield from differences(before, after, path)
         elif within == "code":
-            yield f"the code of {name} {'is another' if _NOT_THERE not in (before, after) else 'came or went'}"
+            what = name if name == BOUND else f"the code of {name}"
+            yield f"{what} {'is another' if _NOT_THERE not in (before, after) else 'came or went'}"
         elif after is _NOT_THERE:
             yield f"{path} was {_short(before)} and is gone"
         elif before is _NOT_THERE:
@@ -136,12 +136,14 @@ def code(trainable: type, space: Path) -> dict[str, str]:
     """Return digests of the code that a trainable is made of, by file, without docstrings and comments.
 
     Of the space file, only what the trainable's class and the functions that it is made of use counts; every project
-    module that is imported counts whole.
+    module that is imported counts whole. What is bound into these functions is in no file, and has a digest of its own.
     """
-    found: dict[str, str] = {}
+    bound, within = bound_in(trainable)
+    found = {BOUND: hashlib.sha256(repr(sorted(bound.items())).encode()).hexdigest()} if bound else {}
     modules: list[Path] = []
     here = space.resolve()
-    parts = (*trainable.__mro__, *getattr(trainable, "made_of", ()))
+    parts = [*trainable.__mro__, *getattr(trainable, "made_of", ())]
+    parts += [part for part in within if part not in parts]
     for kind in parts:
         if kind.__module__ == CALLER and not hasattr(sys.modules[CALLER], kind.__qualname__.partition(".")[0]):
             # Handed over by a script or notebook, whose source this process does not have.
@@ -162,11 +164,18 @@ def code(trainable: type, space: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def bound_in(trainable: type) -> tuple[dict[str, str], list[Any]]:
+    """Return `described` of what is bound into a trainable, as it was at the first call."""
+    if trainable not in _DESCRIBED:
+        _DESCRIBED[trainable] = described(getattr(trainable, "bound", {}), trainable.__name__)
+    return _DESCRIBED[trainable]
+
+
 def _file_of(kind: Any) -> Path | None:
     if (path := getattr(sys.modules.get(kind.__module__), "__file__", None)) is not None:
         return Path(path)
     # The module of another space, or of a file beside this one, is dropped from sys.modules after it has run.
-    for value in (kind, *vars(kind).values()):
+    for value in (kind, *getattr(kind, "__dict__", {}).values()):
         if (function := getattr(value, "__code__", None)) is not None:
             return Path(function.co_filename)
     return None

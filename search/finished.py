@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from analysis import figures, load, pareto
-from search.definition import SPACE_CODE, code
+from search.definition import BOUND, SPACE_CODE, code
 from search.foreign import NO_DATA
 from search.journal import JOURNAL_FILE, JournalError, read
 from search.records import COMPLETED, CONFIG, EPOCH, STATUS, TRIAL_ID, StudyRecord, run_order
@@ -209,7 +209,8 @@ class Results:
             study = load_space(space)
         except StudyError as error:
             raise ResultsError(str(error)) from None
-        if code(study.trainable, space).get(SPACE_CODE) != files.get(SPACE_CODE):
+        own = code(study.trainable, space)
+        if any(own.get(part) != files.get(part) for part in (SPACE_CODE, BOUND)):
             raise ResultsError(
                 f"{space} has changed since {self.path} was begun with it: give the study as it was, "
                 "Results(folder, study)"

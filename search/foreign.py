@@ -90,6 +90,7 @@ def adapted(trainable: Any, reports: Reports, domains: Iterable[Mapping[str, Any
         "__doc__": trainable.__doc__,
         "foreign": staticmethod(trainable) if not of_class else trainable,
         "made_of": (opened,) if not of_class else (),
+        "bound": {"trainable": trainable},
         "recipe": _Recipe(_settings_type(domains)),
         "strategy": _Length,
         "metrics": reports.own,
@@ -111,15 +112,28 @@ def _opened(trainable: Any) -> Any:
         return _opened(trainable.func)
     if hasattr(trainable, "__wrapped__"):
         return _opened(trainable.__wrapped__)
-    if getattr(trainable, "__module__", None) == tune.with_parameters.__module__:
-        try:
-            return _opened(inspect.getclosurevars(trainable).nonlocals["trainable"])
-        except (KeyError, TypeError):
-            raise ForeignError(
-                f"trainable {_name(trainable)}: this Ray's tune.with_parameters does not show the function in it, so "
-                "that a run would not know when it changes: write a function that gives it its data"
-            ) from None
+    if (given := parameters(trainable)) is not None:
+        return _opened(given[0])
     return trainable if hasattr(trainable, "__qualname__") else type(trainable)
+
+
+def parameters(trainable: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Return the trainable in a tune.with_parameters and the values given to it; None if it is no such wrapper.
+
+    Raises ForeignError.
+    """
+    if getattr(trainable, "__module__", None) != tune.with_parameters.__module__:
+        return None
+    of_class = isinstance(trainable, type)
+    try:
+        held = inspect.getclosurevars(vars(trainable)["setup"] if of_class else trainable).nonlocals
+        values = {name: held["parameter_registry"].get(held["prefix"] + name) for name in held["keys"]}
+        return trainable.__bases__[0] if of_class else held["trainable"], values
+    except (KeyError, TypeError):
+        raise ForeignError(
+            f"trainable {_name(trainable)}: this Ray's tune.with_parameters does not show what is in it, so that a run "
+            "would not know when it changes: write a function that gives it its data"
+        ) from None
 
 
 def original(trainable: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.definition import bound_in
 from search.doors import require_own
 from search.economy import Economy, economise
 from search.execution import choose_resources, engine_of, routed
@@ -73,6 +74,7 @@ def prepare(request: Request, study: Study | None = None) -> Prepared:
         check_foreign(study, request)
     if resumed:
         study = as_recorded(study, resumed[1])
+    bound_in(study.trainable)  # before objects in it are used, which may change them
     resources = choose_resources(request)
     proposals = propose(study, request)
     if resumed is None and not request.hosted:

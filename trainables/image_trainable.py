@@ -87,12 +87,16 @@ class NetworkRecipe(Recipe[NetworkSettings]):
     takes: ClassVar[tuple[str, ...]]  # which of OF_THE_DATA the function takes
     own: ClassVar[tuple[str, ...]]  # the function's hyperparameters
     loss: ClassVar[Loss | None] = None
+    reduces: ClassVar[bool] = False  # whether the loss takes `reduction`
     augment: ClassVar[Augment | None] = None
     normalize: ClassVar[bool] = True
 
     def __init__(self, settings: NetworkSettings, task: Task) -> None:
         super().__init__(settings, task)
         self.elementwise = settings.optimizer not in NOT_ELEMENTWISE
+        for own in (type(self).loss, type(self).augment):
+            if isinstance(own, nn.Module):
+                own.to(self.device)  # e.g. the weights of classes in a loss
 
     @property
     def fusable(self) -> bool:
@@ -130,7 +134,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
         own = type(self).loss
         if own is None:
             return super().losses(logits, labels)
-        values = own(logits, labels, reduction="none") if _reduces(own) else own(logits, labels)
+        values = own(logits, labels, reduction="none") if self.reduces else own(logits, labels)
         if values.shape != labels.shape:
             raise ValueError(
                 f"{_name(own)} must return a loss for each image, [{len(labels)}], got {list(values.shape)}: do not "
@@ -195,6 +199,9 @@ class MeasuredBagging(PatientBagging):
     def __init__(self, recipe: Recipe[Any], functions: Mapping[str, Metric]) -> None:
         super().__init__(recipe)
         self.functions = functions
+        for metric in functions.values():
+            if isinstance(metric.function, nn.Module):
+                metric.function.to(recipe.device)
         self.measured: dict[str, torch.Tensor] = {}  # split -> probabilities [n, classes] of the epoch
 
     def _scores(self, split: Split) -> dict[str, Any]:
@@ -248,8 +255,9 @@ def image_trainable(
                    if it wants them, and whose other arguments are hyperparameters with a default and, by annotation, a
                    type (int, float, bool, str, Literal, any of these | None) and `Bounds`. Or the name of a model of
                    torchvision ("resnet18") or timm ("timm:resnet18"), or several: then `model` is a hyperparameter
-    loss           loss(logits [n, classes], labels [n]) -> [n], e.g. a function of torch.nn.functional; default:
-                   cross-entropy. `val_loss` and `test_loss` are the negative log-likelihood whatever the loss
+    loss           loss(logits [n, classes], labels [n]) -> [n], e.g. a function of torch.nn.functional or
+                   nn.CrossEntropyLoss(reduction="none"); default: cross-entropy. `val_loss` and `test_loss` are the
+                   negative log-likelihood whatever the loss
     metrics        name -> function(probabilities [n, classes], labels [n]) -> number, or a `Metric` that says which
                    direction is better; reported as val_NAME after each epoch and test_NAME after the last
     augment        augment(images uint8 [n, c, h, w], generator) -> images, in training only
@@ -263,11 +271,12 @@ def image_trainable(
         raise ValueError(f"make_network must be a function, an nn.Module class or a model's name, got {make!r:.80}")
     functions = {"make_network": make, "loss": loss, "augment": augment}
     measured = {name: _metric(name, given) for name, given in (metrics or {}).items()}
-    used = [each for each in (*functions.values(), *(metric.function for metric in measured.values())) if each]
+    given = (*functions.values(), *(metric.function for metric in measured.values()))
+    used = [each for each in given if each is not None]
     for function in used:
         if not callable(function):
             raise ValueError(f"loss, metrics and augment must be functions, got {function!r:.80}")
-        if getattr(function, "__name__", "") == "<lambda>":
+        if _name(function) == "<lambda>":
             raise ValueError("a function must be written with def, so that a run knows when it changes, got a lambda")
     takes, fields = _arguments(make)
     title = _name(make)
@@ -282,8 +291,9 @@ def image_trainable(
             "make": staticmethod(make),
             "takes": takes,
             "own": tuple(name for name, _, _ in fields),
-            "loss": staticmethod(loss) if loss else None,
-            "augment": staticmethod(augment) if augment else None,
+            "loss": None if loss is None else staticmethod(loss),
+            "reduces": loss is not None and _reduces(loss),
+            "augment": None if augment is None else staticmethod(augment),
             "normalize": normalize,
             "memory_format": torch.channels_last if channels_last else torch.contiguous_format,
         },
@@ -312,7 +322,15 @@ def image_trainable(
         "recipe": recipe,
         "strategy": strategy,
         "metrics": own_columns,
-        "made_of": tuple(inspect.unwrap(_unbound(function)) for function in used),
+        "made_of": tuple(map(_code, used)),
+        # Not in the source of these functions; the models' names decide the trainable's name or are a hyperparameter.
+        "bound": {
+            **({} if make is not make_network else {"make_network": make}),
+            **{name: given for name, given in (("loss", loss), ("augment", augment)) if given is not None},
+            **{f"metrics {name}": metric.function for name, metric in measured.items()},
+            **({} if normalize else {"normalize": False}),
+            **({"channels_last": True} if channels_last else {}),
+        },
     }
     return type(title, (ImageTrainable,), body)
 
@@ -325,20 +343,31 @@ def _unbound(function: Any) -> Any:
     return _unbound(function.func) if isinstance(function, functools.partial) else function
 
 
+def _code(function: Any) -> Any:
+    """Return the function or class whose code a function, a partial one or a callable object runs."""
+    inner = inspect.unwrap(_unbound(function))
+    return inner if hasattr(inner, "__qualname__") else type(inner)
+
+
 def _name(function: Any) -> str:
-    return str(getattr(_unbound(function), "__name__", type(function).__name__))
+    inner = _unbound(function)
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
-@functools.lru_cache(maxsize=64)
 def _reduces(loss: Loss) -> bool:
-    return "reduction" in inspect.signature(loss).parameters
+    try:
+        return "reduction" in inspect.signature(loss).parameters
+    except ValueError:  # written in C
+        return False
 
 
 def _arguments(make: MakeNetwork) -> tuple[tuple[str, ...], list[tuple[str, Any, Any]]]:
     """Return which of OF_THE_DATA the function takes, and a dataclass field for each hyperparameter."""
     title, bare = _name(make), _unbound(make)
     parameters = inspect.signature(make).parameters
-    annotated: Any = vars(bare).get("__init__") if isinstance(bare, type) else bare
+    annotated: Any = bare if hasattr(bare, "__qualname__") else type(bare).__call__
+    if isinstance(bare, type):
+        annotated = vars(bare).get("__init__")
     hints = typing.get_type_hints(annotated, include_extras=True) if annotated else {}
     if "classes" not in parameters:
         raise ValueError(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
-import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from search.definition import INSTALLED, ROOT, SPACE_CODE, code, define, differences, domain_text
+from search.definition import ROOT, SPACE_CODE, code, define, differences, domain_text
 from search.study import load
 from trainables.lenet import LeNetTrainable
 
@@ -216,11 +214,6 @@ def test_of_a_space_above_its_python_neither_the_standard_library_nor_packages_c
     # But a space that lies there itself, as in an image whose Python is in /usr/local, has files of its own.
     monkeypatch.setattr("search.definition.INSTALLED", {tmp_path})
     assert counted(tmp_path / "python/lib", "import part\nclass Net: used = part\n", {}) == {SPACE_CODE, "part.py"}
-
-
-def test_where_this_python_lies_is_known() -> None:
-    for module in (ast, sysconfig, tune):
-        assert not INSTALLED.isdisjoint(Path(str(module.__file__)).resolve().parents)
 
 
 @pytest.mark.parametrize(

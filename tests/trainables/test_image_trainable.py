@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib.util
 import math
 from pathlib import Path
@@ -112,6 +114,7 @@ def outside(classes: int, width: Annotated[int, Bounds(low=4)] = 3) -> nn.Module
         (no_default, "no_default: width must have a default"),
         (any_names, "any_names must name each hyperparameter"),
         (taken, "momentum is a hyperparameter of the training"),
+        (functools.partial(lambda classes: nn.Flatten()), "must be written with def"),
         (untold, "width must be annotated"),
         (strange, "widths must be annotated"),
         (outside, "a default is wrong: width must be a whole number of at least 4, got 3"),
@@ -333,6 +336,70 @@ def test_an_augmentation_of_ones_own_is_for_training_only(digits) -> None:
     images = training.recipe.task.data.test_images[:4]
     torch.testing.assert_close(training.recipe.test_inputs(images), training.recipe.test_inputs(images))
     assert training.recipe.test_inputs(images).mean().abs() < 1
+
+
+@dataclasses.dataclass
+class Powered:
+    """A loss that cannot be hashed."""
+
+    power: float
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, labels, reduction="none") ** self.power
+
+
+class Noise(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale))
+
+    def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return images.float() / 255 + self.scale * torch.randn(images.shape, generator=generator, device=images.device)
+
+    def __len__(self) -> int:
+        return 0  # false where truth is asked
+
+
+class CountedRows:
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __call__(self, probabilities: torch.Tensor, labels: torch.Tensor) -> float:
+        return float(self.times * len(labels))
+
+
+class Made:
+    def __init__(self, hidden: int) -> None:
+        self.hidden = hidden
+
+    def __call__(self, classes: int, width: Annotated[int, Bounds(1, 64)] = 8) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.LazyLinear(classes))
+
+
+def test_a_callable_object_is_a_loss_augmentation_metric_or_network(digits) -> None:
+    _, plain = trained(image_trainable(small), digits)
+    for loss, alike in (
+        (nn.CrossEntropyLoss(reduction="none"), True),
+        (functools.partial(F.cross_entropy, label_smoothing=0.0), True),
+        (nn.CrossEntropyLoss(torch.arange(10.0), reduction="none"), False),
+        (Powered(1.0), True),
+        (Powered(2.0), False),
+    ):
+        _, results = trained(image_trainable(small, loss=loss), digits)
+        assert (results[-1]["train_loss"] == pytest.approx(plain[-1]["train_loss"])) == alike
+    _, noised = trained(image_trainable(small, augment=Noise(0.1)), digits)
+    assert noised[-1]["train_loss"] != plain[-1]["train_loss"]
+    counted = image_trainable(Made(3), metrics={"count": CountedRows(2)})
+    assert counted.__name__ == "Made"
+    _, results = trained(counted, digits, width=4)
+    assert results[-1]["test_count"] == 2 * len(digits.test_labels)
+    with pytest.raises(SettingError, match="width must be a whole number from 1 to 64"):
+        counted.recipe.settings_type(width=65)
+
+
+def test_the_loss_of_a_module_that_takes_the_mean_is_refused_with_what_to_do(digits) -> None:
+    with pytest.raises(ValueError, match=r"CrossEntropyLoss must return a loss for each image, \[20\], got \[\]"):
+        trained(image_trainable(small, loss=nn.CrossEntropyLoss()), digits)
 
 
 # Models by name.
