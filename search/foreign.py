@@ -232,6 +232,8 @@ def _settings_type(domains: Iterable[Mapping[str, Any]]) -> type[ForeignSettings
     kinds: dict[str, set[str]] = {}
     for space in domains:
         for name, domain in space.items():
+            if name in _OURS:
+                raise ForeignError(f"{name} belongs to the search, give the hyperparameter another name")
             kinds.setdefault(name, set()).update(_kinds(inner(domain)))
     fields = [
         (name, Any, dataclasses.field(default=None, metadata={"column": _column(found)}))

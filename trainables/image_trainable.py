@@ -29,7 +29,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from search import columns
-from trainables.base import ImageTrainable
+from trainables.base import RESTORE, TRIAL, ImageTrainable
 from trainables.data.policies import AugmentationSettings, augmented
 from trainables.data.task import Task
 from trainables.ensembles.patience import PatienceSettings, PatientBagging
@@ -383,6 +383,8 @@ def _arguments(make: MakeNetwork) -> tuple[tuple[str, ...], list[tuple[str, Any,
             )
         if name in NetworkSettings.hints:
             raise ValueError(f"{title}: {name} is a hyperparameter of the training, give the network's another name")
+        if name in (TRIAL, RESTORE):
+            raise ValueError(f"{title}: {name} belongs to the search, give the hyperparameter another name")
         if parameter.default is parameter.empty:
             raise ValueError(f"{title}: {name} must have a default, e.g. {name}: int = 32, got none")
         fields.append((name, *_field(f"{title}: {name}", hints.get(name, type(parameter.default)), parameter.default)))

@@ -369,6 +369,8 @@ def test_a_study_takes_a_function_or_class_as_it_is(tmp_path: Path) -> None:
         ({"trainable": lambda config: None}, "must be written with def, so that a run knows when it changes"),
         ({"trainable": tune.with_resources(Plain, {"CPU": 2})}, "trainable must be without tune.with_resources"),
         ({"param_space": {"rate": tune.choice([1, [2]])}}, "rate must be a finite number, text"),
+        ({"param_space": {"restore": tune.uniform(0, 1)}}, "own: restore belongs to the search"),
+        ({"arms": {"a": {"rate": 0.2, "trial": 1}}}, "own: trial belongs to the search"),
     ],
 )
 def test_what_a_study_cannot_take_is_refused_in_one_line(changes: dict[str, Any], words: str) -> None:
