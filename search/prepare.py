@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.definition import bound_in
+from search.definition import bound_in, code
 from search.doors import require_own
 from search.economy import Economy, economise
 from search.execution import choose_resources, engine_of, routed
@@ -94,7 +94,8 @@ def prepare(request: Request, study: Study | None = None) -> Prepared:
         told = f"{parts['train']:,} training images, {held_out} for validation, {parts['test']:,} test images"
         print(f"data       {told}; {data.prepared}", flush=True)
     if request.warm_start and not resumed:  # a resumed run has its observations on record
-        observations, lines = observed(study, request.warm_start, data.fingerprint)
+        own = code(study.trainable, request.space)
+        observations, lines = observed(study, request.warm_start, data.fingerprint, own)
         study = dataclasses.replace(study, observations=observations)
         propose(study, request)  # refuses a searcher that does not learn
         print(*lines, sep="\n", flush=True)

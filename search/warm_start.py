@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ray.tune.search.sample import Categorical, Domain, Integer
 
+from search.definition import differences
 from search.domains import domain_holds
 from search.records import (
     ARM,
@@ -28,22 +29,26 @@ from search.records import (
     STUDY_FILE,
     TRIAL_ID,
     StudyRecord,
+    own_code,
 )
 from search.study import Study, StudyError
 
+_TRAIN_ACCURACY, _TRAIN_MEASURES = "train_accuracy", {"train_measure", "train_measure_every"}
 # Settings in which runs may differ that are compared: their own seeds and engines, and how test images are measured.
-_MAY_DIFFER = (MEASURING - {"validation"}) | {"seed", "epochs", "engine", "evaluation"}
+_MAY_DIFFER = (MEASURING - {"vote"}) | {"seed", "epochs", "engine", "evaluation"}
 
 
 class _UnfitError(ValueError):
     """Report why a run's trials are no observations of a study, in a phrase that follows the run's folder."""
 
 
-def observed(study: Study, folders: Iterable[str], fingerprint: str) -> tuple[list[dict[str, Any]], list[str]]:
+def observed(
+    study: Study, folders: Iterable[str], fingerprint: str, own: Mapping[str, str] | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the finished trials of other runs as `Study.observations`, and lines to print.
 
-    Each of `folders` is a run's, a study's or one of all results. `fingerprint` is that of the study's data. Raises
-    StudyError, in one line, if a folder holds no run that fits.
+    Each of `folders` is a run's, a study's or one of all results. `fingerprint` is that of the study's data, `own` the
+    trainable's code, see `search.definition.code`. Raises StudyError, in one line, if a folder holds no run that fits.
     """
     found: list[dict[str, Any]] = []
     lines: list[str] = []
@@ -60,7 +65,7 @@ def observed(study: Study, folders: Iterable[str], fingerprint: str) -> tuple[li
                 fits = True
                 continue
             try:
-                observations, outside = _observations(study, file, fingerprint)
+                observations, outside = _observations(study, file, fingerprint, own or {})
             except _UnfitError as error:
                 reasons.append(f"{file.parent} {error}")
                 continue
@@ -75,10 +80,12 @@ def observed(study: Study, folders: Iterable[str], fingerprint: str) -> tuple[li
     return found, lines
 
 
-def _observations(study: Study, file: Path, fingerprint: str) -> tuple[list[dict[str, Any]], int]:
+def _observations(
+    study: Study, file: Path, fingerprint: str, own: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], int]:
     """Return a run's observations, and how many of its finished trials lie outside of the study's space."""
     record, rows, texts = _read(file)
-    _require_alike(study, record, fingerprint)
+    _require_alike(study, record, fingerprint, own)
     rows = [row for row in rows if row.get(STATUS) == COMPLETED and row.get(ARM) is None]
     rows = [row for row in rows if row.get(PROTOCOL, SEARCH_PROTOCOL) == SEARCH_PROTOCOL]
     if not rows:
@@ -116,7 +123,7 @@ def _read(file: Path) -> tuple[StudyRecord, list[dict[str, Any]], set[str]]:
     return record, table.to_pylist(), texts
 
 
-def _require_alike(study: Study, record: StudyRecord, fingerprint: str) -> None:
+def _require_alike(study: Study, record: StudyRecord, fingerprint: str, own: Mapping[str, str]) -> None:
     """Raise _UnfitError unless the run's figures mean what this study's figures mean."""
     if record.dataset_fingerprint != fingerprint:
         raise _UnfitError(f"was trained on other data, {record.dataset}, than this study's {study.dataset}")
@@ -128,6 +135,8 @@ def _require_alike(study: Study, record: StudyRecord, fingerprint: str) -> None:
     ):
         if theirs != ours:
             raise _UnfitError(f"has {name} {theirs}, this study {ours}")
+    for told in differences(own_code(record.definition.get("code", {})), own_code(own), "code"):
+        raise _UnfitError(f"has another trainable {record.trainable} than this study: {told}")
     if study.protocol != SEARCH_PROTOCOL:
         raise _UnfitError(f"was measured under protocol {record.protocol}, on test images")
     if not record.space.keys() & study.searched().keys():
@@ -145,11 +154,17 @@ def _require_same_constants(
 ) -> None:
     """Raise _UnfitError if both runs have one value for a setting, and the values differ."""
     ours = study.configured(study.fixed())
-    searched = study.searched().keys() | study.space.sometimes.keys() | record.space.keys() | lost | _MAY_DIFFER
-    for name in ours.keys() - searched:
-        for row in rows:
+    searched = study.searched().keys() | study.space.sometimes.keys() | record.space.keys() | lost
+    for row in rows:
+        for name in ours.keys() - searched - _free(study, row):
             if CONFIG + name in row and not _equal(row[CONFIG + name], ours[name], name in texts):
                 raise _UnfitError(f"ran with {name} {row[CONFIG + name]}, this study with {ours[name]}")
+
+
+def _free(study: Study, row: Mapping[str, Any]) -> Set[str]:
+    """Return the settings in which a trial may differ from this study, since its objectives are measured alike."""
+    free = _MAY_DIFFER - _TRAIN_MEASURES if _TRAIN_ACCURACY in study.goals else _MAY_DIFFER
+    return free | {"vote"} if row.get(CONFIG + "members", 1) == 1 else free  # one member's vote is its own
 
 
 def _config(
@@ -171,7 +186,7 @@ def _config(
     except (LookupError, ValueError):
         return None
     # What the other run searched, and this study has at one value, or at its default.
-    for name in (theirs | lost | study.space.sometimes.keys()) - study.searched().keys() - _MAY_DIFFER:
+    for name in (theirs | lost | study.space.sometimes.keys()) - study.searched().keys() - _free(study, row):
         if CONFIG + name not in row or (name in study.param_space and name not in whole):
             continue  # a hyperparameter that this study's conditions exclude is of no effect
         cell = row[CONFIG + name]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from ray import tune
 
-from search.definition import define, differences
+from search.definition import BOUND, SPACE_CODE, code, define, differences
 from search.failures import UsageError
 from search.journal import Journal
 from search.prepare import prepare
@@ -71,6 +71,7 @@ def write(tmp_path: Path, study: Study) -> Write:
                     "epoch": epoch,
                     "total_epochs": own.epochs,
                     "val_accuracy": config["quality"],
+                    "train_accuracy": config["quality"],
                     "parameters": 7,
                 }
                 result |= {"test_accuracy": 1 - config["quality"]} if epoch == own.epochs else {}
@@ -167,7 +168,8 @@ def test_the_command_line_takes_them_and_the_record_keeps_them(
     write: Write, toy: Study, toy_space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = load_data("digits")
-    folder = write(own=toy, dataset_fingerprint=data.fingerprint)
+    held = {"dataset_fingerprint": data.fingerprint, "definition": {"code": code(toy.trainable, toy_space)}}
+    folder = write(own=toy, **held)
     asked = [str(toy_space), "--smoke", "--results", str(tmp_path / "new"), "--warm-start", str(folder)]
     ready = prepare(Request.parse(asked))
     assert f"warm start 18 finished trials of {folder}" in capsys.readouterr().out
@@ -175,6 +177,9 @@ def test_the_command_line_takes_them_and_the_record_keeps_them(
     record = StudyRecord.from_json(made.to_json())
     assert len(record.definition["observations"]) == 18
     assert record.options["warm_start"] == [str(folder)]
+    other = write("20260101-110000", own=toy, **held | {"definition": {"code": {SPACE_CODE: "another"}}})
+    with pytest.raises(StudyError, match="has another trainable Toy than this study: the code of the space file is an"):
+        prepare(Request.parse([*asked[:-1], str(other)]))
     for wrong, told in (
         (["--replay"], "--warm-start is for a search, got --replay too"),
         (["--searcher", "random"], "--warm-start needs a searcher that learns"),
@@ -286,6 +291,50 @@ def test_constants_that_differ_are_refused(study: Study, write: Write) -> None:
     with pytest.raises(StudyError, match="ran with train_images None, this study with 100"):
         observed(study.with_set(["train_images=100"]), [str(folder)], "0")
     known(study.with_set(["engine=bf16"]), folder)  # how a step is executed may differ
+
+
+def test_a_vote_that_differs_counts_where_members_vote(study: Study, write: Write) -> None:
+    """It decides val_accuracy, the objective, of several members."""
+    soft, folder = study.with_set(["vote=soft"]), write()
+    with pytest.raises(StudyError, match="ran with vote hard, this study with soft"):
+        observed(soft, [str(folder)], "0")
+    three = study.with_set(["members=3"])
+    with pytest.raises(StudyError, match="ran with vote hard, this study with soft"):
+        observed(three.with_set(["vote=soft"]), [str(write("20260101-110000", own=three))], "0")
+    one = study.with_set(["members=1"])
+    assert len(known(one.with_set(["vote=soft"]), write("20260101-120000", own=one)).observations) == 18
+
+
+def test_a_vote_that_the_other_run_searched_counts_where_members_vote(study: Study, write: Write) -> None:
+    both = dataclasses.replace(study, param_space={**SPACE, "vote": tune.choice(["soft", "hard"])})
+    folder = write(own=both)
+    alike = qualities(folder, lambda row: row["config/vote"] == "soft" or row["config/members"] == 1)
+    observations, _ = observed(study.with_set(["vote=soft"]), [str(folder)], "0")
+    assert [each["config"]["quality"] for each in observations] == alike
+
+
+def test_how_training_accuracy_is_measured_counts_if_it_is_the_objective(study: Study, write: Write) -> None:
+    other = ["train_measure=after"]
+    known(study.with_set(other), write())
+    of_training = dataclasses.replace(study, metric="train_accuracy", rank_by="")
+    folder = write("20260101-110000", metric="train_accuracy")
+    known(of_training, folder)
+    with pytest.raises(StudyError, match="ran with train_measure running, this study with after"):
+        observed(of_training.with_set(other), [str(folder)], "0")
+
+
+def test_another_trainable_of_the_same_name_is_refused(study: Study, write: Write) -> None:
+    """Of this project's own files the name says enough, as for trials that are known."""
+    folder = write(definition={"code": {SPACE_CODE: "1", "helper.py": "1", "trainables/convnet.py": "1"}})
+    same = {SPACE_CODE: "1", "helper.py": "1", "trainables/convnet.py": "2"}
+    assert len(observed(study, [str(folder)], "0", same)[0]) == 18
+    for own, told in (
+        ({**same, "helper.py": "2"}, r"the code of helper\.py is another"),
+        ({**same, BOUND: "1"}, f"{BOUND} came or went"),
+        ({}, "the code of the space file came or went"),
+    ):
+        with pytest.raises(StudyError, match=f"20260101-100000 has another trainable Toy than this study: {told}"):
+            observed(study, [str(folder)], "0", own)
 
 
 def test_results_without_a_trial_that_counts_are_refused(study: Study, write: Write, tmp_path: Path) -> None:
