@@ -174,7 +174,7 @@ def test_it_learns_is_restored_to_the_bit_and_its_weights_become_a_module(digits
     assert results[-1]["prefix_parameters"][1] == 2 * results[-1]["prefix_parameters"][0]
     again = build(trainable, TINY | config, DeviceData(digits))
     again.run_epoch()
-    state = checkpoint.parse(bytes(checkpoint.dump(again.state_dict())), torch.device("cpu"))
+    state = checkpoint.parse(bytes(checkpoint.dump(again.state_dict())))
     restored = build(trainable, TINY | config, DeviceData(digits))
     restored.load_state_dict(state)
     for _ in range(2):
