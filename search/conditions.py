@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.tune.search.sample import Categorical, Domain, Integer
 
-from search.domains import DomainError, domain_edges, domain_holds, plain_domain
+from search.domains import DomainError, domain_edges, domain_holds, plain_domain, same
 from search.records import plain
 
 
@@ -25,7 +25,7 @@ class Condition:
 
     def holds(self, config: Mapping[str, Any]) -> bool:
         """Return whether a configuration has the hyperparameter, with one of the values."""
-        return self.name in config and any(_same(config[self.name], value) for value in self.values)
+        return self.name in config and any(same(config[self.name], value) for value in self.values)
 
     def __str__(self) -> str:
         return f"{self.name} is {' or '.join(map(repr, self.values))}"
@@ -207,12 +207,8 @@ def _require_known(name: str, condition: Condition, space: Mapping[str, Any]) ->
                 f"{name}: when needs a choice or a range of whole numbers, got {condition.name}, a continuous range"
             )
         if isinstance(other, Categorical):
-            there = any(_same(value, choice) for choice in other.categories)
+            there = any(same(value, choice) for choice in other.categories)
         else:
             there = domain_holds(other, value)
         if not there:
             raise DomainError(f"{name}: when needs values that {condition.name} can have, got {value!r:.80}")
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

@@ -22,6 +22,7 @@ from ray.tune.search.sample import Categorical, LogUniform, Normal, Quantized, U
 from search import siblings
 from search.bound import INSTALLED, described
 from search.compiled import compiled
+from search.domains import same
 from search.initial_design import first_configs
 from search.study import Study
 
@@ -78,7 +79,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], within: str = "
     for name in {**then, **now}:
         before, after = then.get(name, _NOT_THERE), now.get(name, _NOT_THERE)
         path = f"{within}/{name}" if within else name
-        if before == after and isinstance(before, bool) == isinstance(after, bool):
+        if same(before, after):
             continue
         if isinstance(before, dict) and isinstance(after, dict):
             yield from differences(before, after, path)

@@ -93,14 +93,38 @@ def on_grid(domain: Domain, value: Any) -> Any:
     return value if step is None or isinstance(value, int) else _multiple(round(value / step), step)
 
 
-def domain_holds(domain: Domain, value: Any) -> bool:
-    """Return whether a searcher may choose this value of a domain."""
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values of a hyperparameter are one value: 0 is 0.0, but neither is False."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def held(domain: Domain, value: Any) -> Any:
+    """Return the domain's own value, such as the choice itself, that is the same as `value`.
+
+    Raises LookupError if a searcher may not choose `value`.
+    """
     within = distribution(domain)
     if isinstance(within, CategoricalDistribution):
-        return any(value == choice and type(value) is type(choice) for choice in within.choices)
-    if not isinstance(value, int if isinstance(within, IntDistribution) else int | float) or isinstance(value, bool):
+        for choice in within.choices:
+            if same(value, choice):
+                return choice
+        raise LookupError(value)
+    assert isinstance(within, IntDistribution | FloatDistribution)
+    whole = isinstance(within, IntDistribution)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not within.low <= value <= within.high:
+        raise LookupError(value)
+    if not within._contains(value) or (whole and value != int(value)):
+        raise LookupError(value)
+    return int(value) if whole else float(value)
+
+
+def domain_holds(domain: Domain, value: Any) -> bool:
+    """Return whether a searcher may choose this value of a domain."""
+    try:
+        held(domain, value)
+    except LookupError:
         return False
-    return bool(within._contains(value))
+    return True
 
 
 def _holds_domain(value: Any) -> bool:

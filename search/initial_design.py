@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.domains import domain_holds
+from search.domains import held, same
 from search.study import Study
 
 KNOWN_SHARE = 4  # divisor of a search's trials that bounds those with known settings, unless its study names them
@@ -26,8 +26,12 @@ def first_configs(study: Study) -> list[dict[str, Any]]:
     The configurations are `study.first` if it is given, else the arms with reported figures that lie in the space: each
     searched value within its domain, every other value as the study fixes it.
     """
+    domains = study.searched()
     if study.first is not None:
-        return [dict(config) for config in study.first]
+        return [
+            {name: held(domains[name], value) if name in domains else value for name, value in config.items()}
+            for config in study.first
+        ]
     found: list[dict[str, Any]] = []
     for arm in dict.fromkeys(reported.arm for reported in study.reported):
         config = _within(study, study.arms[arm])
@@ -40,11 +44,12 @@ def _within(study: Study, arm: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return an arm's values of the searched hyperparameters, or None if the arm lies outside of the space."""
     own = study.configured(study.completed(arm))
     whole = study.space.compose(lambda name, _: own[name])
-    drawn = {name: whole[name] for name in study.searched() if name in whole}
-    if not all(domain_holds(study.searched()[name], value) for name, value in drawn.items()):
+    try:
+        drawn = {name: held(domain, whole[name]) for name, domain in study.searched().items() if name in whole}
+    except LookupError:
         return None
-    same = all(own[name] == value for name, value in study.configured(whole).items() if name not in _PROTOCOL)
-    return drawn if same else None
+    alike = all(same(own[name], value) for name, value in study.configured(whole).items() if name not in _PROTOCOL)
+    return drawn if alike else None
 
 
 def sobol_point(distributions: Mapping[str, BaseDistribution], seed: int, number: int) -> dict[str, Any]:

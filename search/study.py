@@ -25,7 +25,7 @@ from ray.tune.search.sample import Domain
 from search import columns, siblings
 from search.conditions import Space, When, changed, inner, plain_space
 from search.conditions import when as when
-from search.domains import DomainError, domain_edges, domain_holds
+from search.domains import DomainError, domain_edges, domain_holds, held, same
 from search.foreign import NO_DATA, ForeignError, Reports, adapted, is_foreign, original, own_columns
 from search.records import (
     CURVE_DISTANCE,
@@ -371,7 +371,7 @@ class Study:
                     continue  # a fixed value excludes it
                 if name in searched and not domain_holds(searched[name], value):
                     raise StudyError(f"{self.name}: first: {name} must lie in its domain, got {value!r}")
-                if name not in searched and fixed.get(name, _ABSENT) != value:
+                if name not in searched and not same(fixed.get(name, _ABSENT), value):
                     raise StudyError(
                         f"{self.name}: first: {name} must be searched, or have the study's own value, got {value!r}"
                     )
@@ -409,9 +409,10 @@ class Study:
         its domain."""
 
         def pick(name: str, domain: Domain) -> Any:
-            if name not in observation["config"] or not domain_holds(domain, value := observation["config"][name]):
-                raise LookupError(name)
-            return value
+            try:
+                return held(domain, observation["config"][name])
+            except LookupError:
+                raise LookupError(name) from None
 
         whole = self.space.compose(pick)
         return {name: whole[name] for name in self.searched() if name in whole}

@@ -14,10 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ray.tune.search.sample import Categorical, Domain, Integer
+from ray.tune.search.sample import Categorical, Domain
 
 from search.definition import differences
-from search.domains import domain_holds
+from search.domains import held, same
 from search.records import (
     ARM,
     COMPLETED,
@@ -175,10 +175,7 @@ def _config(
     def pick(name: str, domain: Domain) -> Any:
         if CONFIG + name not in row or (row[CONFIG + name] is None and name in lost):
             raise LookupError
-        value = _value(row[CONFIG + name], domain, name in texts)
-        if not domain_holds(domain, value):
-            raise LookupError
-        return value
+        return held(domain, _value(row[CONFIG + name], domain, name in texts))
 
     try:
         whole = study.space.compose(pick)
@@ -197,18 +194,14 @@ def _config(
 
 
 def _value(cell: Any, domain: Domain, text: bool) -> Any:
-    """Return a table's cell as the domain has it; a column of mixed types is text, a whole number may be a float."""
-    if isinstance(domain, Categorical):
-        return next((choice for choice in domain.categories if _equal(cell, choice, text)), cell)
-    if isinstance(domain, Integer) and isinstance(cell, float) and cell.is_integer():
-        return int(cell)
-    return float(cell) if type(cell) is int and not isinstance(domain, Integer) else cell
+    """Return a table's cell as the choice that it means; a column of mixed types is text."""
+    if not isinstance(domain, Categorical):
+        return cell
+    return next((choice for choice in domain.categories if _equal(cell, choice, text)), cell)
 
 
 def _equal(cell: Any, value: Any, text: bool) -> bool:
-    if isinstance(cell, bool) != isinstance(value, bool) and not text:
-        return False
-    return bool(cell == value or (text and cell is not None and value is not None and str(cell) == str(value)))
+    return same(cell, value) or (text and None not in (cell, value) and str(cell) == str(value))
 
 
 def _finite(value: Any) -> bool:

@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from ray import tune
 
 from search.conditions import plain_space
-from search.domains import DomainError, distribution, domain_edges
+from search.domains import DomainError, distribution, domain_edges, domain_holds, held
 from search.records import plain
 from search.searchers import OptunaProposals
 from search.study import Study
@@ -88,6 +88,43 @@ def test_a_domain_that_cannot_be_searched_says_what_to_write(make: Callable[[], 
     message = str(caught.value)
     assert [word for word in words if word not in message] == [], message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("domain", "value", "own"),
+    [
+        (tune.choice([0, 0.2]), 0.0, 0),
+        (tune.choice([0.0, 1.0]), 1, 1.0),
+        (tune.choice([False, 0]), 0, 0),
+        (tune.choice([None, "none"]), "none", "none"),
+        (tune.randint(1, 9), 4.0, 4),
+        (tune.qrandint(8, 64, 8), 16.0, 16),
+        (tune.uniform(0, 1), 1, 1.0),
+    ],
+)
+def test_a_domain_holds_what_is_worth_one_of_its_values_and_gives_its_own(domain: Any, value: Any, own: Any) -> None:
+    assert domain_holds(domain, value)
+    assert (held(domain, value), type(held(domain, value))) == (own, type(own))
+
+
+@pytest.mark.parametrize(
+    ("domain", "value"),
+    [
+        (tune.choice([0, 1]), False),
+        (tune.choice([True, False]), 1),
+        (tune.choice(["1", None]), 1),
+        (tune.randint(1, 9), 4.5),
+        (tune.randint(1, 9), 9.0),
+        (tune.randint(1, 9), True),
+        (tune.randint(1, 9), float("nan")),
+        (tune.uniform(0, 1), float("nan")),
+        pytest.param(tune.uniform(0, 1), 10**400, id="too large for a float"),
+        pytest.param(tune.quniform(0, 1, 0.25), 10**400, id="too large for a step"),
+        (tune.qrandint(8, 64, 8), 12.0),
+    ],
+)
+def test_a_domain_holds_no_other_value(domain: Any, value: Any) -> None:
+    assert not domain_holds(domain, value)
 
 
 NUMPY: dict[str, dict[str, Any]] = {

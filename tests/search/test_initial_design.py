@@ -56,6 +56,19 @@ def test_settings_outside_of_the_space_are_left_out() -> None:
     assert first_configs(other) == []
 
 
+def test_settings_lie_in_a_space_that_writes_them_as_another_kind_of_number() -> None:
+    study = load(SPACES / "lenet_best.py")
+    zero = tune.choice([0, 1e-4])  # a setting of floats: the arm's is 0.0
+    arms = {arm: {**config, "weight_decay": 0} for arm, config in study.arms.items()}
+    written = dataclasses.replace(
+        study, arms=arms, param_space={**study.param_space, "weight_decay": zero, "momentum": tune.randint(0, 2)}
+    )
+    arms = {arm: {**config, "momentum": 1} for arm, config in arms.items()}
+    (first,) = first_configs(dataclasses.replace(written, arms=arms))
+    assert (first["weight_decay"], first["momentum"]) == (0, 1)
+    assert [type(first[name]) for name in ("weight_decay", "momentum")] == [int, int]  # as any other trial has them
+
+
 def test_at_most_a_quarter_of_a_search_is_of_known_settings() -> None:
     study = load(SPACES / "model_size.py")
     assert len(first_configs(dataclasses.replace(study, samples=48))) == 7
@@ -70,6 +83,15 @@ def test_points_of_ones_own_come_first_and_may_be_partial(toy: Study) -> None:
     assert (configs[0]["quality"], configs[0]["members"]) == (0.75, 2)
     assert configs[1]["quality"] == 0.5
     assert configs[2]["quality"] not in (0.75, 0.5)
+
+
+def test_a_point_of_ones_own_is_proposed_as_the_domain_writes_it(toy: Study) -> None:
+    space = {"quality": tune.choice([0, 0.5]), "lr": 1, "switch": tune.choice([None, False])}
+    study = dataclasses.replace(toy, param_space=space, first=[{"quality": 0.0, "lr": 1.0, "switch": False}])
+    config, _, _ = OptunaProposals(study, "random", 8, seed=0).propose(0)
+    assert (config["quality"], type(config["quality"])) == (0, int)
+    with pytest.raises(StudyError, match="lr must be searched, or have the study's own value, got True"):
+        dataclasses.replace(study, first=[{"lr": True}])
 
 
 @pytest.mark.parametrize(
