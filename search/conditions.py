@@ -152,11 +152,14 @@ class Space:
             yield self.compose(lambda name, _, config=config: config[name])  # type: ignore[misc]
 
     def edges(self) -> Iterator[dict[str, Any]]:
-        """Yield configurations in which every choice and every end of a range occurs. Raises DomainError."""
+        """Yield configurations in which every choice, end of a range and conditional value occurs.
+
+        Raises DomainError.
+        """
         first = {name: domain_edges(domain)[0] for name, domain in self.searched.items()}
         yield self.compose(lambda name, _: first[name])
-        for name, domain in self.searched.items():
-            for value in domain_edges(domain):
+        for name in self._order:
+            for value in domain_edges(self.searched.get(name)):  # a conditional value needs only its conditions
                 chosen = first | self._bringing(name) | {name: value}
                 yield self.compose(lambda each, _, chosen=chosen: chosen[each])  # type: ignore[misc]
 

@@ -197,15 +197,21 @@ class ForeignSettings:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ForeignSettings:
         """Return the settings of a configuration. Raises ForeignError for an unknown name or a wrong type."""
-        known = {field.name: field.type for field in dataclasses.fields(cls)}
         for name, value in config.items():
-            if name not in known:
-                raise ForeignError(f"unknown hyperparameter {name!r}; this study has {', '.join(sorted(known))}")
-            if name in ("seed", "epochs") and (type(value) is not int or value < (name == "epochs")):
-                raise ForeignError(f"{name} must be a whole number of at least {int(name == 'epochs')}, got {value!r}")
-            if not _storable(value):
-                raise ForeignError(f"{name} must be a finite number, text, true, false or None, got {value!r:.80}")
+            cls.checked(name, value)
         return cls(**config)
+
+    @classmethod
+    def checked(cls, name: str, value: Any) -> Any:
+        """Return one hyperparameter's value. Raises ForeignError for an unknown name or a wrong type."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if name not in known:
+            raise ForeignError(f"unknown hyperparameter {name!r}; this study has {', '.join(sorted(known))}")
+        if name in ("seed", "epochs") and (type(value) is not int or value < (name == "epochs")):
+            raise ForeignError(f"{name} must be a whole number of at least {int(name == 'epochs')}, got {value!r}")
+        if not _storable(value):
+            raise ForeignError(f"{name} must be a finite number, text, true, false or None, got {value!r:.80}")
+        return value
 
     @classmethod
     def column_types(cls) -> dict[str, str]:
@@ -218,8 +224,7 @@ class ForeignSettings:
             value = json.loads(text.lower() if text.lower() in ("true", "false") else text)
         except ValueError:
             value = None if text.lower() == "none" else text
-        cls.from_config({name: value})
-        return value
+        return cls.checked(name, value)
 
 
 def _storable(value: Any) -> bool:

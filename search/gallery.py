@@ -104,7 +104,7 @@ def augmented(study: Study, data: ImageData, configs: Mapping[str, Mapping[str, 
     rows = []
     for name, config in configs.items():
         own = {key: value for key, value in study.completed(config).items() if key not in (TRIAL, RESTORE)}
-        settings = study.trainable.recipe.settings_type.from_config(own)
+        settings = study.settings(own)
         recipe = study.trainable.recipe(settings, Task(few, places, none, none))
         plain = recipe.test_inputs(few.train_images).float()
         generator = torch.Generator().manual_seed(SEED)

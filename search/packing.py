@@ -136,8 +136,7 @@ def device_memory() -> int:
 
 def largest(study: Study, data: ImageData, configs: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
     """Return the configuration with most parameters, the larger batch if they are equal."""
-    if configs is None:
-        configs = list(study.sample(DRAWN))
+    configs = list(study.sample(DRAWN)) if configs is None else [{"epochs": study.epochs, **each} for each in configs]
     here = DeviceData(data)
 
     def size(config: dict[str, Any]) -> tuple[int, int]:
@@ -145,8 +144,7 @@ def largest(study: Study, data: ImageData, configs: Sequence[dict[str, Any]] | N
         one = build(study.trainable, {**config, "members": 1}, here).members[0]
         return settings.members * one.parameters, settings.batch_size
 
-    dearest: dict[str, Any] = max(configs, key=size)
-    return {"epochs": study.epochs, **dearest}
+    return max(configs, key=size)
 
 
 def measure(

@@ -135,6 +135,9 @@ def check_foreign(study: Study, request: Request) -> None:
 
 def adapt(study: Study, request: Request) -> Study:
     """Return the study with the command line's changes applied."""
+    changes: dict[str, Any] = {"scheduler": study.scheduler}
+    # Early stopping needs trials of one length, which only all changes together decide.
+    study = dataclasses.replace(study, scheduler="none")
     if request.smoke:
         study = study.as_smoke()
     elif substitute(study.dataset, request.data) != study.dataset:
@@ -147,7 +150,7 @@ def adapt(study: Study, request: Request) -> Study:
             )
         study = study.with_weights(str(request.weights.absolute()))
     study = study.with_set(request.set)
-    changes = {
+    changes |= {
         name: getattr(request, name)
         for name in ("samples", "searcher", "scheduler")
         if getattr(request, name) is not None

@@ -178,7 +178,7 @@ class Study:
         self._check_conditions()
         for arm, config in self.arms.items():
             try:
-                self.settings(config)
+                self.settings(self.completed(config))
             except ValueError as error:
                 raise StudyError(f"{self.name}: arm {arm!r}: {error}") from None
         self._check_references()
@@ -323,7 +323,7 @@ class Study:
             )
         try:
             for value in domain_edges(domain):
-                self.settings({name: value})
+                self.checked(name, value)
         except DomainError as error:
             raise StudyError(f"{self.name}: {name}: {error}") from None
         except ValueError as error:
@@ -337,7 +337,7 @@ class Study:
             for condition in conditions:
                 try:
                     for each in condition.values if condition.name in self.param_space else ():
-                        self.settings({condition.name: each})
+                        self.checked(condition.name, each)
                 except ValueError as error:
                     raise StudyError(f"{self.name}: {name}: when: {error}") from None
         try:
@@ -381,8 +381,10 @@ class Study:
                             f"{self.name}: first: {name} exists only if {condition}, "
                             f"got {condition.name} {config.get(condition.name, 'not named')!r}"
                         )
+            # What a configuration leaves out is proposed: any other values of the space stand for it.
+            chosen = {name: domain_edges(domain)[0] for name, domain in searched.items()} | dict(config)
             try:
-                self.settings({**self.fixed(), **config})
+                self.settings(self.space.compose(lambda name, _, chosen=chosen: chosen[name]))  # type: ignore[misc]
             except ValueError as error:
                 raise StudyError(f"{self.name}: first: {error}") from None
 
@@ -418,8 +420,13 @@ class Study:
         return {name: whole[name] for name in self.searched() if name in whole}
 
     def _check_drawn(self) -> None:
-        """Check random configurations, since hyperparameters may exclude each other and decide a trial's length."""
+        """Check whole configurations, since hyperparameters may exclude each other and decide a trial's length.
+
+        Beside random ones they are those in which each choice and each end of a range occurs.
+        """
         try:
+            for config in self.space.edges():
+                self.settings(config)
             lengths = self._drawn_lengths()
         except ValueError as error:
             raise StudyError(f"{self.name}: {error}") from None
@@ -477,8 +484,18 @@ class Study:
         return dataclasses.asdict(self.settings(config))
 
     def settings(self, config: Mapping[str, Any]) -> Any:
-        """Return the trainable's validated settings; raise ValueError with one line if they are invalid."""
-        return self.trainable.recipe.settings_type.from_config(config)
+        """Return the trainable's validated settings, with the study's epochs unless the configuration has its own.
+
+        Raises ValueError, with one line, if they are invalid.
+        """
+        return self.trainable.recipe.settings_type.from_config({"epochs": self.epochs, **config})
+
+    def checked(self, name: str, value: Any) -> Any:
+        """Return one hyperparameter's value if its type and range are right, whatever the others are.
+
+        Raises ValueError with one line.
+        """
+        return self.trainable.recipe.settings_type.checked(name, value)
 
     @functools.cached_property
     def trial_epochs(self) -> int:

@@ -16,8 +16,12 @@ from ray import tune
 
 from search import columns
 from search.domains import domain_edges
+from search.prepare import adapt
 from search.records import Claim, Reported
-from search.study import Study, StudyError, load
+from search.request import Request
+from search.study import Study, StudyError, load, when
+from trainables.alexnet import AlexNetEnsemble
+from trainables.wide_resnet import WideResNetTrial
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Study]
@@ -146,6 +150,106 @@ def test_a_wrong_study_is_refused_in_one_line(make_study: Make, case: str) -> No
     message = str(caught.value)
     assert "\n" not in message
     assert [word for word in words if word not in message] == [], message
+
+
+ENSEMBLES: dict[str, dict[str, Any]] = {
+    "fixed together": {"param_space": {"strategy": "adaboost", "vote": "probabilities"}},
+    "a choice": {"param_space": {"strategy": "adaboost", "vote": tune.choice(["hard", "probabilities"])}},
+    "a condition's value": {
+        "param_space": {
+            "strategy": "adaboost",
+            "vote": tune.choice(["hard", "probabilities"]),
+            "lr": when("vote", "probabilities", tune.loguniform(1e-3, 1e-1)),
+        }
+    },
+    "brought along": {
+        "param_space": {
+            "strategy": tune.choice(["bagging", "adaboost"]),
+            "vote": when("strategy", "adaboost", tune.choice(["logits", "probabilities"])),
+        }
+    },
+    "an arm of what the study fixes": {
+        "param_space": {"strategy": "adaboost", "members": 2},
+        "arms": {"one": {"vote": "probabilities"}},
+    },
+    "a first trial": {
+        "param_space": {
+            "strategy": tune.choice(["adaboost", "bagging"]),
+            "vote": when("strategy", "adaboost", tune.choice(["probabilities", "logits"])),
+            "bootstrap": when("strategy", "bagging", True),
+        },
+        "first": [{"strategy": "adaboost", "vote": "logits"}],
+    },
+    "test images augmented": {"param_space": {"validation": False, "test_augmented": True}},
+}
+
+
+@pytest.mark.parametrize("case", ENSEMBLES)
+def test_a_value_that_fits_the_studys_others_is_accepted_though_it_does_not_fit_their_defaults(case: str) -> None:
+    declared = {"name": "e", "question": "?", "source": "none", "trainable": AlexNetEnsemble, **ENSEMBLES[case]}
+    study = Study(scheduler="none", **declared)
+    for config in [*study.sample(20), *study.space.edges(), *map(study.completed, study.arms.values())]:
+        study.settings(config)
+
+
+@pytest.mark.parametrize(
+    ("space", "wanted"),
+    [
+        ("alexnet_ensembles", {"strategy": "adaboost", "vote": "probabilities"}),
+        ("small_alexnet_lr", {"decay": "step", "step_epochs": 20}),
+    ],
+)
+def test_values_set_together_are_checked_together(space: str, wanted: dict[str, Any]) -> None:
+    study = load(ROOT / "spaces" / f"{space}.py").with_set([f"{name}={value}" for name, value in wanted.items()])
+    configs = [*study.sample(8), *map(study.completed, study.arms.values())]
+    assert all({name: config[name] for name in wanted} == wanted for config in configs)
+
+
+def test_a_length_that_the_command_line_decides_is_held_against_its_own_scheduler() -> None:
+    space = {"members": tune.choice([1, 2])}
+    bagging = Study(name="e", question="?", source="none", trainable=AlexNetEnsemble, param_space=space)
+    lengths = ["e.py", "--set", "strategy=adaboost"]
+    assert adapt(bagging, Request.parse([*lengths, "--scheduler", "none"])).scheduler == "none"
+    assert adapt(bagging, Request.parse([*lengths, "--set", "members=2"])).scheduler == "asha"
+    with pytest.raises(StudyError, match="early stopping needs trials of one length, got 20 to 40 epochs"):
+        adapt(bagging, Request.parse(lengths))
+
+
+DEPTHS = [6 * n + 4 for n in range(1, 60)]
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
+    "one choice of many": (
+        {"trainable": WideResNetTrial, "param_space": {"depth": tune.choice([*DEPTHS, 17, *DEPTHS])}},
+        r"depth must be 6n \+ 4 .*got 17",
+    ),
+    "two choices": (
+        {"param_space": {"strategy": tune.choice(["bagging", "adaboost"]), "vote": tune.choice(["hard", "soft"])}},
+        "vote must be one of 'hard', 'logits', 'probabilities' if strategy is 'adaboost', got 'soft'",
+    ),
+    "brought along by one number of many": (
+        {"param_space": {"members": tune.randint(1, 500), "vote": when("members", 250, "probabilities")}},
+        "vote must be one of 'hard', 'soft' if strategy is 'bagging', got 'probabilities'",
+    ),
+    "an arm": ({"param_space": {}, "arms": {"one": {"vote": "logits"}}}, "arm 'one': vote must be .* got 'logits'"),
+    "an arm of what the study fixes": (
+        {"param_space": {"strategy": "adaboost"}, "arms": {"one": {"vote": "soft"}}},
+        "arm 'one': vote must be .* if strategy is 'adaboost', got 'soft'",
+    ),
+    "fixed": ({"param_space": {"test_augmented": True}}, "test_augmented must be false if validation is true"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_values_that_exclude_each_other_are_refused(case: str) -> None:
+    changes, told = IMPOSSIBLE[case]
+    declared = {"name": "e", "question": "?", "source": "none", "trainable": AlexNetEnsemble, **changes}
+    with pytest.raises(StudyError, match=told) as caught:
+        Study(scheduler="none", **declared)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_have_the_studys_epochs(make_study: Make) -> None:
+    study = make_study(epochs=7, arms={"one": {}, "short": {"epochs": 2}})
+    assert [study.configured(study.completed(arm))["epochs"] for arm in study.arms.values()] == [7, 2]
 
 
 def test_edges_inside_the_range_are_accepted(make_study: Make) -> None:

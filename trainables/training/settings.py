@@ -104,14 +104,23 @@ class Settings:
         return {field.name: _column_type(cls.hints[field.name]) for field in dataclasses.fields(cls)}
 
     @classmethod
-    def parse(cls, name: str, text: str) -> Any:
-        """Return the value that `name=text` on a command line means. Raises SettingError."""
+    def checked(cls, name: str, value: Any) -> Any:
+        """Return one hyperparameter's value as its writer meant it.
+
+        Raises SettingError for an unknown name, a wrong type or range. Values of other hyperparameters, also defaults,
+        play no part.
+        """
         fields = {field.name: field for field in dataclasses.fields(cls)}
         if name not in fields:
             raise SettingError(unknown(name, fields))
-        value = _widened(cls, name, _literal(text))
+        value = _widened(cls, name, value)
         _check(fields[name], cls, value)
         return value
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> Any:
+        """Return the value that `name=text` on a command line means. Raises SettingError."""
+        return cls.checked(name, _literal(text))
 
 
 def unknown(name: str, known: typing.Iterable[str]) -> str:
