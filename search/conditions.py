@@ -6,10 +6,11 @@ arms use the same names: a hyperparameter that another one brings along is wrapp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray import tune
 from ray.tune.search.sample import Categorical, Domain, Integer
 
 from search.domains import DomainError, domain_edges, domain_holds, plain_domain, same
@@ -79,6 +80,27 @@ def changed(space: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         if isinstance(old := space.get(name), When) and not isinstance(value, When)
     }
     return {**space, **changes, **kept}
+
+
+def replaced(space: Mapping[str, Any], name: str, change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return a space in which `change` has replaced each value that hyperparameter `name` has or may choose."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, When):
+            return When(value.conditions, of(value.value))
+        return tune.choice(once(value.categories)) if isinstance(value, Categorical) else change(value)
+
+    def once(values: Sequence[Any]) -> list[Any]:
+        return list(dict.fromkeys(map(change, values)))
+
+    def condition(each: Condition) -> Condition:
+        return Condition(name, tuple(once(each.values))) if each.name == name else each
+
+    found = {}
+    for each, value in space.items():
+        own = of(value) if each == name else value
+        found[each] = When(tuple(map(condition, own.conditions)), own.value) if isinstance(own, When) else own
+    return found
 
 
 class Space:

@@ -23,7 +23,7 @@ import numpy as np
 from ray.tune.search.sample import Domain
 
 from search import columns, siblings
-from search.conditions import Space, When, changed, inner, plain_space
+from search.conditions import Space, When, changed, inner, plain_space, replaced
 from search.conditions import when as when
 from search.domains import DomainError, domain_edges, domain_holds, held, same
 from search.foreign import NO_DATA, ForeignError, Reports, adapted, is_foreign, original, own_columns
@@ -614,15 +614,35 @@ class Study:
         Raises StudyError if none of the study's networks is pretrained.
         """
         try:
-            self.settings({"weights": folder})
+            self.checked("weights", folder)
         except ValueError:
             raise StudyError(f"{self.name} must have pretrained networks to take weights, got {folder}") from None
+        undeclared = self.configured({})["weights"]
+        if "weights" in self.space.conditions and undeclared != "random":
+            told = " and ".join(map(str, self.space.conditions["weights"]))
+            raise StudyError(
+                f"{self.name}: weights exists only if {told}, so --weights would not reach the other configurations: "
+                "write weights in the study without when, or the folder itself"
+            )
 
-        def changed(config: Mapping[str, Any]) -> dict[str, Any]:
-            return dict(config) if config.get("weights") == "random" else {**config, "weights": folder}
+        def given(weights: Any) -> Any:
+            return weights if weights == "random" else folder
 
-        arms = {arm: changed(config) for arm, config in self.arms.items()}
-        return dataclasses.replace(self, param_space=changed(self.param_space), arms=arms)
+        def known(configs: Any) -> Any:
+            return configs and [
+                {name: given(value) if name == "weights" else value for name, value in config.items()}
+                for config in configs
+            ]
+
+        pretrained = {
+            arm for arm, config in self.arms.items() if self.configured(self.completed(config))["weights"] != "random"
+        }
+        arms = {arm: {**each, "weights": folder} if arm in pretrained else each for arm, each in self.arms.items()}
+        space = replaced({"weights": undeclared, **self.param_space}, "weights", given)
+        observations = [{**each, "config": known([each["config"]])[0]} for each in self.observations]
+        return dataclasses.replace(
+            self, param_space=space, arms=arms, first=known(self.first), observations=observations
+        )
 
     def on_folder(self) -> Study:
         """Return the study on a folder of the user's own, without what a note says of another data set."""

@@ -19,8 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from ray import tune
 
 from search import run as run_module
+from search.domains import domain_edges
 from search.journal import Journal
 from search.options import parser
 from search.provenance import commit_of
@@ -29,7 +31,7 @@ from search.request import Request
 from search.resources import cpu_count
 from search.results import write_record
 from search.run import main
-from search.study import load
+from search.study import Study, StudyError, load, when
 from tests.records import make_record
 from trainables.data.datasets import load as load_data
 
@@ -517,3 +519,31 @@ def test_weights_go_to_what_is_pretrained(pretrained_space: Path) -> None:
     study = load(pretrained_space).with_weights("/weights")
     assert study.fixed()["weights"] == "/weights"
     assert {arm: config["weights"] for arm, config in study.arms.items()} == {"scratch": "random", "tuned": "/weights"}
+
+
+def test_random_weights_stay_random_wherever_a_study_says_so(pretrained_space: Path) -> None:
+    study = load(pretrained_space)
+
+    def given(space: dict[str, Any], **changes: Any) -> Study:
+        return dataclasses.replace(study, param_space=space, **changes).with_weights("/weights")
+
+    either = {"weights": tune.choice(["random", None, "/old"]), "lr": tune.loguniform(1e-4, 1e-2)}
+    searched = given(
+        {**either, "momentum": when("weights", ["/old", None], tune.choice([0.5, 0.9]))},
+        first=[{"weights": None}, {"weights": "random"}],
+    )
+    assert domain_edges(searched.searched()["weights"]) == ("random", "/weights")
+    assert {config["weights"] for config in searched.sample(30) if "momentum" in config} == {"/weights"}
+    assert searched.first == [{"weights": "/weights"}, {"weights": "random"}]
+    scratch = given({"weights": "random", "lr": 0.1}, arms={"slow": {"lr": 0.01}, "tuned": {"weights": None}})
+    assert scratch.fixed()["weights"] == "random"
+    of_arms = {arm: scratch.configured(scratch.completed(config))["weights"] for arm, config in scratch.arms.items()}
+    assert of_arms == {"slow": "random", "tuned": "/weights"}
+
+
+def test_weights_that_only_some_configurations_declare_are_refused_a_folder(pretrained_space: Path) -> None:
+    space = {"model": tune.choice(["resnet18", "vgg19"]), "weights": when("model", "vgg19", "random")}
+    study = dataclasses.replace(load(pretrained_space), param_space=space)
+    with pytest.raises(StudyError, match="weights exists only if model is 'vgg19', so --weights would not reach"):
+        study.with_weights("/weights")
+    assert study.with_set(["model=vgg19"]).with_weights("/weights").fixed()["weights"] == "random"
