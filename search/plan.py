@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from trainables.base import build
 from trainables.data.datasets import ImageData
 from trainables.data.task import DeviceData, Task
 from trainables.training.engine import FUSE, PLAIN, features
+from trainables.training.loop import Diverged
 from trainables.training.steps import first_steps
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
@@ -31,6 +33,7 @@ SIMULATED_STUDIES = 20
 STEPS = 3  # measured training steps, after an unmeasured one
 EVALUATED_IMAGES = 250
 A_DAY = 86_400.0
+HARMLESS_LR = 1e-6  # rate at which a few steps hardly change the weights
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,30 @@ def make_plan(
     """Measure a few steps of the least and the most expensive configuration, and scale up to the study.
 
     `configs` are the trials to run if they are known (a grid, arms); if None, configurations are drawn from the study.
-    A configuration's cost is taken as its multiply-adds times the measured time of one multiply-add.
+    A configuration's cost is taken as its multiply-adds times the measured time of one multiply-add. Raises
+    StudyError, in one line, if a configuration cannot be trained.
     """
+    try:
+        return _made_plan(study, data, resources, slots, configs)
+    except StudyError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a network, a loss or an augmentation of the user's may raise anything
+        reason = " ".join(str(error).split())
+        raise StudyError(
+            f"{study.name}: a training step failed when its cost was measured{_place(error)}: "
+            f"{type(error).__name__}: {reason:.300}"
+        ) from None
+
+
+def _place(error: Exception) -> str:
+    """Describe the line that raised, for a person who looks for the mistake."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f" ({frame.filename}, line {frame.lineno})"
+
+
+def _made_plan(
+    study: Study, data: ImageData, resources: Resources, slots: int, configs: list[dict[str, Any]] | None
+) -> Plan:
     trials = study.samples if configs is None else len(configs)
     candidates = (
         list(study.sample(SAMPLED_CONFIGS))
@@ -143,8 +168,8 @@ def make_plan(
         images, evaluated = study.trainable.strategy.work(study.settings(config), training.recipe.task)
         works.append((images, evaluated, flops[key], config))
     ranked = sorted(works, key=lambda w: (w[0] * w[2], -w[3].get("batch_size", 0)))
-    cheapest = _measure(study, ranked[0][3], device)
-    dearest = _measure(study, ranked[-1][3], device)
+    cheapest = _measured(study, ranked[0][3], device)
+    dearest = _measured(study, ranked[-1][3], device)
     measured = ((cheapest, ranked[0][2]), (dearest, ranked[-1][2]))
     train_flop = float(np.mean([m.train_seconds / f for m, f in measured]))
     evaluate_flop = float(np.mean([m.evaluate_seconds / f for m, f in measured]))
@@ -220,6 +245,13 @@ def expected_share(study: Study, trials: int, epochs: int) -> float:
                 if epoch < epochs and rule.on_result(trial, epoch, quality, size):
                     break
     return trained / (SIMULATED_STUDIES * trials * epochs)
+
+
+def _measured(study: Study, config: dict[str, Any], device: DeviceData) -> Measurement:
+    try:
+        return _measure(study, config, device)
+    except Diverged:  # a result of its trial, and no fault; its steps take as long at a rate that changes nothing
+        return _measure(study, {**config, "lr": HARMLESS_LR}, device)
 
 
 def _measure(study: Study, config: dict[str, Any], device: DeviceData) -> Measurement:

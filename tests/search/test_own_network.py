@@ -109,6 +109,40 @@ def test_what_is_wrong_is_one_line_before_anything_starts(
     assert not (tmp_path / "results").exists()
 
 
+LOSS = "def loss(logits, labels):\n    return nn.functional.cross_entropy(logits, labels, label_smoothing=.1)\n\n"
+
+
+@pytest.mark.parametrize("options", [["--plan"], []])
+@pytest.mark.parametrize(
+    ("function", "argument", "words"),
+    [
+        (LOSS, "loss=loss", "ValueError: loss must return a loss for each image"),
+        ("def augment(images):\n    return images\n\n", "augment=augment", "TypeError: augment() takes 1 positional"),
+    ],
+)
+def test_a_step_that_raises_is_one_line_before_anything_starts(
+    space: Path,
+    tmp_path: Path,
+    function: str,
+    argument: str,
+    words: str,
+    options: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    space.write_text(SPACE.replace("def net", f"{function}def net").replace("(net)", f"(net, {argument})"))
+    asked = [str(space), "--results", str(tmp_path / "results"), "--engine", "plain", *options]
+    assert main(asked) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_plan_measures_a_network_that_diverges_at_its_own_rate(space: Path) -> None:
+    rate = changed(space, "tune.loguniform(1e-3, 1e-1)", "1e30")
+    told = plan(prepare(Request.parse([str(space), "--plan", "--engine", "plain"]), rate))
+    assert "images/s training" in told
+
+
 def test_a_metric_of_ones_own_may_be_the_goal(space: Path) -> None:
     function = "def right(probabilities, labels):\n    return (probabilities.argmax(1) == labels).double().mean()\n\n"
     text = SPACE.replace("def net", f"{function}def net").replace("(net)", "(net, metrics={'right': right})")

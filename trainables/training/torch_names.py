@@ -102,6 +102,13 @@ class TorchSettings(Settings):
                 f"nesterov needs momentum above 0 and no dampening, got momentum={self.momentum!r}, "
                 f"dampening={self.dampening!r}"
             )
+        rest = self.epochs - self.warmup_epochs
+        if self.lr_scheduler == "OneCycleLR" and rest > 0 and (self.pct_start or 0) * max(2, rest) == 1:
+            # PyTorch's scheduler divides by the length of the rise, pct_start * epochs - 1.
+            raise SettingError(
+                f"pct_start of OneCycleLR must not make the rate rise for exactly one epoch, got "
+                f"pct_start={self.pct_start!r} of {max(2, rest)} epochs: write 0 to start at the highest rate, or more"
+            )
 
 
 def make_optimizer(
