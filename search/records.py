@@ -476,7 +476,10 @@ class StudyRecord:
         """Return every setting of an arm as it was run, None if the record lacks them, as older records do."""
         if arm not in self.declared or arm not in self.arms:
             return None
-        return self.declared[arm] | self.arms[arm]
+        settings = self.declared[arm] | self.arms[arm]
+        # Before 2026-11-30 an arm that named no epochs was declared with the trainable's default, not the study's.
+        inherits = "epochs" in settings and "epochs" not in self.arms[arm] | self.fixed
+        return settings | {"epochs": self.epochs} if inherits else settings
 
     def training_of(self, arm: str) -> Training | None:
         """Return the training of an arm's trials, None if the record lacks the arm's settings."""

@@ -292,3 +292,17 @@ def test_a_wrong_reported_file_is_refused(tmp_path: Path, files: dict[str, str],
     with pytest.raises(RecordError) as caught:
         read_reported(folder(tmp_path, **files))
     assert words in str(caught.value)
+
+
+def test_an_arm_that_names_no_epochs_trains_for_the_studys() -> None:
+    """Records written before 2026-11-30 declare the trainable's default for it: equal trainings must stay equal."""
+    arms, of_default = {"short": {"epochs": 2}, "plain": {"lr": 0.1}}, {"lr": 0.1, "epochs": 20}
+    record = make_record(epochs=3, arms=arms, declared={"short": of_default, "plain": of_default})
+    assert record.settings_of("short") == {"lr": 0.1, "epochs": 2}
+    assert record.settings_of("plain") == {"lr": 0.1, "epochs": 3}
+    today = make_record(epochs=3, arms=arms, declared={**record.declared, "plain": {"lr": 0.1, "epochs": 3}})
+    assert record.training_of("plain") == today.training_of("plain")
+    assert (
+        make_record(epochs=3, fixed={"epochs": 4}, arms=arms, declared=record.declared).settings_of("plain")
+        == of_default
+    )
