@@ -64,9 +64,10 @@ def readable(rows: pd.DataFrame) -> pd.DataFrame:
 
 def answer(results: Sequence[Results], args: argparse.Namespace) -> Table:
     """Return the confusions of every run as a table."""
-    found = [confusions(result).assign(run=result.record.run) for result in results]
+    of = [{"study": result.record.study, "run": result.record.run} for result in results]
+    found = [confusions(result).assign(**names) for result, names in zip(results, of, strict=True)]
     rows = pd.concat(found, ignore_index=True)
-    rows = rows[["run", *(name for name in rows if name != "run")]]
+    rows = rows[["study", "run", *(name for name in rows if name not in ("study", "run"))]]
     notes = [] if len(rows) else ["No finished trial of a search kept its labels of the test images, or none is wrong."]
     return Table(rows, "Classes taken for others by the best trial", notes, read=readable)
 

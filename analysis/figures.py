@@ -97,7 +97,7 @@ def families(rows: pd.DataFrame) -> go.Figure:
 
 def _size_ticks(figure: go.Figure) -> list[float]:
     """Return round numbers that enclose the sizes drawn: powers of ten, over a short range also 2 and 5 times them."""
-    sizes = [size for trace in figure.data for size in trace.x]
+    sizes = [size for trace in figure.data for size in trace.x if size > 0]  # a logarithmic axis has no place for 0
     if not sizes:
         return []
     low, high = math.floor(math.log10(min(sizes))), math.ceil(math.log10(max(sizes)))

@@ -54,10 +54,13 @@ def candidates(results: Sequence[Results], protocol: str | None = None) -> pd.Da
     With `protocol` only trials measured under it count.
 
     Columns: `COLUMNS` (`run` after study if there are several runs), `INTERVAL` if any row has one, then the config/
-    columns that differ between rows. Raises ResultsError if the runs differ in data set or protocol, or if what two
-    runs of a study share was edited between them.
+    columns that differ between rows. Raises ResultsError if the runs differ in data set or protocol, if `protocol` is
+    that of no finished trial, or if what two runs of a study share was edited between them.
     """
     require_one_data_set(results)
+    measured = sorted({name for result in results for name in result.finished()[PROTOCOL]})
+    if protocol is not None and measured and protocol not in measured:
+        raise ResultsError(f"--protocol must be that of a finished trial, {' or '.join(measured)}, got {protocol}")
     if protocol is None:
         require_one(results, "protocol (choose with --protocol)", lambda x: x.finished()[PROTOCOL].unique())
     for one, other in itertools.combinations(results, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,16 @@ def test_the_command_and_the_report_show_the_names(animals, capsys) -> None:
     page = report(load([animals]))
     assert "What is taken for what" in page
     assert "fox &lt;b&gt;" in page
+
+
+def test_two_studies_whose_runs_have_one_name_are_told_apart(animals, tmp_path, capsys) -> None:
+    other = tmp_path / "others" / "20260101-100000"
+    shutil.copytree(animals, other)
+    record = json.loads((other / "study.json").read_text())
+    (other / "study.json").write_text(json.dumps(record | {"study": "others"}))
+    assert main([str(animals), str(other), "--format", "csv"]) == 0
+    studies = [line.partition(",")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert len(set(studies)) == 2
 
 
 def test_records_without_names_show_numbers(animals) -> None:

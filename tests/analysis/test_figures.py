@@ -16,6 +16,11 @@ def test_the_size_axis_is_labelled_on_both_sides_of_the_points(sizes):
     assert axis.ticktext[0] == figures._short(axis.tickvals[0])
 
 
+def test_a_network_without_parameters_is_no_point_of_a_logarithmic_axis():
+    rows = pd.DataFrame({"parameters": [0, 1000], "val_accuracy": 0.5, "test_accuracy": 0.5})
+    assert 1000 in figures.pareto(rows, rows, NONE).layout.xaxis.tickvals
+
+
 def test_without_points_there_are_no_labels():
     assert not figures.pareto(NONE, NONE, NONE).layout.xaxis.tickvals
 

@@ -174,6 +174,8 @@ def test_refuses_to_mix_protocols(run, make_results, tmp_path, capsys):
     assert "50000+10000 best" in err
     assert pareto.main([str(run), str(other), "--protocol", "search"]) == 0
     assert "| batch_size | 2026-01-01_10-00-00 | 0 |" in capsys.readouterr().out
+    assert pareto.main([str(run), "--protocol", "serach"]) == 2
+    assert capsys.readouterr().err.endswith("--protocol must be that of a finished trial, search, got serach\n")
 
 
 def test_several_runs_are_told_apart(run, make_results, tmp_path):
