@@ -23,8 +23,7 @@ from trainables.base import build
 from trainables.data.datasets import ImageData
 from trainables.data.task import DeviceData, Task
 from trainables.training.engine import FUSE, PLAIN, features
-from trainables.training.loop import Diverged
-from trainables.training.steps import first_steps
+from trainables.training.steps import Diverged, first_steps
 
 SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the study's
 SAMPLING_SECONDS = 20.0  # limit on building their networks, after FEWEST_CONFIGS of them

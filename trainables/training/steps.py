@@ -13,7 +13,8 @@ from trainables.ensembles.fused import can_fuse
 from trainables.ensembles.strategy import Training
 from trainables.training import dynamo
 from trainables.training.allocator import keep_pages
-from trainables.training.loop import Diverged, EpochOutcome
+from trainables.training.loop import Diverged as Diverged  # what these steps raise
+from trainables.training.loop import EpochOutcome
 
 
 def prepare_process(threads: float) -> None:
