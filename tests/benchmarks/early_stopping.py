@@ -115,17 +115,20 @@ def seeds_of(searches: dict[Key, Search], name: str, way: str, slots: int) -> li
     return sorted(seed for seed in range(FIRST_SEED, FIRST_SEED + SEEDS) if (name, way, slots, seed) in searches)
 
 
+def chance(name: str) -> float:
+    return 0.1 if LANDSCAPES[name].dataset == "cifar10" else 0.01
+
+
 def regrets(
     searches: dict[Key, Search], name: str, way: str, slots: int, seeds: list[int], counted: Any = "epochs"
 ) -> np.ndarray:
     """Regret in points [seeds, FRACTIONS]; a search with nothing finished hands over chance."""
     landscape = LANDSCAPES[name]
     most = budget(landscape) / (1 if counted == "epochs" else slots)
-    chance = 0.1 if landscape.dataset == "cifar10" else 0.01
     found = [
         [searches[name, way, slots, seed].after(most * fraction, counted) for fraction in FRACTIONS] for seed in seeds
     ]
-    return 100 * (surface(name).best - np.nan_to_num(np.array(found), nan=chance))
+    return 100 * (surface(name).best - np.nan_to_num(np.array(found), nan=chance(name)))
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float]:
@@ -153,11 +156,8 @@ def tables(searches: dict[Key, Search], names: list[str], shown: list[str]) -> d
         goal, epochs = target(name), budget(LANDSCAPES[name])
         print(f"\n{name}: best {surface(name).best:.3f}, target {goal:.3f}, two slots; ", end="")
         print(f"regret in points after {', '.join(f'{epochs * f:.0f}' for f in FRACTIONS)} epochs, 95 %\n")
-        print(
-            "| way | n |" + " |".join(f" 1/{1 / f:.0f}" for f in FRACTIONS) + " | ours less it at 1/4, 1/2, 1 | ",
-            end="",
-        )
-        print("epochs to target, median | reached | full trials of those begun |")
+        print(f"| way | n | {' | '.join(f'1/{1 / f:.0f}' for f in FRACTIONS[:-1])} | all | ", end="")
+        print("ours less it at 1/4, 1/2, 1 | epochs to target, median | reached | full trials of those begun |")
         print("| --- | ---: |" + " ---: |" * len(FRACTIONS) + " --- | ---: | ---: | ---: |")
         for way in shown:
             seeds = seeds_of(searches, name, way, SLOTS[0])
@@ -212,9 +212,10 @@ COLORS += ("#bcbd22", "#17becf", "#ff7f0e")
 
 def figure(searches: dict[Key, Search], names: list[str], shown: list[str], path: Path) -> None:
     """Draw mean regret against epochs (both logarithmic), a panel a landscape and a line a way, as SVG."""
-    width, height, left, top = 330, 240, 45, 25
+    width, height, left, head, across = 330, 240, 45, 25, 3
+    bottom = math.ceil(len(names) / across) * (height + 50)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{len(names) * (width + left)}" height="{height + 90}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{across * (width + left)}" height="{bottom + 60}" '
         'font-family="sans-serif" font-size="10">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
@@ -228,13 +229,19 @@ def figure(searches: dict[Key, Search], names: list[str], shown: list[str], path
             if len(seeds) < 2:
                 continue
             found = np.array([[searches[name, way, SLOTS[0], seed].after(each) for each in budgets] for seed in seeds])
-            lines[way] = 100 * (surface(name).best - np.nan_to_num(found, nan=0.01).mean(0))
+            lines[way] = 100 * (surface(name).best - np.nan_to_num(found, nan=chance(name)).mean(0))
         low = min(line.min() for line in lines.values()) * 0.9
         high = max(line[20:].max() for line in lines.values()) * 1.5
-        x0 = panel * (width + left) + left
+        x0, top = panel % across * (width + left) + left, panel // across * (height + 50) + head
 
         def place(
-            epochs: float, regret: float, x0: float = x0, low: float = low, high: float = high, most: int = most
+            epochs: float,
+            regret: float,
+            x0: int = x0,
+            top: int = top,
+            low: float = low,
+            high: float = high,
+            most: int = most,
         ) -> str:
             x = x0 + (width - 10) * (1 + math.log(epochs / most) / math.log(12))
             y = top + height * (1 - math.log(min(max(regret, low), high) / low) / math.log(high / low))
@@ -256,8 +263,13 @@ def figure(searches: dict[Key, Search], names: list[str], shown: list[str], path
             points = " ".join(place(*pair) for pair in zip(budgets, line, strict=True))
             thick = 2.5 if way == OURS else 1.2
             parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{thick}"/>')
-    for number, (way, color) in enumerate(zip(shown, COLORS, strict=False)):
-        x, y = left + number % 6 * 225, top + height + 38 + number // 6 * 16
+    drawn = [
+        (way, color)
+        for way, color in zip(shown, COLORS, strict=False)
+        if any(len(seeds_of(searches, name, way, SLOTS[0])) > 1 for name in names)
+    ]
+    for number, (way, color) in enumerate(drawn):
+        x, y = left + number % 5 * 220, bottom + 20 + number // 5 * 16
         parts.append(f'<line x1="{x}" x2="{x + 18}" y1="{y - 3}" y2="{y - 3}" stroke="{color}" stroke-width="2.5"/>')
         parts.append(f'<text x="{x + 23}" y="{y}">{way}</text>')
     path.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
