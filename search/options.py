@@ -81,14 +81,14 @@ def parser() -> argparse.ArgumentParser:
         "--searcher",
         type=_searcher,
         metavar=f"{{{','.join(SEARCHERS)}}}",
-        help="where configurations come from (default: the study's own, tpe unless it says otherwise; measured on four "
+        help="where configurations come from (default: the study's own, tpe unless it says otherwise; measured on five "
         "recorded landscapes, 50 seeds, nobody stopped: after 32 trials .6 to 1.2 points nearer the best than random)",
     )
     parser.add_argument(
         "--scheduler",
         choices=SCHEDULERS,
         help="who is stopped early (default: the study's own, asha unless it says otherwise: after a fifth of a "
-        "trial's epochs and each doubling, the worse half; measured with tpe on four recorded landscapes, 50 seeds: "
+        "trial's epochs and each doubling, the worse half; measured with tpe on five recorded landscapes, 50 seeds: "
         "the median best of 32 random trials in at most .58 of random's epochs, and at half of their budget 1.0 to "
         "1.5 points nearer the best than random)",
     )
