@@ -210,11 +210,12 @@ class Results:
         except StudyError as error:
             raise ResultsError(str(error)) from None
         own = code(study.trainable, space)
-        if any(own.get(part) != files.get(part) for part in (SPACE_CODE, BOUND)):
-            raise ResultsError(
-                f"{space} has changed since {self.path} was begun with it: give the study as it was, "
-                "Results(folder, study)"
-            )
+        for part in (SPACE_CODE, BOUND):
+            if own.get(part) != files.get(part):
+                raise ResultsError(
+                    f"{space}: {part} is not what {self.path} was begun with: give the study as it was, "
+                    "Results(folder, study)"
+                )
         return study.trainable
 
 

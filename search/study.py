@@ -628,21 +628,17 @@ class Study:
         def given(weights: Any) -> Any:
             return weights if weights == "random" else folder
 
-        def known(configs: Any) -> Any:
-            return configs and [
-                {name: given(value) if name == "weights" else value for name, value in config.items()}
-                for config in configs
-            ]
+        def known(config: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: given(value) if name == "weights" else value for name, value in config.items()}
 
         pretrained = {
             arm for arm, config in self.arms.items() if self.configured(self.completed(config))["weights"] != "random"
         }
         arms = {arm: {**each, "weights": folder} if arm in pretrained else each for arm, each in self.arms.items()}
         space = replaced({"weights": undeclared, **self.param_space}, "weights", given)
-        observations = [{**each, "config": known([each["config"]])[0]} for each in self.observations]
-        return dataclasses.replace(
-            self, param_space=space, arms=arms, first=known(self.first), observations=observations
-        )
+        first = None if self.first is None else [known(config) for config in self.first]
+        observations = [{**each, "config": known(each["config"])} for each in self.observations]
+        return dataclasses.replace(self, param_space=space, arms=arms, first=first, observations=observations)
 
     def on_folder(self) -> Study:
         """Return the study on a folder of the user's own, without what a note says of another data set."""
