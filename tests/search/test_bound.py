@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import nn
 
 from search.bound import INSTALLED, described
 from search.definition import BOUND, define, differences
+from search.finished import Results, ResultsError
 from search.records import Training
 from search.study import Study, load
 
@@ -264,16 +266,33 @@ def test_a_ray_function_or_class_that_is_given_another_value_is_another_study_an
     assert training(first) == training(again) != training(changed)
 
 
-@pytest.mark.parametrize("given", ["net", "['squeezenet1_1', 'mobilenet_v3_small']", "net, normalize=True"])
+@pytest.mark.parametrize(
+    ("made", "given"),
+    [
+        (of_images, "net"),
+        (of_images, "['squeezenet1_1', 'mobilenet_v3_small']"),
+        (of_images, "net, normalize=True"),
+        (of_function, "train"),
+        (of_function, "Plain"),
+    ],
+)
 def test_a_trainable_into_which_nothing_is_bound_is_defined_as_before_there_was_such_a_digest(
-    tmp_path: Path, given: str
+    tmp_path: Path, made: Callable[[Path, str], dict[str, Any]], given: str
 ) -> None:
-    assert BOUND not in of_images(tmp_path, given)["code"]
+    assert BOUND not in made(tmp_path, given)["code"]
 
 
-@pytest.mark.parametrize("given", ["train", "Plain"])
-def test_so_is_a_ray_function_or_class(tmp_path: Path, given: str) -> None:
-    assert BOUND not in of_function(tmp_path, given)["code"]
+@pytest.mark.long
+def test_a_best_model_is_not_loaded_into_a_network_with_another_bound_value(tmp_path: Path) -> None:
+    space = tmp_path / "own.py"
+    text = IMAGES.replace("image_trainable(net)", "image_trainable(functools.partial(net, width=4))")
+    space.write_text(text)
+    command = [sys.executable, "-m", "search.run", space, "--results", tmp_path / "results", "--samples", "1"]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert Results(tmp_path / "results").load_best().class_names == tuple("0123456789")
+    space.write_text(text.replace("width=4", "width=5"))
+    with pytest.raises(ResultsError, match=f"{BOUND} is not what .* was begun with: give the study as it was"):
+        Results(tmp_path / "results").load_best()
 
 
 def test_the_code_of_a_function_that_is_bound_counts(tmp_path: Path) -> None:
