@@ -2,8 +2,8 @@
 
 Of the runs found in a folder, these are left out, each with its reason, so that none is left out unseen:
 
+    a smoke run                      if the study has one on its own data, be it one that has not ended
     a run that has not ended         if the study has one that has
-    a smoke run                      if the study has one on its own data
     a run on other data              than the study's newest
     a run whose arms or searched     trials a newer run has under another --set, engine or protocol: they measure
                                      something else, and would not pool
@@ -92,7 +92,7 @@ def choose(named: Sequence[Results], found: Sequence[Results]) -> tuple[list[Res
 
 
 def _precedence(result: Results) -> tuple[bool, bool, tuple[str, int, str]]:
-    return not result.partial, not result.record.smoke, _order(result)
+    return not result.record.smoke, not result.partial, _order(result)
 
 
 def _order(result: Results) -> tuple[str, int, str]:
@@ -104,10 +104,10 @@ def _conflict(result: Results, other: Results) -> str | None:
     mine, its = result.record, other.record
     if (mine.run, mine.started) == (its.run, its.started):
         return f"a copy of {other.path}"
-    if result.partial and not other.partial:
-        return "it has not ended (named itself, it is read)"
     if mine.smoke and not its.smoke:
         return "a smoke run"
+    if result.partial and not other.partial:
+        return "it has not ended (named itself, it is read)"
     if (mine.dataset, mine.dataset_fingerprint) != (its.dataset, its.dataset_fingerprint):
         return f"it ran on {_data(mine)}, {other.path} on {_data(its)}"
     protocols, its_protocols = _protocols(result), _protocols(other)

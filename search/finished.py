@@ -227,7 +227,7 @@ def _newest(folder: Path) -> load.Results:
     studies = sorted({run.record.study for run in runs})
     if len(studies) > 1:
         raise ResultsError(f"{folder} must hold runs of one study, got {', '.join(studies)}: name a study's folder")
-    return max(runs, key=lambda run: (not run.partial, run_order(run.path.name, run.record)))
+    return max(runs, key=lambda run: run_order(run.path.name, run.record))  # of runs that have ended, if one has
 
 
 def _space_of(record: StudyRecord) -> Path | None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from analysis import claims, importance, pareto, report, runs
 from analysis.arms import arm_trials
 from analysis.load import ResultsError, load
+from search import finished
 
 
 @pytest.fixture
@@ -183,6 +184,19 @@ def test_a_link_to_the_newest_is_not_another_run(write, read, tmp_path):
 def test_a_study_that_goes_on_is_read_while_it_does(write, read):
     write("batch_size/first", finished=False)
     assert read()[0] == ["first"]
+
+
+def test_a_finished_smoke_run_does_not_displace_an_unfinished_run_on_the_studys_own_data(write, read, tmp_path):
+    digits = {"smoke": True, "dataset": "digits", "dataset_fingerprint": "sha256:dd"}
+    write("batch_size/20260101-100000", {None: 0.9}, protocol="search", finished=False)
+    smoke = write("batch_size/20260102-100000-smoke", {None: 0.9}, protocol="search", **digits)
+    runs, said = read("batch_size")
+    assert runs == ["20260101-100000"]
+    assert said[1] == f"Not read: {smoke}: a smoke run."
+    assert finished.Results(tmp_path / "results" / "batch_size").record.run == "20260101-100000"
+    write("batch_size/20251231-100000", {None: 0.9}, protocol="search")
+    assert read("batch_size")[0] == ["20251231-100000"]
+    assert finished.Results(tmp_path / "results" / "batch_size").record.run == "20251231-100000"
 
 
 def test_a_damaged_run_among_others_is_named(write, read):
