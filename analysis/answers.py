@@ -63,7 +63,7 @@ class Answer(Results):
     """Trials of `source` in the place of another arm's trials.
 
     Only the first `members_kept` members count, all if that is None. Rows, `record.study` and `record.arms` are those
-    of the answered arm; `path`, `record.run` and the trials' numbers say where the trials are.
+    of the answered arm; `path`, `record.run`, `record.machine` and the trials' numbers say where the trials are.
     """
 
     source: Results | None = None
@@ -175,7 +175,7 @@ def _answer(of: Trained, rows: pd.DataFrame, record: StudyRecord, arm: str, want
         told[CONFIG + MEMBERS] = first
     here = source.record.run if source.record.study == record.study else f"{source.record.study}/{source.record.run}"
     return Answer(
-        record=dataclasses.replace(record, run=here, answered_by={}, known={}),
+        record=dataclasses.replace(record, run=here, machine=source.record.machine, answered_by={}, known={}),
         trials=told.astype({TRIAL_ID: "int64", SEED: "int64", EPOCHS: "int64"}),
         epochs=pd.concat(epochs, ignore_index=True),
         members=pd.concat(members, ignore_index=True),

@@ -25,7 +25,7 @@ from analysis import claims, compare, figures, recovery, tables
 from analysis.cli import Parser
 from analysis.intervals import CONTRADICTED, DIFFERS, FITS, NOT_TESTED, REPRODUCED, UNDECIDED
 from analysis.load import Results, ResultsError, load
-from analysis.verdicts import resized
+from analysis.untestable import resized
 from search.records import ARM, PARAMETERS, STUDY_FILE, TABLES, TEST_ACCURACY, VAL_ACCURACY
 
 ROOT = Path(__file__).parents[1]

@@ -46,9 +46,14 @@ class Families:
         key = _key(self._results[first["result"]], first[PROTOCOL])
         if (key, quantity) not in self._pools:
             arms = self._arms.get(key, [])
-            table = pd.DataFrame([arm_values(self._results, arm, quantity) for arm in arms])
+            table = pd.DataFrame([_looked_at(arm_values(self._results, arm, quantity)) for arm in arms])
             self._pools[key, quantity] = intervals.pool(table) if len(table) > 1 else None
         return self._pools[key, quantity]
+
+
+def _looked_at(values: pd.Series) -> pd.Series:
+    """Return the seeds that the last look saw: those that wait for the next one may move no interval yet."""
+    return values.iloc[: intervals.look(len(values))]
 
 
 def _key(result: Results, protocol: str) -> Hashable:

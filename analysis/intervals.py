@@ -24,21 +24,26 @@ quantity measured on one note's runs of one trainable on one data set under one 
 variance is what an arm-plus-seed model leaves unexplained, if Bartlett's test over the arms does not refuse equal
 variances (p >= .05); else the comparison rests on its own runs alone, and says so. Since Bartlett's test sees little
 at three seeds, the pooled variance never makes an interval narrower than the comparison's own variance would with
-the pool's degrees of freedom. Prefixes and epochs of one training share their runs, so they rest on their own pairs.
+the pool's degrees of freedom. Each arm lends the pool only the seeds that its last look saw (its first 3, 5, 8, 12 or
+20): those that wait move no interval. Prefixes and epochs of one training share their runs, so they rest on their own pairs.
 Identical training (same trainable, settings, protocol, engine, data) counts for an arm whichever study ran it.
 
 Size. The notes print single runs, so a figure surprises if it lies outside the 95 % prediction interval for
 one further run: half-width t * sqrt(v (1 + 1/n) + the variance of rounding of every printed figure that enters), with
 v the variance of one run's effect (twice a run's for a difference) and u^2 / 12 for a last place of u. Inside it the
 size "fits", else it "differs"; runs with other settings than the note's are "not comparable". Another engine is no
-other setting. For the same reason a claim that states its size ("57 to 60 %") is not tested on runs with
-other settings, whose directions can be tested.
+other setting; a smoke run and another data set are. For the same reason a claim that states its size ("57 to 60 %") or
+has a margin ("within 2 points") is not tested on runs with other settings, whose directions can be tested: an end at no
+difference (0; of a ratio 1) is a direction.
+
+Machines. Times, images per second and memory are tested on the runs of one machine only.
 
 Many claims. `p` is the least overall level at which the verdict would have been reached, `q` Benjamini and Hochberg's
 over the claims tested together ("Controlling the false discovery rate", 1995).
 
 Power. "N seeds would decide" is promised only if the effect clears the bound even at the near end of its 95 %
-interval; N is then the first look at which 80 % of repetitions decide an effect of that size.
+interval; N is then the first look at which 80 % of repetitions decide an effect of that size, against both bounds if it
+lies between two.
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-RULES = "2026-11-29.1"  # date and number of the rules declared above and in the constants below
+RULES = "2026-11-30.1"  # date and number of the rules declared above and in the constants below
 LOOKS = (3, 5, 8, 12, 20)  # numbers of seeds at which a claim is looked at
 LOOK_ALPHA = 0.0129  # two-sided level of each look
 ALPHA = 0.05  # two-sided level of all looks together
@@ -265,7 +270,7 @@ def bartlett(variances: np.ndarray, df: np.ndarray) -> float:
     total = df.sum()
     statistic = total * math.log((df * variances).sum() / total) - (df * np.log(variances)).sum()
     correction = 1 + ((1 / df).sum() - 1 / total) / (3 * (len(df) - 1))
-    return float(special.chdtrc(len(df) - 1, statistic / correction))
+    return float(special.chdtrc(len(df) - 1, max(0.0, statistic) / correction))  # equal variances round below 0
 
 
 def mean_effect(values: Any) -> Mean:
@@ -378,17 +383,30 @@ def rounding_variance(place: float) -> float:
 
 
 def power(
-    distance: float, deviation: float, n: int, df: float, images: float = 0.0, alpha: float = LOOK_ALPHA
+    distance: float,
+    deviation: float,
+    n: int,
+    df: float,
+    images: float = 0.0,
+    alpha: float = LOOK_ALPHA,
+    other: float = math.inf,
 ) -> float:
-    """Return the probability that n seeds decide that an effect lies beyond a bound at `distance` from it.
+    """Return the probability that n seeds decide on which side of a bound an effect lies, at `distance` from it.
 
     `deviation`: standard deviation of one seed's effect, known on `df` degrees of freedom; `images`: half of the
-    interval over images.
+    interval over images; `other`: distance from the second bound of a region in which the effect lies, since the
+    interval must then keep clear of both.
     """
     error = deviation / math.sqrt(n)
     if not df > 0 or not error > 0:
         return 0.0
     needed = math.hypot(critical(df, alpha), images / error)
+    if math.isfinite(other):
+        # Over the standard errors that the seeds may show.
+        shares = (np.arange(2000) + 0.5) / 2000
+        halves = needed * (np.sqrt(special.chdtri(df, shares) / df) if math.isfinite(df) else np.ones(1))
+        between = special.ndtr(other / error - halves) - special.ndtr(halves - distance / error)
+        return float(np.maximum(0.0, between).mean())
     if math.isinf(df):
         return float(special.ndtr(distance / error - needed))
     from scipy import stats  # a second's import that most commands do without
@@ -403,14 +421,16 @@ def seeds_to_decide(
     df: float | None = None,
     images: float = 0.0,
     alpha: float = LOOK_ALPHA,
+    other: float = math.inf,
 ) -> int | None:
     """Return the first look after `seeds` seeds that decides an effect at `distance` from a bound in 80 % of cases.
 
-    `df`: degrees of freedom of the deviation; None: those of the comparison's own seeds. None if no look decides.
+    `df`: degrees of freedom of the deviation; None: those of the comparison's own seeds; `other`: as for `power`. None
+    if no look decides.
     """
     for n in LOOKS:
         freedom = n - 1 if df is None else max(df, n - 1)
-        if n > seeds and power(distance, deviation, n, freedom, images, alpha) >= POWER:
+        if n > seeds and power(distance, deviation, n, freedom, images, alpha, other) >= POWER:
             return n
     return None
 

@@ -1,4 +1,4 @@
-"""Say what keeps a claim from being tested: a removed difference, trials that ended without a result."""
+"""Say what keeps a claim from being tested: other settings, data or machines, trials that ended without a result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,35 @@ import pandas as pd
 from analysis.arms import split_arm
 from analysis.comparisons import compared
 from analysis.load import Results
-from search.records import ARM, DIVERGED, FAILED, SEED, STATUS, STOPPED, Claim
+from search.records import ARM, DIVERGED, FAILED, SEED, STATUS, STOPPED, Claim, StudyRecord
+
+
+def resized(changed: str) -> bool:
+    """Return whether runs have other settings than the note's; another engine executes the same."""
+    return any(not part.startswith("engine=") for part in filter(None, changed.split(", ")))
+
+
+def other_data(records: Sequence[StudyRecord]) -> list[str]:
+    """Return what makes the runs' data other than the note's: "smoke", "dataset=digits"."""
+    notes = {run.dataset for record in records for run in record.reported}
+    others = {f"dataset={record.dataset}" for record in records if notes and record.dataset not in notes}
+    return [*sorted(others), *(["smoke"] if any(record.smoke for record in records) else [])]
+
+
+def another_size(claim: Claim, changed: str) -> str:
+    """Return why the size that the statement gives says nothing of runs with other settings than the note's, or ""."""
+    nothing = 1.0 if claim.kind == "ratio" else 0.0  # an end there is a direction, and so is a ratio's 0
+    sized = any(bound not in (None, 0.0, nothing) for bound in (claim.low, claim.high))
+    if not resized(changed) or not (sized or claim.margin):
+        return ""
+    stated = "size" if sized else "margin"
+    return f"the {stated} that it states is of the note's own settings, and these runs have others"
+
+
+def other_machines(records: Sequence[StudyRecord]) -> str:
+    """Return which machines the runs are of if they are several, or ""."""
+    machines = sorted({", ".join(f"{name} {value}" for name, value in record.machine.items()) for record in records})
+    return f"it is measured by the machine, and the runs are of {'; '.join(machines)}" if len(machines) > 1 else ""
 
 
 def taken_away(

@@ -59,7 +59,7 @@ from analysis.intervals import (
     seeds_to_decide,
 )
 from analysis.load import Results
-from analysis.untestable import taken_away, without_result
+from analysis.untestable import another_size, other_data, other_machines, resized, taken_away, without_result
 from search.records import (
     IMAGES_PER_SECOND,
     PARAMETERS,
@@ -68,6 +68,7 @@ from search.records import (
     SECONDS,
     TEST_ACCURACY,
     Claim,
+    StudyRecord,
 )
 
 
@@ -89,7 +90,7 @@ class Weighed:
     detectable    least distance from the claim's bound that the last look decides with 80 %
     why           reasons for the verdict, in words
     trials        numbers of the trials behind it, in trials.parquet
-    changed       settings that `--set` made different from the note's own runs
+    changed       what `--set` made different from the note's own runs; "smoke"; a data set other than the note's
     """
 
     verdict: str
@@ -129,11 +130,6 @@ def outlook(
     return _Weighing(results, claim, study, arms, families).outlook()
 
 
-def resized(changed: str) -> bool:
-    """Return whether runs have other settings than the note's; another engine executes the same."""
-    return any(not part.startswith("engine=") for part in filter(None, changed.split(", ")))
-
-
 class _Weighing:
     def __init__(
         self,
@@ -150,20 +146,21 @@ class _Weighing:
         self.comparisons = comparisons(claim, arms)
         self.region = region(claim)
         self.exact = claim.quantity == PARAMETERS
+        self.of_the_machine = split_quantity(claim.quantity)[0] in _OF_THE_MACHINE
 
     def weighed(self) -> Weighed:
         trials = "; ".join(f"{arm}: {trial_names(rows, self.results)}" for arm, rows in self.used.items())
         lost = without_result(self.results, list(self.own.values()))
         changes = self._changes()
-        changed = changes[0] if changes else ""
+        changed = ", ".join(filter(None, [*changes[:1], *other_data(self._records())]))
         if reason := self._untestable(changes):
-            return Weighed(NOT_TESTED, why="; ".join([reason, *lost]), trials=trials)
+            return Weighed(NOT_TESTED, why="; ".join([reason, *lost]), trials=trials, changed=changed)
         shared = sorted(set.intersection(*(set(series.index) for series in self.values.values())))
         if not shared:
             missing = [arm for arm, series in self.values.items() if series.empty]
             reason = f"no {self.claim.quantity} of {', '.join(missing)}" if missing else "the arms share no seed"
-            return Weighed(NOT_TESTED, why="; ".join([reason, *lost]), trials=trials)
-        if reason := self._no_ensembles() or self._another_size(changed):
+            return Weighed(NOT_TESTED, why="; ".join([reason, *lost]), trials=trials, changed=changed)
+        if reason := self._no_ensembles() or another_size(self.claim, changed):
             told = "; ".join([reason, *lost])
             return Weighed(NOT_TESTED, n=len(shared), why=told, trials=trials, changed=changed)
         seeds = shared[: look(len(shared)) or None]
@@ -171,10 +168,11 @@ class _Weighing:
         joints, spread = self._joints(paired, seeds)
         weighed = self._judged(joints, len(seeds))
         why = [*([weighed.why] if weighed.why else []), *self._waiting(len(shared), len(seeds)), *lost]
-        weighed = self._sized(weighed, paired, changed)
         if self._near_chance(seeds):
-            weighed = dataclasses.replace(weighed, verdict=NOT_TESTED, p=math.nan, seeds_needed=None)
+            weighed = Weighed(NOT_TESTED, effect=weighed.effect, low=weighed.low, high=weighed.high, n=weighed.n)
             why = [f"not testable at this size: no arm is above {NEAR_CHANCE:g} times the chance rate", *lost]
+        else:
+            weighed = self._sized(weighed, paired, changed)
         return dataclasses.replace(weighed, why="; ".join(why), trials=trials, changed=changed, spread=spread)
 
     def outlook(self) -> Outlook | None:
@@ -192,6 +190,10 @@ class _Weighing:
         return Outlook(effect, error * math.sqrt(len(shared)), df, len(shared), images, self.region, alpha)
 
     # Reasons why a claim cannot be tested.
+
+    def _records(self) -> list[StudyRecord]:
+        """Return the records of the runs that have trials of the arms."""
+        return [self.results[place].record for rows in self.used.values() for place in rows["result"].unique()]
 
     def _changes(self) -> list[str]:
         """Return what `--set` changed: one text if the arms compare, one for each command if they do not."""
@@ -214,15 +216,9 @@ class _Weighing:
             return f"the arms ran under different protocols: {', '.join(protocols)}"
         if len(changes) > 1:
             return f"the arms ran under different --set: {'; '.join(one or 'nothing' for one in changes)}"
+        if reason := self.of_the_machine and other_machines(self._records()):
+            return reason
         return taken_away(self.results, self.claim, self.arms, self.own, self.used)
-
-    def _another_size(self, changed: str) -> str:
-        """Return why the size that the statement gives says nothing of runs with other settings than the note's."""
-        claim = self.claim
-        sizes = [bound for bound in (claim.low, claim.high) if bound]  # 0 is a direction
-        if sizes and resized(changed):
-            return "the size that it states is of the note's own settings, and these runs have others"
-        return ""
 
     def _no_ensembles(self) -> str:
         twos = [arm for arm in self.own if hard_votes_of_two(self.results, self.own[arm], self.claim.quantity)]
@@ -365,16 +361,18 @@ class _Weighing:
         deviation = error * math.sqrt(weighed.n)
         spread_df = None if df <= weighed.n - 1 else df
 
-        def seeds_for(distance: float) -> int | None:
-            return seeds_to_decide(distance, deviation, weighed.n, spread_df, images, alpha)
+        def seeds_for(effect: float) -> int | None:
+            near, far = _distances(self.region, effect)
+            return seeds_to_decide(near, deviation, weighed.n, spread_df, images, alpha, far)
 
         needed = None
         if verdict(PROMISE_GATE) != UNDECIDED:
             near = join(claim, self.region, [joint.interval(PROMISE_LEVEL) for joint in joints])
-            needed = seeds_for(_clearance(self.region, near))
+            if not any(near.low <= end <= near.high for end in self.region):
+                needed = seeds_for(min(near.low, near.high, key=lambda end: _distances(self.region, end)[0]))
         note = None
         if claim.effect is not None and len(joints) == 1:
-            note = seeds_for(_distance(self.region, claim.effect))
+            note = seeds_for(claim.effect)
         why = ""
         seeds_only = [dataclasses.replace(joint, images=None) for joint in joints]
         if judge(claim, self.region, [joint.interval(alpha) for joint in seeds_only]) != UNDECIDED:
@@ -394,20 +392,19 @@ class _Weighing:
         several = claim.kind == "level" and len(claim.arms) > 1
         if (claim.effect is None and not (several and figures)) or self.arms != claim.arms:
             return weighed
-        absolute = split_quantity(claim.quantity)[0] in _OF_THE_MACHINE and claim.kind != "ratio"
-        if absolute or resized(changed):
+        if (self.of_the_machine and claim.kind != "ratio") or resized(changed):
             return dataclasses.replace(weighed, size=NOT_COMPARABLE)
         if not self.exact and weighed.n < LOOKS[0]:
             return weighed
         halves = [self._prediction_half(weights, paired, weighed.n) for weights in self.comparisons]
+        if not all(map(math.isfinite, halves)):
+            return weighed  # without a spread any figure would fit
         if several:
             effects = [float(paired[arm].mean()) for arm in self.arms]
             fits = all(abs(e - f) <= h for e, f, h in zip(effects, figures, halves, strict=True))
             return dataclasses.replace(weighed, size=FITS if fits else DIFFERS)
         assert claim.effect is not None
         half = max(halves)
-        if not math.isfinite(half):
-            return weighed
         size = FITS if abs(weighed.effect - claim.effect) <= half * (1 + 1e-9) else DIFFERS
         return dataclasses.replace(weighed, size=size, size_low=weighed.effect - half, size_high=weighed.effect + half)
 
@@ -465,14 +462,8 @@ def _error(joint: Joint, region: tuple[float, float], alpha: float) -> tuple[flo
     return math.sqrt(max(0.0, variance)) / below, joint.seeds.df, images
 
 
-def _distance(region: tuple[float, float], effect: float) -> float:
-    """Return how far an effect lies from the nearest end of the region."""
-    return min(abs(effect - end) for end in region if math.isfinite(end))
-
-
-def _clearance(region: tuple[float, float], interval: Interval) -> float:
-    """Return how far the whole interval keeps from the ends of the region; 0 if it holds an end."""
-    ends = [end for end in region if math.isfinite(end)]
-    if any(interval.low <= end <= interval.high for end in ends):
-        return 0.0
-    return min(min(abs(interval.low - end), abs(interval.high - end)) for end in ends)
+def _distances(region: tuple[float, float], effect: float) -> tuple[float, float]:
+    """Return how far an effect lies from the nearest end of the region, and, if it lies inside, from the other end."""
+    least, most = region
+    near, far = sorted((abs(effect - least), abs(effect - most)))
+    return near, far if least < effect < most else math.inf

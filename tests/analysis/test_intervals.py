@@ -142,6 +142,30 @@ def test_seeds_to_decide_have_the_power_they_promise():
     assert seeds_to_decide(distance, deviation, seeds, images=0.03) is None
 
 
+@pytest.mark.parametrize(("effect", "own", "images"), [(0.0, True, 0.0), (0.5, True, 0.0), (0.5, False, 0.4)])
+def test_seeds_to_decide_an_effect_between_two_bounds_clear_both(effect, own, images):
+    """A margin of 1.5 about 0: the interval must fit between its two ends."""
+    rng, deviation, margin = np.random.default_rng(4), 0.75, 1.5
+
+    def decided(seeds):
+        draws = rng.normal(effect, deviation, (20_000, seeds))
+        error, df = draws.std(axis=1, ddof=1) / np.sqrt(seeds), seeds - 1
+        if not own:
+            df = 30
+            error = deviation * np.sqrt(rng.chisquare(df, len(draws)) / df / seeds)
+        half = np.hypot(stats.t.ppf(1 - LOOK_ALPHA / 2, df) * error, images)
+        return np.mean(np.abs(draws.mean(axis=1)) + half < margin)
+
+    near, far = margin - effect, margin + effect
+    n = seeds_to_decide(near, deviation, 3, None if own else 30, images, other=far)
+    assert decided(n) > 0.78
+    assert decided(LOOKS[LOOKS.index(n) - 1]) < 0.82
+    power = intervals.power(near, deviation, n, n - 1 if own else 30, images, other=far)
+    assert power == pytest.approx(decided(n), abs=0.03 if images else 0.015)
+    wide = intervals.power(near, deviation, n, n - 1, other=1e9)
+    assert wide == pytest.approx(intervals.power(near, deviation, n, n - 1), abs=1e-3)  # a bound far away is none
+
+
 def test_the_detectable_distance_is_decided_at_the_last_look():
     distance = detectable(0.02)
     assert intervals.power(distance, 0.02, 20, 19) == pytest.approx(0.8, abs=1e-3)
@@ -191,6 +215,14 @@ def test_bartlett_agrees_with_scipy():
     variances, df = np.array([g.var(ddof=1) for g in groups]), np.array([len(g) - 1 for g in groups])
     assert bartlett(variances, df) == pytest.approx(stats.bartlett(*groups).pvalue)
     assert bartlett(np.array([0.0, 1.0]), df[:2]) == 0.0
+
+
+def test_variances_that_are_equal_but_for_rounding_are_equal():
+    rng = np.random.default_rng(0)
+    pools = [intervals.pool(rng.normal(0, scale, (2, n))) for scale in (0.01, 1, 100) for n in (3, 5) * 50]
+    # Of two arms the residuals mirror each other.
+    assert [pool.p for pool in pools] == pytest.approx([1.0] * len(pools), abs=1e-6)
+    assert all(pool.equal for pool in pools)
 
 
 def test_seeds_and_images_enter_one_interval():

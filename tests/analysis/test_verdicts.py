@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import claims
@@ -19,7 +20,7 @@ def trained(arms):
 def verdict_of(make_results, make_claim, tmp_path):
     """verdict_of(claim's changes, {arm: accuracy}, ...) -> its row; each arm has three seeds of an own order."""
 
-    def build(centres, record=None, config=None, seeds=3, **changes):
+    def build(centres, folder="run", record=None, config=None, seeds=3, **changes):
         study = make_results(**{"claims": [make_claim(**changes)], **(record or {})})
         for place, (arm, centre) in enumerate(centres.items()):
             for seed in range(seeds):
@@ -33,7 +34,7 @@ def verdict_of(make_results, make_claim, tmp_path):
                     parameters=round(1000 * centre),
                     config={"arm": arm} | (config or {}),
                 )
-        (row,) = claims.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+        (row,) = claims.claims(load([study.write(tmp_path / folder)])).to_dict("records")
         return row
 
     return build
@@ -199,3 +200,128 @@ def test_a_changed_run_is_not_comparable_in_size(verdict_of):
 def test_another_engine_is_comparable(verdict_of):
     row = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), effect=0.02, record={"options": {"engine": "bf16"}})
     assert row["size"] == "fits"
+
+
+OTHER_SETTINGS = "that it states is of the note's own settings, and these runs have others"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"expected": "equal", "margin": 0.02}, f"the margin {OTHER_SETTINGS}"),
+        ({"kind": "no_worse", "margin": 0.03}, f"the margin {OTHER_SETTINGS}"),
+        ({"kind": "within", "margin": 0.03}, f"the margin {OTHER_SETTINGS}"),
+        ({"kind": "ratio", "expected": "equal", "margin": 0.5}, f"the margin {OTHER_SETTINGS}"),
+        ({"kind": "ratio", "low": 1.2}, f"the size {OTHER_SETTINGS}"),
+        ({"kind": "ratio", "expected": "less", "low": 0.0, "high": 0.5}, f"the size {OTHER_SETTINGS}"),
+        ({"low": 0.0}, ""),
+        ({"kind": "ratio", "low": 1.0}, ""),
+        ({"kind": "ratio", "expected": "less", "high": 1.0}, ""),
+        ({}, ""),
+    ],
+)
+@pytest.mark.parametrize("record", [{"options": {"set": ["epochs=4"]}}, {"smoke": True, "dataset": "digits"}])
+def test_a_stated_size_or_margin_says_nothing_of_runs_with_other_settings(verdict_of, record, changes, why):
+    small = {"a": 0.300, "b": 0.295, "other": 0.31, "third": 0.32}
+    row = verdict_of(small, arms=("a", "b"), record=record, **changes)
+    assert (row["verdict"] == "not tested") == bool(why)
+    if why:
+        assert row["why"] == why
+        assert math.isnan(row["effect"])
+    own = verdict_of(small, "own", arms=("a", "b"), record={"options": {"engine": "bf16"}}, **changes)
+    assert own["verdict"] != "not tested"
+
+
+def test_a_smoke_run_is_not_held_against_the_notes_figures(verdict_of):
+    centres, record = {"a": 0.9, "b": 0.85}, {"smoke": True, "dataset": "digits"}
+    row = verdict_of(centres, arms=("a", "b"), printed=("65 %", "56 %"), record=record)
+    assert (row["size"], row["changed"]) == ("not comparable", "smoke")
+    level = verdict_of(centres, "level", arms=("a",), kind="level", low=0.57, high=0.6, record=record)
+    assert (level["verdict"], level["changed"]) == ("not tested", "smoke")
+    assert level["why"] == f"the size {OTHER_SETTINGS}"
+
+
+def test_runs_on_other_data_than_the_notes_are_not_held_against_its_figures(verdict_of, make_reported):
+    record = {"dataset": "svhn", "reported": [make_reported(arm="a")]}
+    row = verdict_of({"a": 0.9, "b": 0.85}, arms=("a", "b"), effect=0.09, record=record)
+    assert (row["size"], row["changed"]) == ("not comparable", "dataset=svhn")
+
+
+@pytest.mark.parametrize("quantity", ["seconds_per_epoch", "seconds", "images_per_second", "peak_memory_bytes"])
+@pytest.mark.parametrize("same", [True, False])
+def test_figures_of_two_machines_decide_nothing(make_results, make_claim, tmp_path, quantity, same):
+    folders = []
+    for arm, seconds, machine in (("a", 10, "H200"), ("b", 30, "H200" if same else "EPYC")):
+        declared = trained({each: {"arm": each} for each in ("a", "b")})
+        claim = make_claim(arms=("a", "b"), quantity=quantity)
+        study = make_results(run=arm, machine={"name": machine, "cpus": 2}, claims=[claim], **declared)
+        for seed in range(3):
+            speed = {"seconds": seconds + SPREAD[seed], "images_per_second": [1 / seconds + SPREAD[seed]]}
+            study.trial(arm=arm, seed=seed, protocol="replay", test=[0.3], config={"arm": arm}, **speed)
+        folders.append(study.write(tmp_path / arm))
+    (row,) = claims.claims(load(folders)).to_dict("records")
+    if same:
+        assert row["verdict"] != "not tested"
+    else:
+        assert (row["verdict"], row["n"]) == ("not tested", 0)
+        machines = "name EPYC, cpus 2; name H200, cpus 2"
+        assert row["why"] == f"it is measured by the machine, and the runs are of {machines}"
+
+
+def test_a_time_that_another_studys_run_answers_is_of_that_runs_machine(make_results, make_claim, tmp_path):
+    folders = []
+    for name, arms, machine in (("one", ("a",), "H200"), ("two", ("b", "other"), "EPYC")):
+        claim = make_claim(arms=("a", "b"), quantity="seconds_per_epoch")
+        declared = trained({each: {"arm": each} for each in ("a", "b", "other")})
+        machine = {"name": machine}
+        study = make_results(study=name, run=name, machine=machine, claims=[claim] * (name == "one"), **declared)
+        for arm in arms:
+            for seed in range(3):
+                study.trial(arm=arm, seed=seed, protocol="replay", test=[0.3], seconds=1 + SPREAD[seed], config={})
+        folders.append(study.write(tmp_path / name))
+    (row,) = claims.claims(load(folders)).to_dict("records")
+    assert row["why"] == "it is measured by the machine, and the runs are of name EPYC; name H200"
+
+
+def test_a_row_near_chance_promises_nothing(verdict_of):
+    record, claim = {"dataset": "cifar100"}, {"arms": ("a", "b"), "effect": 0.05}
+    row = verdict_of({"a": 0.018, "b": 0.0175}, record=record, **claim)
+    assert row["why"] == "not testable at this size: no arm is above 2 times the chance rate"
+    assert (row["note_seeds"], row["seeds_needed"], row["size"]) == (None, None, "")
+    assert math.isnan(row["detectable"])
+    assert math.isnan(row["size_low"])
+    assert claims.readable(pd.DataFrame([row]))["verdict"][0] == f"not tested; {row['why']}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "level", "low": 0.57, "high": 0.6, "printed": ("58 %", "59 %")},
+        {"kind": "level", "arms": ("a",), "low": 0.57, "high": 0.6, "printed": ("58 %",)},
+        {"printed": ("58 %", "40 %")},
+    ],
+)
+def test_without_a_spread_no_figure_fits(make_results, make_claim, tmp_path, changes):
+    study = make_results(claims=[make_claim(**({"arms": ("a", "b")} | changes))])
+    for arm in ("a", "b"):
+        for seed in range(3):
+            study.trial(arm=arm, seed=seed, protocol="replay", test=0.3, config={"arm": arm})
+    (row,) = claims.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    assert (row["verdict"], row["size"]) == ("undecided", "")
+
+
+@pytest.mark.parametrize("later", [{"a": 1, "b": 1}, {"other0": 1}])
+def test_seeds_that_wait_for_the_next_look_move_no_interval(make_results, make_claim, tmp_path, later):
+    def row(name, more):
+        study = make_results(claims=[make_claim(arms=("a", "b"))])
+        for place, (arm, centre) in enumerate({"a": 0.5, "b": 0.48, "other0": 0.4, "other1": 0.3}.items()):
+            for seed in range(3 + more.get(arm, 0)):
+                test = centre + (SPREAD[(seed + place) % 5] if seed < 3 else 0.05 * (-1) ** place)
+                study.trial(arm=arm, seed=seed, protocol="replay", test=test, config={"arm": arm})
+        (row,) = claims.claims(load([study.write(tmp_path / name)])).to_dict("records")
+        return row
+
+    now, then = row("now", {}), row("then", later)
+    assert now["spread"] == then["spread"] == "pooled, 6 degrees of freedom"
+    for name in ("n", "effect", "low", "high", "p", "detectable"):
+        assert now[name] == then[name]
