@@ -33,6 +33,7 @@ from analysis.load import Results, by_study
 from analysis.sizes import by_size
 from analysis.tables import Table
 from analysis.verdicts import Weighed, weigh
+from search import columns
 from search.records import PARAMETERS, Claim, Reported
 
 CONFOUNDED = "confounded"
@@ -200,7 +201,6 @@ NOTES = (
     "interval for one further run, differs, or is not comparable. "
     "A verdict on runs that --set changed holds at that size only.",
 )
-_UNITS = {SECONDS_PER_EPOCH: "s", PARAMETERS: "parameters"}
 
 
 def amount(value: float, quantity: str, kind: str = "difference") -> str:
@@ -220,13 +220,22 @@ def unit(quantity: str, kind: str) -> str:
     if kind == "ratio":
         return ""
     name = quantity_name(quantity)
-    if kind == "level" and name.endswith("accuracy"):
-        return " %"
-    return " " + _UNITS.get(name, "nats" if name.endswith("loss") else "points")
+    if name == GAP or name.endswith("accuracy"):
+        return " %" if kind == "level" and name != GAP else " points"
+    if name in (SECONDS_PER_EPOCH, PARAMETERS):
+        return " s" if name == SECONDS_PER_EPOCH else " parameters"
+    column = columns.of("trials").get(name)
+    if column is None or column.unit in ("", columns.FRACTION):
+        return ""
+    return " nats" if column.unit == columns.NATS else f" {column.unit}"
 
 
 def _probability(value: float) -> str:
-    return "<.001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
+    """Return a p or q with three digits; one above .05 keeps as many as show that it is."""
+    if value < 0.001 or value >= 1:
+        return "<.001" if value < 0.001 else "1"
+    digits = next(n for n in range(3, 18) if (float(f"{value:.{n}f}") <= DISCOVERY) == (value <= DISCOVERY))
+    return f"{value:.{digits}f}".lstrip("0")
 
 
 def measured(claim: dict[str, Any], prefix: str = "") -> str:

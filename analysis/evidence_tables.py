@@ -120,7 +120,7 @@ def runs_table(results: Sequence[Results]) -> pd.DataFrame:
     shown = compare.readable(frame).rename(columns={"ours": "ours %", "reported": "reported %"})
     compared = _said(shown, "difference", "leaves the curve")
     if "changed" in shown:
-        shown.loc[shown["changed"] != "", compared] = ""  # another run than the note's
+        shown.loc[shown["changed"].map(resized), compared] = ""  # another run than the note's
     columns = ["note", "arm", "ours %", "95 %", "seeds", "reported %", *compared, *_said(shown, "changed")]
     # An arm that several studies ran alike has one row, with their names.
     grouped = shown.assign(study=frame["study"].to_numpy()).groupby(columns, sort=False)["study"].agg(", ".join)
@@ -181,7 +181,7 @@ def families(results: Sequence[Results]) -> pd.DataFrame:
         finished = result.finished()
         for arm, runs in finished[finished[ARM].notna()].groupby(ARM):
             point = {"dataset": record.dataset, ARM: arm, PARAMETERS: int(runs[PARAMETERS].iloc[0])}
-            by = "ours, changed" if result.changed else "ours"
+            by = "ours, changed" if resized(result.changed_of(arm)) else "ours"
             rows.append({**point, TEST_ACCURACY: round(runs[TEST_ACCURACY].mean(), 6), "by": by})
             if arm in printed:
                 size = printed[arm].parameters or point[PARAMETERS]

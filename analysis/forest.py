@@ -93,7 +93,7 @@ def unit_of(quantity: str, kind: str) -> tuple[str, float]:
     if kind == "ratio":
         return "ratio", 1.0
     percent = name == GAP or name.endswith("accuracy")
-    label = {"%": "accuracy, %", "points": "points of accuracy" if percent else name.replace("_", " ")}.get(unit, unit)
+    label = {"%": "accuracy, %", "points": "points of accuracy", "": name.replace("_", " ")}.get(unit, unit)
     return label, 100.0 if percent else 1.0
 
 

@@ -25,7 +25,8 @@ variance is what an arm-plus-seed model leaves unexplained, if Bartlett's test o
 variances (p >= .05); else the comparison rests on its own runs alone, and says so. Since Bartlett's test sees little
 at three seeds, the pooled variance never makes an interval narrower than the comparison's own variance would with
 the pool's degrees of freedom. Each arm lends the pool only the seeds that its last look saw (its first 3, 5, 8, 12 or
-20): those that wait move no interval. Prefixes and epochs of one training share their runs, so they rest on their own pairs.
+20): those that wait move no interval. Prefixes and epochs of one training share their runs, so they rest on their own
+pairs.
 Identical training (same trainable, settings, protocol, engine, data) counts for an arm whichever study ran it.
 
 Size. The notes print single runs, so a figure surprises if it lies outside the 95 % prediction interval for

@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 import ast
 import math
+import sqlite3
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pandas as pd
+import sqlalchemy.exc
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -130,8 +133,10 @@ def _name(result: Results) -> str:
     return f"{result.record.study}/{result.record.run}"
 
 
-def export(result: Results, storage: str, trials: Sequence[FrozenTrial] | None = None) -> optuna.Study:
-    """Write `result` as a new study into `storage` (an Optuna storage URL). Raises ResultsError.
+def export(
+    result: Results, storage: str | optuna.storages.BaseStorage, trials: Sequence[FrozenTrial] | None = None
+) -> optuna.Study:
+    """Write `result` as a new study into `storage` (Optuna's, or its URL). Raises ResultsError.
 
     `trials`: what `exported` gives, if it is known.
     """
@@ -151,6 +156,12 @@ def export(result: Results, storage: str, trials: Sequence[FrozenTrial] | None =
     return study
 
 
+def _storage(file: Path) -> optuna.storages.RDBStorage:
+    """Open the file by its path: an address would read "?" and "%41" in its name as something else."""
+    connect = partial(sqlite3.connect, file, check_same_thread=False)
+    return optuna.storages.RDBStorage("sqlite:///export.db", engine_kwargs={"creator": connect})
+
+
 def write(results: list[Results], args: argparse.Namespace) -> None:
     if args.output.exists():
         raise ResultsError(f"{args.output} exists: name a new file with -o")
@@ -163,7 +174,10 @@ def write(results: list[Results], args: argparse.Namespace) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     everything = [(result, exported(result)) for result in results]  # no file is left of which a part is missing
     for result, trials in everything:
-        study = export(result, f"sqlite:///{args.output}", trials)
+        try:
+            study = export(result, _storage(args.output), trials)
+        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise ResultsError(f"{args.output} cannot be written: {error}") from None
         print(f"{args.output}: study {study.study_name}, {len(study.trials)} trials")
     print(*args.read, sep="\n", end="\n" if args.read else "", file=sys.stderr)
 

@@ -228,7 +228,7 @@ def _notes(results: Sequence[Results], rows: pd.DataFrame, front: pd.DataFrame, 
     notes = []
     ranked = rows[[name for name in ("run", "study", "trial") if name in rows]].drop_duplicates()
     if unranked := sum(len(_under(result, args.protocol)) for result in results) - len(ranked):
-        notes.append(f"Finished without a validation accuracy, so not ranked: {unranked} trials.")
+        notes.append(f"Finished without a validation accuracy or a parameter count, so not ranked: {unranked} trials.")
     if front.empty:
         return [*notes, "No finished trial to rank."]
     reference = args.reference or 10 * front[PARAMETERS].max()
@@ -239,7 +239,9 @@ def _notes(results: Sequence[Results], rows: pd.DataFrame, front: pd.DataFrame, 
     if (index := knee(front)) is not None:
         row = front.loc[index]
         size = f"members {row[MEMBERS]}, {row[PARAMETERS]:,.0f} parameters"
-        notes[-1] += f" Knee: trial {row['trial']}, {size}."
+        several = [name for name in ("study", "run") if name in rows and rows[name].nunique() > 1]
+        where = "".join(f" of {name} {row[name]}" for name in several)
+        notes[-1] += f" Knee: trial {row['trial']}{where}, {size}."
     return notes
 
 

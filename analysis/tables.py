@@ -118,7 +118,7 @@ class Table:
 
 def markdown(title: str, shown: pd.DataFrame, notes: Sequence[str]) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
+        return "| " + " | ".join(" ".join(text.replace("|", "\\|").splitlines()) for text in cells) + " |"
 
     if shown.empty:
         return "\n\n".join([title, *notes]) + "\n"

@@ -180,8 +180,9 @@ class Claim:
     level       quantity(arm), of the arm that lies   low < quantity < high for every one of `arms` (one or more)
                 deepest outside low..high or next
                 to an end
-    no_worse    quantity(arms[0]) - (arms[1])         arms[0] is less than `margin` worse than arms[1]; of accuracies
-                                                      the lower is worse, of all other quantities the higher
+    no_worse    quantity(arms[0]) - (arms[1])         arms[0] is less than `margin` worse than arms[1]; the lower is
+                                                      worse if the quantity's column says that more is better
+                                                      (accuracies, images_per_second), else the higher
     contrast    |(arms[0]) - (arms[1])| -             the first change is smaller ("less") or larger ("greater")
                 |(arms[2]) - (arms[3])|               than the second, whichever way each goes
 

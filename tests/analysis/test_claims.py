@@ -462,3 +462,35 @@ def test_a_claim_that_cannot_be_measured_leaves_the_others_their_verdicts(make_r
     page = tmp_path / "page.html"
     assert report.main([str(folder), "-o", str(page)]) == 0
     assert "2 claims: 1 reproduced, 1 not tested" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "kind", "shown"),
+    [
+        ("seconds", "difference", " s"),
+        ("seconds_per_epoch", "level", " s"),
+        ("images_per_second", "difference", " images/s"),
+        ("peak_memory_bytes", "difference", " bytes"),
+        ("val_ece", "difference", ""),
+        ("test_brier", "level", ""),
+        ("test_disagreement", "difference", ""),
+        ("test_kl_loss", "difference", " nats"),
+        ("val_accuracy", "level", " %"),
+        ("gap", "level", " points"),
+        ("test_top5_accuracy@3", "difference", " points"),
+        ("parameters", "difference", " parameters"),
+        ("seconds", "ratio", ""),
+    ],
+)
+def test_an_effect_has_its_quantitys_unit(quantity, kind, shown):
+    assert claims.unit(quantity, kind) == shown
+
+
+@pytest.mark.parametrize(
+    ("q", "shown"),
+    [(0.0503, ".0503"), (0.05004, ".05004"), (0.05, ".050"), (0.0497, ".0497"), (0.0123, ".012"), (0.3, ".300")],
+)
+def test_a_probability_shows_on_which_side_of_the_limit_it_lies(judge_claim, q, shown):
+    row = judge_claim(arms=("a", "b")) | {"q": q, "p": q}
+    (read,) = claims.readable(pd.DataFrame([row])).to_dict("records")
+    assert (read["p"], read["q"]) == (shown, shown)

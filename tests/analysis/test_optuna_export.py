@@ -1,3 +1,5 @@
+import sqlite3
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -177,3 +179,24 @@ def test_needs_a_file(study, tmp_path, capsys):
     assert left.value.code == 2
     assert optuna_export.main([str(folder), "-o", str(tmp_path / "nowhere" / "s.db")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a?b.db", "a#b.db", "a%41.db", "a b.db"])
+def test_a_files_name_is_taken_as_it_is(study, tmp_path, name):
+    folder = study.write(tmp_path / "run")
+    before = set(tmp_path.iterdir())
+    assert optuna_export.main([str(folder), "-o", str(tmp_path / name)]) == 0
+    assert set(tmp_path.iterdir()) - before == {tmp_path / name}
+    with sqlite3.connect(tmp_path / name) as written:
+        assert written.execute("select count(*) from trials").fetchone() == (len(study.trials),)
+
+
+def test_a_file_that_cannot_be_written_is_one_line(study, tmp_path, capsys):
+    folder = study.write(tmp_path / "run")
+    assert optuna_export.main([str(folder), "-o", str(tmp_path / ("x" * 300))]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "link.db").symlink_to(tmp_path / "nowhere" / "link.db")
+    assert optuna_export.main([str(folder), "-o", str(tmp_path / "link.db")]) == 2
+    err = capsys.readouterr().err
+    assert "link.db cannot be written: " in err
+    assert err.count("\n") == 1

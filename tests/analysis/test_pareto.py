@@ -254,3 +254,21 @@ def test_the_members_of_one_run_are_as_many_single_models_unless_boosted(make_re
         interval = mean_interval(own)
         assert rows.loc[1, pareto.INTERVAL].tolist() == pytest.approx([interval.low, interval.high, 3])
         assert rows.loc[2:, "behind"].isna().all()
+
+
+def test_trials_without_a_parameter_count_are_said_to_lack_it(make_results, tmp_path, capsys):
+    study = make_results()
+    study.trial(val=[0.5], test=0.5, parameters=None)
+    assert pareto.main([str(study.write(tmp_path / "run"))]) == 0
+    said = "Finished without a validation accuracy or a parameter count, so not ranked: 1 trials."
+    assert said in capsys.readouterr().out
+
+
+def test_a_knee_among_several_runs_names_its_run(make_results, tmp_path, capsys):
+    for name, gain in (("one", 0.0), ("two", 0.1)):
+        study = make_results(run=name)
+        for place, accuracy in enumerate((0.2, 0.45, 0.5)):
+            study.trial(val=[accuracy + gain], test=0.3, parameters=1000 * 10**place, config={"lr": 0.1 + place})
+        study.write(tmp_path / name)
+    assert pareto.main([str(tmp_path)]) == 0
+    assert "Knee: trial 1 of run two, members 1, 10,000 parameters." in capsys.readouterr().out

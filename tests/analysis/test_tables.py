@@ -77,3 +77,8 @@ def test_a_path_with_bytes_that_are_no_character(run, tmp_path):
 def test_a_choice_of_yes_or_no_is_written_as_such():
     """As a row of a table of booleans holds it, too."""
     assert [tables.cell(value) for value in (True, np.bool_(False), np.float64(1), 0)] == ["True", "False", "1", "0"]
+
+
+def test_a_cell_of_several_lines_stays_in_its_row():
+    text = tables.markdown("", pd.DataFrame({"claim": ["A smaller batch\nreaches\r\nmore."]}), ())
+    assert text.splitlines()[-1] == "| A smaller batch reaches more. |"
