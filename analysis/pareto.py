@@ -227,8 +227,12 @@ def _title(results: Sequence[Results]) -> str:
 def _notes(results: Sequence[Results], rows: pd.DataFrame, front: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     notes = []
     ranked = rows[[name for name in ("run", "study", "trial") if name in rows]].drop_duplicates()
-    if unranked := sum(len(_under(result, args.protocol)) for result in results) - len(ranked):
-        notes.append(f"Finished without a validation accuracy or a parameter count, so not ranked: {unranked} trials.")
+    finished = [_under(result, args.protocol) for result in results]
+    unsized = sum(int((one[VAL_ACCURACY].notna() & one[PARAMETERS].isna()).sum()) for one in finished)
+    if unranked := sum(map(len, finished)) - len(ranked) - unsized:
+        notes.append(f"Finished without a validation accuracy, so not ranked: {unranked} trials.")
+    if unsized:
+        notes.append(f"Finished without a parameter count, so not ranked: {unsized} trials.")
     if front.empty:
         return [*notes, "No finished trial to rank."]
     reference = args.reference or 10 * front[PARAMETERS].max()

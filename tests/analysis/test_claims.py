@@ -488,7 +488,7 @@ def test_an_effect_has_its_quantitys_unit(quantity, kind, shown):
 
 @pytest.mark.parametrize(
     ("q", "shown"),
-    [(0.0503, ".0503"), (0.05004, ".05004"), (0.05, ".050"), (0.0497, ".0497"), (0.0123, ".012"), (0.3, ".300")],
+    [(0.0503, ".0503"), (0.05004, ".05004"), (0.05, ".050"), (0.0497, ".050"), (0.0123, ".012"), (0.3, ".300")],
 )
 def test_a_probability_shows_on_which_side_of_the_limit_it_lies(judge_claim, q, shown):
     row = judge_claim(arms=("a", "b")) | {"q": q, "p": q}

@@ -260,8 +260,9 @@ def test_trials_without_a_parameter_count_are_said_to_lack_it(make_results, tmp_
     study = make_results()
     study.trial(val=[0.5], test=0.5, parameters=None)
     assert pareto.main([str(study.write(tmp_path / "run"))]) == 0
-    said = "Finished without a validation accuracy or a parameter count, so not ranked: 1 trials."
-    assert said in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Finished without a parameter count, so not ranked: 1 trials." in said
+    assert "without a validation accuracy" not in said
 
 
 def test_a_knee_among_several_runs_names_its_run(make_results, tmp_path, capsys):
