@@ -23,11 +23,10 @@ import numpy as np
 from search.compiled import PLAIN, compiled
 from search.foreign import parameters
 
-# Where this Python and its packages lie, which may be in a folder of the user's own.
-INSTALLED = {
-    Path(place).resolve()
-    for place in (sys.prefix, sys.base_prefix, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
-}
+# Where this Python's library and packages lie, which may be in a folder of the user's own. Not all of its prefix: that
+# holds packages that are installed to be edited, too.
+INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+PACKAGES = frozenset({"site-packages", "dist-packages"})  # folders in which any Python's packages lie
 _DEEPEST = 40  # levels of values in values that are described
 _ARRAYS = ("_parameters", "_buffers", "_modules")  # attributes of every nn.Module that hold what it is made of
 _RECORDS = (types.SimpleNamespace, argparse.Namespace)  # classes of the standard library whose attributes are values
@@ -195,7 +194,8 @@ def _names(slots: Any) -> tuple[str, ...]:
 
 def _installed(kind: type) -> bool:
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return file is not None and not INSTALLED.isdisjoint(Path(file).resolve().parents)
+    path = Path(file).resolve() if file else None
+    return path is not None and not (INSTALLED.isdisjoint(path.parents) and PACKAGES.isdisjoint(path.parts))
 
 
 def _with(title: str, held: Mapping[str, str]) -> str:

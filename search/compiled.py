@@ -18,16 +18,16 @@ _WRAPPED = ("__func__", "__self__", "__wrapped__", "func", "args", "keywords", "
 _SAID = ("__doc__", "__firstlineno__", "__static_attributes__")  # what a class in a function is told of its own text
 
 
-def compiled(part: Any) -> str:
+def compiled(part: Any, met: set[str] | None = None) -> str:
     """Describe a class or function by what it was compiled to, with all that it uses of its own module.
 
     Equal for the same code wherever it stands and in each process, in one version of Python; docstrings are no part
-    of it. Of an object only its class counts.
+    of it. Of an object only its class counts. `met` takes up the names of the modules that it uses.
     """
-    return _described(part, part.__module__, {})
+    return _described(part, part.__module__, {}, set() if met is None else met)
 
 
-def _described(value: Any, module: str, seen: dict[int, int]) -> str:
+def _described(value: Any, module: str, seen: dict[int, int], met: set[str]) -> str:
     if isinstance(value, PLAIN):
         return repr(value)
     if id(value) in seen:
@@ -36,13 +36,28 @@ def _described(value: Any, module: str, seen: dict[int, int]) -> str:
         seen[id(value)] = len(seen)
     kind = type(value).__name__
     if isinstance(value, set | frozenset):  # whose order is another in each process
-        return f"{kind}{sorted(_described(each, module, dict(seen)) for each in value)}"
+        return f"{kind}{sorted(_described(each, module, dict(seen), met) for each in value)}"
+    met.update(_modules(value))
     if (held := _held(value, module)) is not None:
-        return f"{kind}({', '.join(_described(each, module, seen) for each in held)})"
+        return f"{kind}({', '.join(_described(each, module, seen, met) for each in held)})"
     name = getattr(value, "__qualname__", getattr(value, "__name__", None))
     if isinstance(name, str):
         return f"{getattr(value, '__module__', None)}.{name}"
-    return f"a {_described(type(value), module, seen)}"
+    return f"a {_described(type(value), module, seen, met)}"
+
+
+def _modules(value: Any) -> Iterator[str]:
+    """Yield the names of the modules that a value is, comes from, or imports when it is called."""
+    if isinstance(value, types.CodeType):
+        steps = [(step.opname, step.argval) for step in dis.get_instructions(value)]
+        within = ""
+        for name, operand in steps:
+            within = operand if name == "IMPORT_NAME" else within
+            yield from [operand] * (name == "IMPORT_NAME")
+            yield from [f"{within}.{operand}"] * (name == "IMPORT_FROM")
+    else:
+        module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+        yield from [module] if isinstance(module, str) else []
 
 
 def _held(value: Any, module: str) -> Iterable[Any] | None:

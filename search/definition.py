@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from weakref import WeakKeyDictionary
 from ray.tune.search.sample import Categorical, LogUniform, Normal, Quantized, Uniform
 
 from search import siblings
-from search.bound import INSTALLED, described
+from search.bound import INSTALLED, PACKAGES, described
 from search.compiled import compiled
 from search.domains import same
 from search.initial_design import first_configs
 from search.study import Study
+from search.used import used_statements
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE_CODE = "the space file"
@@ -136,8 +137,9 @@ def _version(package: str) -> str:
 def code(trainable: type, space: Path) -> dict[str, str]:
     """Return digests of the code that a trainable is made of, by file, without docstrings and comments.
 
-    Of the space file, only what the trainable's class and the functions that it is made of use counts; every project
-    module that is imported counts whole. What is bound into these functions is in no file, and has a digest of its own.
+    Of the space file, only what the trainable's class and the functions that it is made of use counts; every module
+    that is imported counts whole, wherever it lies, unless it is installed or one of this project's other rooms. What
+    is bound into these functions is in no file, and has a digest of its own.
     """
     bound, within = bound_in(trainable)
     found = {BOUND: hashlib.sha256(repr(sorted(bound.items())).encode()).hexdigest()} if bound else {}
@@ -148,20 +150,27 @@ def code(trainable: type, space: Path) -> dict[str, str]:
     for kind in parts:
         if kind.__module__ == CALLER and not hasattr(sys.modules[CALLER], kind.__qualname__.partition(".")[0]):
             # Handed over by a script or notebook, whose source this process does not have.
-            found[CALLER_CODE] = hashlib.sha256((found.get(CALLER_CODE, "") + compiled(kind)).encode()).hexdigest()
+            met: set[str] = set()
+            found[CALLER_CODE] = hashlib.sha256((found.get(CALLER_CODE, "") + compiled(kind, met)).encode()).hexdigest()
+            modules += [own for name in sorted(met - {CALLER}) for own in _files(name, here.parent)]
         elif kind.__module__ == f"space_{space.stem}":
             tree = ast.parse(here.read_bytes())
-            used = _used(tree, {part.__qualname__.partition(".")[0] for part in parts})
+            start = {part.__qualname__.partition(".")[0] for part in parts}
+            used = used_statements(tree, start, lambda node: not _imported([node], here, here.parent))
             found[SPACE_CODE] = _digest(used)
             modules += _imported(used, here, here.parent)
         elif (path := _file_of(kind)) is not None:
             modules += _own(path, here.parent)
+    named: dict[str, dict[Path, str]] = {}  # name -> digests of the files that have it
     while modules:
         path = modules.pop()
-        if (name := _name(path, here.parent)) not in found:
+        if path not in (digests := named.setdefault(_name(path, here.parent), {})):
             tree = ast.parse(path.read_bytes())
-            found[name] = _digest(tree.body)
+            digests[path] = _digest(tree.body)
             modules += _imported(tree.body, path, here.parent)
+    for name, digests in named.items():
+        alone, *more = sorted(digests.values())
+        found[name] = hashlib.sha256("".join([alone, *more]).encode()).hexdigest() if more else alone
     return dict(sorted(found.items()))
 
 
@@ -183,32 +192,39 @@ def _file_of(kind: Any) -> Path | None:
 
 
 def _own(path: Path, beside: Path) -> list[Path]:
-    """List the file if it is code that trials are made of: in this project's trainables, or beside the space file."""
+    """List the file if it is code that trials are made of: neither installed nor in this project's other rooms."""
     path = path.resolve()
     # Of a space in the clone's own folder the project is no part, as it is of none elsewhere.
     other = ({ROOT / room for room in siblings.ROOMS} | INSTALLED) - {beside, *beside.parents}
-    own = path.is_relative_to(beside) and "site-packages" not in path.relative_to(beside).parts
-    ours = (own and other.isdisjoint(path.parents)) or path.is_relative_to(ROOT / "trainables")
+    below = path.relative_to(beside) if path.is_relative_to(beside) else path
+    own = PACKAGES.isdisjoint(below.parts) and other.isdisjoint(path.parents)
+    ours = own or path.is_relative_to(ROOT / "trainables")
     return [path] if ours and path.suffix == ".py" and path.is_file() else []
 
 
 def _name(path: Path, beside: Path) -> str:
-    return path.relative_to(ROOT if path.is_relative_to(ROOT) else beside).as_posix()
+    """Return a file's name in definitions, the same wherever the user's folders lie."""
+    if (base := next((base for base in (ROOT, beside) if path.is_relative_to(base)), None)) is None:
+        base = path.parent
+        while (base / "__init__.py").is_file():
+            base = base.parent
+    return path.relative_to(base).as_posix()
 
 
 def _imported(nodes: Iterable[ast.AST], path: Path, beside: Path) -> list[Path]:
-    places: list[Path | None] = []
+    found: list[Path] = []
     for node in (each for top in nodes for each in ast.walk(top)):
         if isinstance(node, ast.Import):
-            places += [_where(alias.name, beside) for alias in node.names]
+            found += [own for alias in node.names for own in _files(alias.name, beside)]
         elif isinstance(node, ast.ImportFrom) and node.level:
             # Relative to the file's own folder, wherever that lies.
             module = path.parent.joinpath(*[".."] * (node.level - 1), *(node.module or "").split("."))
-            places += [_module(module), *(_module(module / alias.name) for alias in node.names)]
+            places = [_module(module), *(_module(module / alias.name) for alias in node.names)]
+            found += [own for place in places if place is not None for own in _own(place, beside)]
         elif isinstance(node, ast.ImportFrom):
             names = (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
-            places += [_where(name, beside) for name in names]
-    return [own for place in places if place is not None for own in _own(place, beside)]
+            found += [own for name in names for own in _files(name, beside)]
+    return found
 
 
 def _module(base: Path) -> Path | None:
@@ -217,45 +233,36 @@ def _module(base: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def _files(name: str, beside: Path) -> list[Path]:
+    """List the code of trials that importing a module runs: its own file, and those of the packages that hold it."""
+    own = (own for place in [_where(name, beside)] if place is not None for own in _own(place, beside))
+    found = list(own)
+    package = name.rpartition(".")[0]
+    # Of this project's own packages nothing but the modules decides.
+    return [*_files(package, beside), *found] if package and package.partition(".")[0] not in siblings.ROOMS else found
+
+
 def _where(name: str, beside: Path) -> Path | None:
-    """Return the file of a module beside the space, already imported, or in trainables; None if there is none."""
+    """Return the file of a module: beside the space, already imported, or where Python would import it from.
+
+    Nothing is imported to find it. None if there is no such file.
+    """
     if (own := _module(beside.joinpath(*name.split(".")))) is not None:
         return own
     if (module := sys.modules.get(name)) is not None:
         file = getattr(module, "__file__", None)
         return Path(file) if file else None
-    if not name.startswith("trainables."):
+    if name.partition(".")[0] in siblings.ROOMS and not name.startswith("trainables."):
         return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
-
-
-def _used(tree: ast.Module, start: set[str]) -> list[ast.stmt]:
-    """Return the statements of a module that bind the names in `start` and all names that these use, in their order."""
-    binds = {id(node): set(_bound(node)) for node in tree.body}
-    names, found = {*start, "*"}, set()  # what `from a import *` binds is not told, so it is always used
-    while True:
-        new = [node for node in tree.body if id(node) not in found and binds[id(node)] & names]
-        if not new:
-            return [node for node in tree.body if id(node) in found]
-        found |= {id(node) for node in new}
-        names |= {each.id for node in new for each in ast.walk(node) if isinstance(each, ast.Name)}
-
-
-def _bound(node: ast.AST) -> Iterator[str]:
-    """Yield the names that a statement binds, or that those in its blocks do; not those in functions and classes."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-        yield node.name
-    elif isinstance(node, ast.alias):
-        yield node.asname or node.name.split(".")[0]
-    elif isinstance(node, ast.Name):
-        yield from [node.id] * isinstance(node.ctx, ast.Store)
-    else:
-        for each in ast.iter_child_nodes(node):
-            yield from _bound(each)
+    spec: ModuleSpec | None = None
+    for depth, _ in enumerate(parts := name.split("."), 1):
+        within = spec.submodule_search_locations if spec else None
+        if depth > 1 and within is None:
+            return None
+        finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        found = (finder.find_spec(".".join(parts[:depth]), within) for finder in finders)
+        spec = next(filter(None, found), None)
+    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 
 def _digest(nodes: Iterable[ast.AST]) -> str:

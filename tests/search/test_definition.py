@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from search.definition import ROOT, SPACE_CODE, code, define, differences, domain_text
+from search.definition import BOUND, CALLER_CODE, ROOT, SPACE_CODE, code, define, differences, domain_text
 from search.study import load
 from trainables.lenet import LeNetTrainable
 
@@ -214,6 +215,143 @@ def test_of_a_space_above_its_python_neither_the_standard_library_nor_packages_c
     # But a space that lies there itself, as in an image whose Python is in /usr/local, has files of its own.
     monkeypatch.setattr("search.definition.INSTALLED", {tmp_path})
     assert counted(tmp_path / "python/lib", "import part\nclass Net: used = part\n", {}) == {SPACE_CODE, "part.py"}
+
+
+USER = {
+    "spaces/x.py": """
+from ray import tune
+{how}
+from search.study import Study
+from trainables.image_trainable import image_trainable
+import losses
+
+def accuracy(probabilities, labels):
+    from late import middle  # imported when it is called
+    return middle(probabilities)
+
+study = Study(
+    name="x", question="q", source="none", trainable={trainable}, dataset="digits", epochs=1, samples=4,
+    param_space={{"lr": tune.loguniform(1e-3, 1e-1)}},
+)
+""",
+    "models/__init__.py": "SCALE = 1\n",
+    "models/net.py": "from torch import nn\nfrom models.blocks import Block\n"
+    "def net(classes, channels, size):\n    return Block(nn.Flatten(), nn.Linear(channels * size * size, classes))\n",
+    "models/blocks.py": "from torch import nn\nfrom models import base\nclass Block(base.Base): pass\n",
+    "models/base.py": "from torch import nn\nclass Base(nn.Sequential): pass\n",
+    "losses.py": "def loss(logits, labels):\n    return (logits.sum(1) - labels) ** 2\n",
+    "late.py": "def middle(x):\n    return float(x.mean())\n",
+    "other.py": "",
+}
+IMAGE = "image_trainable(net, loss=losses.loss, metrics=dict(m=accuracy))"
+
+
+MODULES = ("models", "models.net", "models.blocks", "models.base", "losses", "late")
+
+
+@pytest.fixture
+def forget() -> Iterator[Callable[[], None]]:
+    """Return a function after which Python imports the user's modules anew."""
+
+    def forget() -> None:
+        for name in MODULES:
+            sys.modules.pop(name, None)
+
+    yield forget
+    forget()
+
+
+class Editable:
+    """Where Python finds what was installed to be edited."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        return PathFinder.find_spec(name, [str(self.place)]) if name in MODULES else None
+
+
+@pytest.mark.parametrize("found_by", ["PYTHONPATH", "the space", "an editable install"])
+def test_code_outside_of_the_space_files_folder_counts(
+    found_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]
+) -> None:
+    """In the layout of most repositories: spaces/, and beside that folder the packages with the networks."""
+    repo = tmp_path / "repo"
+    how = f"import sys; sys.path.insert(0, {str(repo)!r})" if found_by == "the space" else ""
+    for name, text in USER.items():
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text(text.format(how=f"{how}\nfrom models.net import net", trainable=IMAGE))
+    monkeypatch.setattr(sys, "path", [*[str(repo)] * (found_by == "PYTHONPATH"), *sys.path])
+    if found_by == "an editable install":
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Editable(repo)])
+    before = defined(repo / "spaces/x.py")
+    own = {name for name in before["code"] if not name.startswith("trainables/")}
+    names = {"models/__init__.py", "models/net.py", "models/blocks.py", "models/base.py", "losses.py", "late.py"}
+    assert names <= own <= {*names, SPACE_CODE, BOUND}
+    for name in sorted(names):
+        text = (repo / name).read_text()
+        (repo / name).write_text(f"{text}MORE = 1\n")
+        assert list(differences(before, defined(repo / "spaces/x.py"))) == [f"the code of {name} is another"]
+        (repo / name).write_text(text)
+    forget()
+    moved = repo.rename(tmp_path / "moved")
+    monkeypatch.setattr(sys, "path", [str(moved), *sys.path])
+    assert list(differences(before, defined(moved / "spaces/x.py"))) == []
+
+
+def test_what_a_script_uses_of_other_files_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/late.py").write_text(USER["late.py"])
+    (tmp_path / "losses.py").write_text(USER["losses.py"])
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "lib"), str(tmp_path), *sys.path])
+    script = (
+        "import losses\nclass Net:\n    def go(self):\n        import late\n        return losses.loss, late.middle\n"
+    )
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(script, "<cell>", "exec"), names)
+    assert set(code(names["Net"], tmp_path / "notebook")) == {CALLER_CODE, "lib/late.py", "losses.py"}
+
+
+def test_two_files_of_one_name_both_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders without __init__.py are packages too, and say nothing of where they end."""
+    files = {"lib/one/net.py": "A = 1\n", "lib/two/net.py": "A = 2\n"}
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    text = "import one.net, two.net\nclass Net: used = one, two\n"
+    space = tmp_path / "spaces"
+    assert counted(space, text, {f"../{name}": content for name, content in files.items()}) == {SPACE_CODE, "net.py"}
+    kind = type("Net", (), {"__module__": "space_own"})
+    found = {code(kind, space / "own.py")["net.py"]}
+    for name, content in files.items():
+        (tmp_path / name).write_text("A = 3\n")
+        found.add(code(kind, space / "own.py")["net.py"])
+        (tmp_path / name).write_text(content)
+    assert len(found) == 3
+
+
+def test_what_changes_an_object_that_the_trainable_uses_belongs_to_the_definition(tmp_path: Path) -> None:
+    path = tmp_path / "f.py"
+    text = """
+from ray import tune
+from search.study import Study
+CFG = {{}}
+CFG["sign"] = {sign}
+def train(config):
+    tune.report({{"score": CFG["sign"] * config["x"]}})
+print(CFG)
+study = Study(
+    name="f", question="{question}", source="s", trainable=train, epochs=1, samples=8, metric="score",
+    reports={{"score": "max"}}, param_space={{"x": tune.uniform(0, 1)}},
+)
+study.check_search()
+"""
+    found = []
+    for sign, question in ((1, "q"), (1, "another"), (-1, "q")):
+        path.write_text(text.format(sign=sign, question=question))
+        found.append(defined(path))
+    assert list(differences(found[0], found[1])) == []
+    assert list(differences(found[0], found[2])) == ["the code of the space file is another"]
 
 
 @pytest.mark.parametrize(
