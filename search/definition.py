@@ -43,8 +43,7 @@ def define(study: Study, space: Path, *, samples: int, seed: int) -> dict[str, A
     packages that can change a result.
     """
     searches = study.searcher != "grid"
-    conditions = {name: " and ".join(map(str, given)) for name, given in study.space.conditions.items()}
-    packages = ("torch", "ray", "optuna") if searches else ("torch",)
+    packages = ("torch", "ray", "optuna", "scipy") if searches else ("torch",)  # of scipy Sobol's sequence
     return {
         "dataset": study.dataset,
         # Left out by default, so that runs of earlier versions go on.
@@ -65,13 +64,21 @@ def define(study: Study, space: Path, *, samples: int, seed: int) -> dict[str, A
         "first": [{name: _json(value) for name, value in config.items()} for config in first_configs(study)],
         **({"observations": [_json(each) for each in study.observations]} if study.observations else {}),
         "seed": seed,
-        "space": {name: domain_text(domain) for name, domain in study.searched().items()},
-        **({"conditions": conditions} if conditions else {}),
-        "constants": {name: _json(value) for name, value in (study.fixed() | study.space.sometimes).items()},
+        **define_space(study),
         "arms": {arm: {name: _json(value) for name, value in config.items()} for arm, config in study.arms.items()},
         "trainable": study.trainable.__name__,
         "code": code(study.trainable, space),
         "versions": {package: _version(package) for package in packages},
+    }
+
+
+def define_space(study: Study) -> dict[str, Any]:
+    """Return the part of a definition that says what a trial's hyperparameters can be."""
+    conditions = {name: " and ".join(map(str, given)) for name, given in study.space.conditions.items()}
+    return {
+        "space": {name: domain_text(domain) for name, domain in study.searched().items()},
+        **({"conditions": conditions} if conditions else {}),
+        "constants": {name: _json(value) for name, value in (study.fixed() | study.space.sometimes).items()},
     }
 
 

@@ -27,7 +27,7 @@ from search.searchers import Proposals
 from search.study import Study
 from trainables.data.datasets import ImageData
 
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy")
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pyarrow", "plotly", "numpy", "scipy")
 
 
 def new_record(

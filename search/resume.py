@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from search.definition import define, differences
+from search.definition import define, define_space, differences
 from search.events import EventError, check_measured
 from search.failures import UsageError
 from search.journal import JOURNAL_FILE, Journal, JournalError
@@ -34,13 +35,33 @@ def require_there(folder: Path) -> None:
 
 
 def as_recorded(study: Study, record: StudyRecord) -> Study:
-    """Return the study with the defaults that held when the run began.
+    """Return the study with the defaults that held when the run began, and with its hyperparameters and objectives in
+    their order, which decides what a searcher proposes.
 
-    Raises StudyError if the record holds a value that no study can have.
+    Raises StudyError if the study's space is another than the run's, so that what the run knew does not lie in it.
     """
     held = {**_BEFORE, **record.definition}
     changes = {name: held[name] for name in _BEFORE if getattr(study, name) is None}
-    return dataclasses.replace(study, observations=held.get("observations", ()), **changes)
+    changes |= {
+        "param_space": _in_order(study.param_space, record.space),
+        "objectives": _in_order(study.objectives, record.objectives),
+        "observations": held.get("observations", ()),
+    }
+    try:
+        return dataclasses.replace(study, **changes)
+    except StudyError:
+        now = {name: value for name, value in define_space(study).items() if name in held}
+        for found in differences({name: held[name] for name in now}, now):
+            raise StudyError(f"{record.study}/{record.run} was begun with another study: {found}, {_DECIDES}") from None
+        raise
+
+
+def _in_order(values: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
+    """Return a mapping in which the names that are in `order` follow each other in that order, in their places."""
+    listed = iter([name for name in order if name in values])
+    known = set(order)
+    names = [next(listed) if name in known else name for name in values]
+    return {name: values[name] for name in names}
 
 
 def require_same(record: StudyRecord, folder: Path, study: Study, space: Path, *, samples: int, seed: int) -> None:
@@ -50,10 +71,11 @@ def require_same(record: StudyRecord, folder: Path, study: Study, space: Path, *
     """
     now = define(study, space, samples=samples, seed=seed)
     then = {**_BEFORE, **record.definition, "samples": record.samples} if record.definition else _old(record, now)
+    # A run is held only to the versions that its record states.
+    now["versions"] = {name: held for name, held in now["versions"].items() if name in then.get("versions", {})}
     if not record.definition:
         now = {**now, "space": {name: domain_name(domain) for name, domain in study.searched().items()}}
         now = {name: value for name, value in now.items() if name in then}
-        now["versions"] = {name: value for name, value in now["versions"].items() if name in then["versions"]}
     found = list(itertools.islice(differences(then, now), MOST_TOLD + 1))
     if not found:
         return

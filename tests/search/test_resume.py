@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from search.failures import UsageError
 from search.journal import JOURNAL_FILE, Journal, read
 from search.prepare import adapt, propose
 from search.provenance import new_record
@@ -167,6 +168,69 @@ def test_a_space_that_was_edited_is_refused(
     line = refusal_of(*how)
     assert told in line
     assert str(folder) in line
+
+
+@pytest.mark.parametrize("searcher", ["tpe", "random", "gp"])
+def test_a_run_decides_as_it_began_if_its_space_was_written_in_another_order(
+    begin: Begin, space: Path, searcher: str
+) -> None:
+    """The order of hyperparameters and objectives decides what is proposed; what is written in them does not."""
+    text = space.read_text().replace("samples=8,", "samples=8, objectives={'parameters': 'min', 'train_loss': 'min'},")
+    space.write_text(text)
+    folder = begin("--searcher", searcher, "--scheduler", "none", trials=1)
+    record = StudyRecord.from_json((folder / STUDY_FILE).read_text())
+    request = Request.parse([str(space), "--resume"]).restored(folder, record)
+
+    def proposed() -> list[Any]:
+        study = as_recorded(adapt(load(space), request), record)
+        require_same(record, folder, study, space, samples=8, seed=0)
+        assert list(study.goals) == ["val_accuracy", "parameters", "train_loss"]
+        proposals = propose(study, request)
+        return [proposals.propose(number)[0] for number in range(4)]
+
+    before = proposed()
+    for old, new in (
+        ('"quality": tune.uniform(0.1, 0.9), "members": tune.choice([1, 2]), "lr": 0.1', ENTRIES),
+        ("'parameters': 'min', 'train_loss': 'min'", "'train_loss': 'min', 'parameters': 'min'"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    space.write_text(text)
+    assert proposed() == before
+
+
+ENTRIES = '"members": tune.choice([1, 2]), "lr": 0.1, "quality": tune.uniform(0.1, 0.9)'
+
+
+def test_a_range_that_no_longer_holds_what_the_run_began_with_is_the_difference_that_is_named(
+    begin: Begin, refusal_of: Callable[..., str], space: Path
+) -> None:
+    """The study has no `first` of its own: its reported arm was one of the run's first trials."""
+    text = space.read_text().replace("from search.study", "from search.records import Reported\nfrom search.study")
+    reported = "reported=(Reported('r', 'note', '1', 'good', dataset='digits', model='toy'),)"
+    text = text.replace(
+        '"two": {"members": 2}}', f'"two": {{"members": 2}}, "good": {{"quality": 0.85}}}},\n    {reported}'
+    )
+    space.write_text(text)
+    begin()
+    space.write_text(text.replace("uniform(0.1, 0.9)", "uniform(0.1, 0.4)"))
+    line = refusal_of("--resume")
+    assert "space/quality was float from 0.1 to 0.9 and is float from 0.1 to 0.4" in line
+    assert "first" not in line
+
+
+def test_a_run_is_held_to_the_versions_that_its_record_states(begin: Begin, space: Path) -> None:
+    folder = begin()
+    record = StudyRecord.from_json((folder / STUDY_FILE).read_text())
+    request = Request.parse([str(space), "--resume"]).restored(folder, record)
+    study = as_recorded(adapt(load(space), request), record)
+    versions = record.definition["versions"]
+    assert versions.keys() == {"torch", "ray", "optuna", "scipy"}  # scipy draws Sobol's sequence
+    versions["scipy"] = "0.1"
+    with pytest.raises(UsageError, match=r"versions/scipy was 0\.1"):
+        require_same(record, folder, study, space, samples=8, seed=0)
+    del versions["scipy"]  # of before it was recorded
+    require_same(record, folder, study, space, samples=8, seed=0)
 
 
 def test_fewer_samples_than_were_begun_are_refused(begin: Begin, refusal_of: Callable[..., str], space: Path) -> None:
