@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from search.journal import JOURNAL_FILE, Journal, JournalError
 from search.provenance import domain_name
 from search.records import STUDY_FILE, StudyRecord
 from search.searchers import Proposals, RecallError
+from search.set_order import OtherOrderLoader
 from search.study import Study, StudyError, load
 
 MOST_TOLD = 3
@@ -105,11 +106,20 @@ def _old(record: StudyRecord, now: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_settled(study: Study, space: Path) -> None:
-    """Raise StudyError if the space file declares another study each time that it is read."""
-    once, again = (define(each, space, samples=each.samples, seed=0) for each in (study, load(space)))
-    for found in differences(once, again):
+    """Raise StudyError if the space file declares another study each time that it is read, or in each process."""
+
+    def changes(again: Study) -> Iterator[str]:
+        one, other = (define(each, space, samples=each.samples, seed=0) for each in (study, again))
+        return differences(one, other)
+
+    for by_order in changes(load(space, OtherOrderLoader)):
+        for found in changes(load(space)):
+            raise StudyError(
+                f"{space}: {found} when the file is read again, so a run could not be resumed: write the value itself"
+            )
         raise StudyError(
-            f"{space}: {found} when the file is read again, so a run could not be resumed: write the value itself"
+            f"{space}: {by_order} in another process, since a set of text has another order in each, so a run could "
+            "not be resumed: write a list"
         )
 
 

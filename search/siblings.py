@@ -36,8 +36,8 @@ class FreshLoader(SourceFileLoader):
 
 
 @contextmanager
-def importable(folder: Path) -> Iterator[None]:
-    """Let the files in `folder` be imported as if Python ran one of them.
+def importable(folder: Path, loader: type[FreshLoader] = FreshLoader) -> Iterator[None]:
+    """Let the files in `folder` be imported, by `loader`, as if Python ran one of them.
 
     Modules imported from the folder leave `sys.modules` afterwards. Their contents are then pickled by value, like
     those of any module that cannot be found by name, and reach workers without the files; and a second space finds
@@ -52,7 +52,7 @@ def importable(folder: Path) -> Iterator[None]:
     sys.path_importer_cache[place] = FileFinder(
         place,
         (ExtensionFileLoader, EXTENSION_SUFFIXES),
-        (FreshLoader, SOURCE_SUFFIXES),
+        (loader, SOURCE_SUFFIXES),
         (SourcelessFileLoader, BYTECODE_SUFFIXES),
     )
     _open.append(place)

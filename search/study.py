@@ -672,7 +672,7 @@ def _unmeasurable(quantity: str, arm: str) -> str | None:
     return None
 
 
-def load(path: Path) -> Study:
+def load(path: Path, loader: type[siblings.FreshLoader] = siblings.FreshLoader) -> Study:
     """Run a space file and return its study. A space is code and is run as such: load only files you trust.
 
     The file may import files beside it. Raises StudyError, with file and line if the file does not run.
@@ -681,16 +681,16 @@ def load(path: Path) -> Study:
         raise StudyError(f"no such space file: {path}")
     if path.suffix != ".py":
         raise StudyError(f"a space must be a Python file, got {path}")
-    loader = siblings.FreshLoader(f"space_{path.stem}", str(path))
-    spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
+    own = loader(f"space_{path.stem}", str(path))
+    spec = importlib.util.spec_from_file_location(own.name, path, loader=own)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     # The module is in sys.modules only while it runs, since dataclasses look annotations up there. Without it, Ray
     # pickles the file's classes by value afterwards, and workers need not find the file.
     sys.modules[spec.name] = module
     try:
-        with siblings.importable(path.resolve().parent), _own_interrupt():
-            loader.exec_module(module)
+        with siblings.importable(path.resolve().parent, loader), _own_interrupt():
+            own.exec_module(module)
     except SyntaxError as error:
         raise StudyError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
     except (StudyError, RecordError) as error:

@@ -23,7 +23,7 @@ from search.provenance import new_record
 from search.records import STUDY_FILE, StudyRecord
 from search.request import Request
 from search.results import ResultsWriter, schema_of, write_record
-from search.resume import as_recorded, require_journal, require_same
+from search.resume import as_recorded, require_journal, require_same, require_settled
 from search.run import main
 from search.searchers import StudySearcher
 from search.study import load
@@ -280,6 +280,36 @@ def test_a_value_that_differs_at_each_reading_is_found_before_a_run_begins(
     space.write_text(space.read_text().replace('"lr": 0.1', '"lr": np.random.uniform()'))
     assert "constants/lr was 0." in (line := refusal_of())
     assert "when the file is read again" in line
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        '{"sgd", "adam"}',
+        'set(["sgd", "adam"])',
+        '{name for name in ("sgd", "adam")}',
+        'list({"sgd"} | {"adam"})',
+        '[*frozenset(("sgd", "adam"))]',
+        "NAMES",
+    ],
+)
+def test_a_choice_of_a_set_is_refused_since_no_other_process_has_its_order(
+    refusal_of: Callable[..., str], space: Path, names: str
+) -> None:
+    space.with_name("beside.py").write_text('NAMES = {"sgd", "adam"}\n')
+    text = space.read_text().replace("import numpy as np", "from beside import NAMES")
+    space.write_text(text.replace('"lr": 0.1', f'"lr": 0.1, "optimizer": tune.choice({names})'))
+    assert re.search(r"space/optimizer was choice\(.*\) and is choice\(.*: write a list", refusal_of())
+
+
+@pytest.mark.parametrize(
+    "values", ['"optimizer": tune.choice(sorted({"sgd", "adam"}))', '"momentum": tune.choice({0, 1})', '"lr": 0.1']
+)
+def test_a_set_that_decides_nothing_is_no_reason_to_refuse(space: Path, values: str) -> None:
+    used = 'KINDS = {"a", "b"}\nassert isinstance(KINDS, set) and isinstance({} | KINDS, set)\n'.replace("{}", "set()")
+    text = space.read_text().replace('"lr": 0.1', values).replace("study = ", f"{used}study = ")
+    space.write_text(text)
+    require_settled(load(space), space)
 
 
 # The journal
