@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import operator
 import os
 from pathlib import Path
 
 from search.failures import UsageError
-from search.records import RUN_NAME, STUDY_FILE, StudyRecord, run_order
+from search.records import RUN_NAME, STUDY_FILE, RecordError, StudyRecord, run_order
 
 
 def check_writable(folder: Path) -> None:
@@ -56,17 +57,27 @@ def _next_name(study: Path) -> str:
 
 
 def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -> tuple[Path, StudyRecord]:
-    """Return the newest run of the study, with `finished` also a finished one. Raises UsageError if there is none."""
-    found = []
+    """Return the newest run of the study, with `finished` also a finished one; a smoke run if there is no other.
+
+    Raises UsageError if there is none, and RecordError if no newer run can be read.
+    """
+    found: list[tuple[bool, tuple[str, int, str], Path, StudyRecord | RecordError]] = []
     for folder in (results / study).glob("*/"):
         path = folder / STUDY_FILE
-        if path.is_file():
-            found.append((folder, StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))))
-    for folder, record in sorted(found, key=lambda run: run_order(run[0].name, run[1]), reverse=True):
+        if not path.is_file():
+            continue
+        try:
+            record = StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
+        except RecordError as error:
+            smoke = folder.name.endswith("-smoke")
+            found += [(not smoke, run_order(folder.name), folder, error)] if smoke or not smoke_only else []
+            continue
         if (finished or not record.finished) and (record.smoke or not smoke_only):
-            return folder, record
-    if finished:
-        raise UsageError(f"--extend needs a run of {study}, got none in {results / study}: start one without it")
-    raise UsageError(
-        f"--resume needs an unfinished run of {study}, got none in {results / study}: start one without it"
-    )
+            found.append((not record.smoke, run_order(folder.name, record), folder, record))
+    if not found:
+        option = "--extend needs a run" if finished else "--resume needs an unfinished run"
+        raise UsageError(f"{option} of {study}, got none in {results / study}: start one without it")
+    *_, folder, newest = max(found, key=operator.itemgetter(0, 1))
+    if isinstance(newest, RecordError):
+        raise newest
+    return folder, newest

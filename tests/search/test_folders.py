@@ -10,7 +10,7 @@ from analysis import load as analysis
 from search import folders
 from search.failures import UsageError
 from search.folders import check_writable, new_folder, newest_run
-from search.records import run_order
+from search.records import STUDY_FILE, RecordError, run_order
 from search.results import ResultsWriter, write_record
 from tests.records import make_record
 
@@ -59,6 +59,32 @@ def test_resume_and_analysis_take_the_same_run_for_the_newest(tmp_path: Path) ->
     last = (tmp_path / "toy" / began[-1]).rename(tmp_path / "toy" / "best")
     assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0] == last
     assert analysis.load([tmp_path / "toy"])[-1].path == last
+
+
+def test_a_smoke_run_is_gone_on_with_only_if_asked_for_or_alone(tmp_path: Path) -> None:
+    for name, smoke in (("20260101-000000", False), ("20260102-000000-smoke", True)):
+        folder = tmp_path / "toy" / name
+        folder.mkdir(parents=True)
+        write_record(folder, make_record(run=name, smoke=smoke))
+        assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0].name == "20260101-000000"
+    assert newest_run(tmp_path, "toy", smoke_only=True, finished=True)[0] == folder
+    (tmp_path / "toy/20260101-000000/study.json").unlink()
+    assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0] == folder
+
+
+def test_a_record_that_cannot_be_read_stands_in_the_way_of_older_runs_only(tmp_path: Path) -> None:
+    for name in ("20260101-000000", "20260102-000000", "20260103-000000-smoke"):
+        (tmp_path / "toy" / name).mkdir(parents=True)
+        (tmp_path / "toy" / name / STUDY_FILE).write_text("{")
+    folder = tmp_path / "toy" / "20260102-000000"
+    write_record(folder, make_record(run=folder.name))
+    assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0] == folder
+    with pytest.raises(RecordError, match=r"20260103-000000-smoke/study\.json"):
+        newest_run(tmp_path, "toy", smoke_only=True, finished=True)
+    (tmp_path / "toy/20260104-000000").mkdir()
+    (tmp_path / "toy/20260104-000000" / STUDY_FILE).write_text("{")
+    with pytest.raises(RecordError, match=r"20260104-000000/study\.json"):
+        newest_run(tmp_path, "toy", smoke_only=False, finished=True)
 
 
 def test_results_that_no_file_system_can_hold_are_refused(tmp_path: Path) -> None:
