@@ -29,6 +29,7 @@ SAMPLED_CONFIGS = 200  # random configurations whose mean cost stands for the st
 SAMPLING_SECONDS = 20.0  # limit on building their networks, after FEWEST_CONFIGS of them
 FEWEST_CONFIGS = 24
 SIMULATED_STUDIES = 20
+SIMULATED_TRIALS = 500  # more trials hardly change the share, and take their square in time
 STEPS = 3  # measured training steps, after an unmeasured one
 EVALUATED_IMAGES = 250
 A_DAY = 86_400.0
@@ -234,6 +235,7 @@ def expected_share(study: Study, trials: int, epochs: int) -> float:
     after the other. Real curves cross, so a real search trains somewhat more or less.
     """
     random = np.random.RandomState(0)
+    trials = min(trials, SIMULATED_TRIALS)
     trained = 0
     for _ in range(SIMULATED_STUDIES):
         rule = make_rule(study.scheduler, grace=study.grace, epochs=epochs, factor=study.factor)

@@ -11,7 +11,16 @@ import torch
 from ray import tune
 
 from search.economy import Economy
-from search.plan import Measurement, Plan, check_fits, expected_share, how_to_shrink, make_plan, replay_table
+from search.plan import (
+    SIMULATED_TRIALS,
+    Measurement,
+    Plan,
+    check_fits,
+    expected_share,
+    how_to_shrink,
+    make_plan,
+    replay_table,
+)
 from search.resources import Resources
 from search.study import Study, StudyError
 from trainables.data.datasets import ImageData
@@ -199,3 +208,7 @@ def test_a_study_that_may_draw_more_images_than_there_are_is_refused(lenet: Stud
 
 def test_without_validation_there_are_more_images_to_train_on(lenet: Study, tiny_data: ImageData) -> None:
     check_fits(lenet.with_fixed({"train_images": 60, "validation": False}), tiny_data)
+
+
+def test_the_share_of_a_long_search_is_simulated_by_a_shorter_one(lenet: Study) -> None:
+    assert expected_share(lenet, 10**9, 20) == expected_share(lenet, SIMULATED_TRIALS, 20)
