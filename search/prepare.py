@@ -96,7 +96,7 @@ def prepare(request: Request, study: Study | None = None) -> Prepared:
     if request.warm_start and not resumed:  # a resumed run has its observations on record
         own = code(study.trainable, request.space)
         observations, lines = observed(study, request.warm_start, data.fingerprint, own)
-        study = dataclasses.replace(study, observations=observations)
+        study = dataclasses.replace(study, observations=[*study.observations, *observations])
         propose(study, request)  # refuses a searcher that does not learn
         print(*lines, sep="\n", flush=True)
     if not study.foreign:

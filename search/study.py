@@ -606,7 +606,9 @@ class Study:
                 if isinstance(value, When) and any(each.name in moved for each in value.conditions)
             }
             first = [{name: value for name, value in config.items() if name not in dropped} for config in first]
-        return dataclasses.replace(self, param_space=space, epochs=epochs, arms=arms, first=first)
+        alike = self.observations if epochs == self.epochs else ()
+        known = [each for each in alike if _lies_in(each["config"], changes)]
+        return dataclasses.replace(self, param_space=space, epochs=epochs, arms=arms, first=first, observations=known)
 
     def with_weights(self, folder: str) -> Study:
         """Return the study with pretrained weights read from `folder`; configurations with random weights keep them.
@@ -650,6 +652,15 @@ class Study:
         samples = changes.pop("samples", 8)
         tiny = dataclasses.replace(self, dataset="digits", samples=samples, observations=())
         return tiny.with_fixed(changes)
+
+
+def _lies_in(config: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Return whether a configuration has a value that its changed hyperparameters still have, as far as it says."""
+    return all(
+        domain_holds(value, config[name]) if isinstance(value, Domain) else same(value, config[name])
+        for name, value in changes.items()
+        if name in config
+    )
 
 
 _COUNT = "[1-9][0-9]{0,8}"

@@ -35,7 +35,8 @@ from search.study import Study, StudyError
 
 _TRAIN_ACCURACY, _TRAIN_MEASURES = "train_accuracy", {"train_measure", "train_measure_every"}
 # Settings in which runs may differ that are compared: their own seeds and engines, and how test images are measured.
-_MAY_DIFFER = (MEASURING - {"vote"}) | {"seed", "epochs", "engine", "evaluation"}
+# What evaluates decides the objectives themselves.
+_MAY_DIFFER = (MEASURING - {"vote"}) | {"seed", "epochs", "engine"}
 
 
 class _UnfitError(ValueError):

@@ -28,7 +28,7 @@ from search.request import Request
 from search.results import ResultsWriter, schema_of, write_record
 from search.resume import as_recorded
 from search.searchers import LEARNING, STARTUP_TRIALS, OptunaProposals, make_proposals
-from search.study import Study, StudyError, when
+from search.study import Study, StudyError, load, when
 from search.warm_start import observed
 from tests.records import make_record
 from trainables.data.datasets import load as load_data
@@ -191,7 +191,36 @@ def test_the_command_line_takes_them_and_the_record_keeps_them(
         resumed.restored(tmp_path, record)
 
 
+def test_a_studys_own_observations_are_known_beside_those_of_other_runs(
+    write: Write, toy: Study, toy_space: Path, tmp_path: Path
+) -> None:
+    space = tmp_path / "own.py"
+    config = {"quality": 0.5, "members": 1, "switch": None}
+    known = {"config": config, "values": {"val_accuracy": 0.5}, "source": "a sheet of paper"}
+    space.write_text(
+        "import dataclasses\nfrom pathlib import Path\nfrom search.study import load\n"
+        f"study = dataclasses.replace(load(Path({str(toy_space)!r})), dataset='digits', observations=[{known}])\n"
+    )
+    held = {"dataset_fingerprint": load_data("digits").fingerprint}
+    folder = write(own=toy, **held, definition={"code": code(load(space).trainable, space)})
+    asked = [str(space), "--results", str(tmp_path / "new"), "--warm-start", str(folder)]
+    sources = [each["source"] for each in prepare(Request.parse(asked)).study.observations]
+    assert sources[0] == "a sheet of paper"
+    assert len(sources) == 19
+
+
 # Spaces that are smaller, larger, or another
+
+
+def test_an_observation_of_a_value_that_is_set_otherwise_does_not_count(study: Study, write: Write) -> None:
+    folder = write()
+    warm = known(study, folder)
+    alike = qualities(folder, lambda row: row["config/optimizer"] == "adam")
+    fixed = warm.with_set(["optimizer=adam"])
+    assert [each["config"]["quality"] for each in fixed.observations] == alike
+    assert OptunaProposals(fixed, "tpe", 40, 0).known == len(alike)
+    assert warm.with_set(["epochs=2"]).observations == []
+    assert warm.with_set(["weight_decay=0.01"]).observations == warm.observations
 
 
 def test_a_smaller_space_takes_what_lies_in_it(study: Study, write: Write) -> None:
@@ -290,6 +319,8 @@ def test_constants_that_differ_are_refused(study: Study, write: Write) -> None:
         observed(other, [str(folder)], "0")
     with pytest.raises(StudyError, match="ran with train_images None, this study with 100"):
         observed(study.with_set(["train_images=100"]), [str(folder)], "0")
+    with pytest.raises(StudyError, match="ran with evaluation float32, this study with bf16"):
+        observed(study.with_set(["evaluation=bf16"]), [str(folder)], "0")
     known(study.with_set(["engine=bf16"]), folder)  # how a step is executed may differ
 
 
