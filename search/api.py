@@ -31,7 +31,8 @@ from search.finished import Results, ResultsError
 from search.guardian import CALLER
 from search.output import one_line
 from search.request import DEFAULTS, Request
-from search.study import Study
+from search.sendable import require_sendable
+from search.study import Study, StudyError
 
 __all__ = ["Results", "ResultsError", "SearchError", "plan", "run"]
 
@@ -105,6 +106,7 @@ class _Call:
         space = self._caller() if self.study else Path(study)  # type: ignore[arg-type]
         self.words = [str(space), *_words(given)]
         self.request = Request.parse(self.words)
+        self.pickled = _pickled(self.study) if self.study else b""
         self.last_words: list[str] = []
         self.folder = ""  # of the run, once it has ended in order
 
@@ -169,7 +171,7 @@ class _Call:
         if process.stdin:
             # A broken pipe: the search has ended already, and says why.
             with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
-                cast(TextIO, pipe).buffer.write(cloudpickle.dumps(self.study))
+                cast(TextIO, pipe).buffer.write(self.pickled)
         while True:
             try:
                 status = process.wait()
@@ -194,6 +196,15 @@ class _Call:
 def _importable() -> list[str]:
     """Return where this process finds modules: the study's may be beside the script."""
     return [str(ROOT), *(os.path.abspath(place) for place in sys.path if "site-packages" not in place)]
+
+
+def _pickled(study: Study) -> bytes:
+    """Return a study as its process gets it. Raises UsageError if its trainable cannot be sent."""
+    try:
+        require_sendable(study)
+    except StudyError as error:
+        raise UsageError(str(error)) from None
+    return cast(bytes, cloudpickle.dumps(study))
 
 
 def _text(value: Any) -> str:

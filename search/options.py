@@ -36,6 +36,7 @@ STORED = (
     ),
     *("data", "weights", "log"),
 )
+LEAST_SHARE = 0.0001  # smallest share of a CPU or GPU that Ray hands out
 _RAYS_OWN = ("ax", "bayesopt", "bohb", "flaml", "hebo", "hyperopt", "nevergrad", "optuna", "skopt", "zoopt")
 
 
@@ -155,13 +156,15 @@ def _number(text: str, what: str, low: float) -> float:
 
 
 def _cpus(text: str) -> float | str:
-    return text if text == AUTO else _number(text, "auto or a number above 0", 1e-9)
+    return text if text == AUTO else _number(text, f"auto or a number above 0, at least {LEAST_SHARE}", LEAST_SHARE)
 
 
 def _gpus(text: str) -> float | str:
     if text == AUTO:
         return text
     value = _number(text, "auto or a number of at least 0", 0)
+    if 0 < value < LEAST_SHARE:
+        raise argparse.ArgumentTypeError(f"must be auto, 0 or a number of at least {LEAST_SHARE}, got {text!r}")
     if value > 1 and value != int(value):
         raise argparse.ArgumentTypeError(f"must be a fraction up to 1 or a whole number, got {text!r}")
     return value

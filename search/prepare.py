@@ -23,6 +23,7 @@ from search.request import Request
 from search.resources import Resources
 from search.resume import as_recorded, require_same, require_settled, require_there
 from search.searchers import Listed, Proposals, make_proposals
+from search.sendable import require_sendable
 from search.study import Study, StudyError, load
 from search.warm_start import observed
 from trainables.data.datasets import ImageData, substitute
@@ -76,6 +77,7 @@ def prepare(request: Request, study: Study | None = None) -> Prepared:
         study = as_recorded(study, resumed[1])
     bound_in(study.trainable)  # before objects in it are used, which may change them
     resources = choose_resources(request)
+    require_sendable(study)
     proposals = propose(study, request)
     if resumed is None and not request.hosted:
         require_settled(space, request.space)

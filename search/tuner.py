@@ -39,6 +39,7 @@ from search.watch import TimeBudget, Watch
 from trainables.data.datasets import ImageData
 
 LONGEST_NAME = 120  # limit of a trial's name, in bytes
+NO_SNAPSHOT = "No experiment snapshot file"  # how Ray's error begins if its one snapshot, at the end, is not there
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,11 @@ class Outcome:
     seconds: float
 
 
-def _snapshots(journal: Journal) -> list[str]:
-    """List Ray's own snapshots of the experiment: some KB a trial, from which nothing is restored."""
-    return [name for name in journal.disk.names(RAY_FOLDER) if "_state-" in name and name.endswith(".json")]
-
-
 def _remove_snapshots(journal: Journal) -> None:
-    for name in _snapshots(journal):
-        journal.disk.remove(f"{RAY_FOLDER}/{name}")
+    """Remove Ray's own snapshots of the experiment: some KB a trial, from which nothing is restored."""
+    for name in journal.disk.names(RAY_FOLDER):
+        if "_state-" in name and name.endswith(".json"):
+            journal.disk.remove(f"{RAY_FOLDER}/{name}")
 
 
 def trial_name(study: Study) -> Callable[[int, dict[str, Any], str | None], str]:
@@ -284,9 +282,9 @@ def run_study(
             if halted is None:
                 raise
             raise halted from error
-        except ValueError:
+        except ValueError as error:
             # Ray misses a snapshot that it could not write; `finish` below finds out whether the tables can be written.
-            if _snapshots(journal):
+            if NO_SNAPSHOT not in str(error):
                 raise
         finally:
             monitor.stop()

@@ -95,6 +95,8 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--scheduler", "pbt"], ["--scheduler", "'pbt'", "asha"]),
         (["--cpus-per-trial", "0"], ["--cpus-per-trial", "above 0", "'0'"]),
         (["--cpus-per-trial", "nan"], ["--cpus-per-trial", "'nan'"]),
+        (["--cpus-per-trial", "0.00001"], ["--cpus-per-trial", "at least 0.0001", "'0.00001'"]),
+        (["--gpus-per-trial", "1e-9"], ["--gpus-per-trial", "at least 0.0001", "'1e-9'"]),
         (["--gpus-per-trial", "-1"], ["--gpus-per-trial"]),
         (["--gpus-per-trial", "1.5"], ["--gpus-per-trial", "up to 1 or a whole number", "'1.5'"]),
         (["--colour", "red"], ["unrecognized arguments: --colour red"]),

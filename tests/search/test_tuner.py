@@ -68,9 +68,8 @@ def run_trials(cluster: Cluster, study: Study, tiny_data: ImageData) -> Run:
             journal.path.parent,
             seed=SEED,
             scheduler=scheduler,
-            resources=Resources(1, 0),
             slots=lambda: 1,
-            **options,
+            **{"resources": Resources(1, 0), **options},
         )
 
     return run
@@ -335,6 +334,11 @@ def test_a_run_with_a_time_budget_says_whether_the_budget_ended_it(
     outcome = run_trials(Listed(configs), Journal(tmp_path), "none", time_budget=budget, callbacks=callbacks)
     assert outcome.interrupted
     assert outcome.out_of_time == out_of_time
+
+
+def test_what_ray_refuses_before_its_first_trial_is_no_interrupt(run_trials: Run, study: Study, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"granularity|0\.0001"):
+        run_trials(OptunaProposals(study, "random", 2, SEED), Journal(tmp_path), resources=Resources(0.00001, 0))
 
 
 @pytest.mark.long
