@@ -67,7 +67,7 @@ def run(
     log: Sequence[str] = (),
     report: Path | str | None = None,
     weights: Path | str | None = None,
-    cpus_per_trial: float | str = 1.0,
+    cpus_per_trial: float | str | None = None,
     gpus_per_trial: float | str | None = None,
     address: str | None = None,
     listen: str | None = None,

@@ -35,7 +35,7 @@ from search.failures import UsageError
 from search.folders import check_writable, newest_run
 from search.interrupts import end_in_order
 from search.journal import JOURNAL_FILE
-from search.options import STORED, parser
+from search.options import PLACE, STORED, parser
 from search.output import span
 from search.records import FAILED, STATUS, STUDY_FILE, RecordError, StudyRecord
 from search.request import DEFAULTS, Request
@@ -145,7 +145,7 @@ def read(file: Path, results: Path) -> list[Line]:
 
 
 def _asked(request: Request) -> dict[str, Any]:
-    asked = {name: getattr(request, name) for name in (*STORED, "space")}
+    asked = {name: getattr(request, name) for name in (*STORED, "space") if name not in PLACE}
     return asked | {name: os.path.abspath(value) for name in ("space", "data", "weights") if (value := asked[name])}
 
 
@@ -233,7 +233,8 @@ def _run(line: Line, begun: Run | None, place: str, lock: int) -> int:
             )
             return 2
         # The record has the options that define the run.
-        kept: dict[str, Any] = {name: DEFAULTS[name] for name in STORED if name not in ("smoke", "data", "weights")}
+        again = ("smoke", "data", "weights", *PLACE)
+        kept: dict[str, Any] = {name: DEFAULTS[name] for name in STORED if name not in again}
         request = dataclasses.replace(request, resume=True, **kept)
     words = words_of(request)
     print(f"{place} {'resumed' if begun else 'begun'}: {COMMAND} {shlex.join(words)}")

@@ -22,7 +22,7 @@ from search.doors import LOOPBACK, DoorError, is_loopback, require_token_mode
 from search.failures import ClusterError
 from search.heap import return_pages, share_heap
 from search.interrupts import handlers_kept
-from search.local_ray import bind_beyond_loopback, job, start
+from search.local_ray import bind_beyond_loopback, cancel, job, start
 
 ANSWER_SECONDS = 5.0  # deadline for a cluster's answer; Ray would try for minutes
 ROOT = Path(__file__).parent.parent
@@ -80,6 +80,8 @@ def connect(
     quiet = {"logging_level": level, "log_to_driver": verbose, "configure_logging": True}
     try:
         with handlers_kept():
+            if address is not None:
+                cancel()  # what `begin` began: the run's record may name the cluster
             context = (
                 start(listen, data_bytes, about, quiet)
                 if address is None

@@ -65,6 +65,7 @@ def choose_resources(request: Request) -> Resources:
     Raises UsageError if the machine has less than a trial asks for.
     """
     cpus, gpus = request.cpus_per_trial, request.gpus_per_trial
+    cpus = 1.0 if cpus is None else cpus
     if isinstance(cpus, str) or isinstance(gpus, str):
         check_auto(request)
         return Resources(1.0 if isinstance(cpus, str) else cpus, float(gpus == AUTO))

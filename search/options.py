@@ -18,6 +18,8 @@ from search.records import writable_text
 from search.study import SCHEDULERS, SEARCHERS
 from trainables.training.engine import ENGINES
 
+# Options that say on what a run's trials run: stored too, and another command may give others.
+PLACE = ("cpus_per_trial", "gpus_per_trial", "address")
 # Options that define a run: study.json stores them, and --resume takes them from there.
 STORED = (
     *(
@@ -35,11 +37,13 @@ STORED = (
         "engine",
     ),
     *("data", "weights", "log"),
+    *PLACE,
 )
 LEAST_SHARE = 0.0001  # smallest share of a CPU or GPU that Ray hands out
 _RAYS_OWN = ("ax", "bayesopt", "bohb", "flaml", "hebo", "hyperopt", "nevergrad", "optuna", "skopt", "zoopt")
 
 
+ADDRESS = "join this Ray cluster (auto: this machine's; local: none, also if a resumed run had joined one)"
 GPUS = "default: one if this machine or the cluster has a GPU, else none; a fraction shares a device; auto: measured"
 
 
@@ -114,9 +118,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--extend", type=_positive, metavar="N", help="N more trials, or seeds per arm, for the newest run"
     )
-    parser.add_argument("--cpus-per-trial", type=_cpus, default=1.0, metavar="C", help="default 1; auto: measured")
+    parser.add_argument("--cpus-per-trial", type=_cpus, metavar="C", help="default 1; auto: measured")
     parser.add_argument("--gpus-per-trial", type=_gpus, metavar="G", help=GPUS)
-    parser.add_argument("--address", metavar="HOST:PORT", help="join this Ray cluster (or auto: this machine's)")
+    parser.add_argument("--address", metavar="HOST:PORT", help=ADDRESS)
     parser.add_argument("--listen", metavar="IP", help="let other machines join the Ray started here, at this address")
     parser.add_argument("--report", type=_path, metavar="FILE", help="write the study's page, every 30 s while it runs")
     parser.add_argument("--yes", action="store_true", help="start even if the run is estimated to take over a day")

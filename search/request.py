@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from search.failures import UsageError
-from search.options import STORED, parser
+from search.options import AUTO, PLACE, STORED, parser
 from search.records import STUDY_FILE, StudyRecord
 from trainables.training.engine import PLAIN
 
@@ -46,7 +46,7 @@ class Request:
     log: tuple[str, ...] = ()
     resume: bool = False
     extend: int | None = None
-    cpus_per_trial: float | str = 1.0
+    cpus_per_trial: float | str | None = None
     gpus_per_trial: float | str | None = None
     address: str | None = None
     address_from: str = "--address "
@@ -64,10 +64,12 @@ class Request:
         """
         request = cls._of(parser().parse_args(arguments))
         environment = os.environ.get("RAY_ADDRESS", "")
-        if request.address is None and environment not in ("", "local"):  # "local" is Ray's own word for a start here
+        if request.address is None and environment not in ("", HERE):
             request = dataclasses.replace(request, address=environment, address_from="RAY_ADDRESS=")
         request._check()
-        return request
+        # A resumed run needs to know that the user said so: `restored` compares the address with the recorded one.
+        goes_on = request.resume or request.extend
+        return dataclasses.replace(request, address=None) if request.address == HERE and not goes_on else request
 
     @classmethod
     def _of(cls, options: argparse.Namespace) -> Request:
@@ -81,7 +83,7 @@ class Request:
             raise UsageError(
                 "--resume and --extend exclude each other, got both: --extend also finishes unfinished trials"
             )
-        if self.address and self.listen:
+        if self.address not in (None, HERE) and self.listen:
             raise UsageError(
                 f"--listen is for a Ray that this command starts, got {self.told_address} too: leave one of them out"
             )
@@ -107,6 +109,11 @@ class Request:
         """Return the cluster's address as the user gave it."""
         return f"{self.address_from}{self.address}"
 
+    def sharing(self, cpus: float, gpus: float) -> Request:
+        """Return the request with these numbers for each `auto` of --cpus-per-trial and --gpus-per-trial."""
+        measured: dict[str, Any] = {"cpus_per_trial": cpus, "gpus_per_trial": gpus}
+        return dataclasses.replace(self, **{name: n for name, n in measured.items() if getattr(self, name) == AUTO})
+
     def stored(self) -> dict[str, Any]:
         """Return the options that a run's record keeps, as JSON's own values."""
         return {name: _json(getattr(self, name)) for name in STORED}
@@ -117,7 +124,8 @@ class Request:
         Raises UsageError if the request contradicts the record, or the record does not hold what it must.
         """
         # A run older than these options took the plain engine, ran every arm, knew of no other run and kept no log.
-        kept = {"engine": PLAIN, "arm": [], "known": [], "warm_start": [], "log": [], **record.options}
+        old: dict[str, Any] = {"engine": PLAIN, "arm": [], "known": [], "warm_start": [], "log": []}
+        kept = {**old, **dict.fromkeys(PLACE), **record.options}
         asked = "--extend" if self.extend else "--resume"
         if missing := [name for name in STORED if name not in kept]:
             raise UsageError(f"{asked}: {folder / STUDY_FILE} must hold its run's options, lacks {', '.join(missing)}")
@@ -134,6 +142,9 @@ class Request:
             if name == "log":
                 changes[name] = given or tuple(stored)
                 continue
+            if name in PLACE:
+                changes[name] = stored if given is None else given
+                continue
             value = tuple(stored) if isinstance(stored, list) else stored
             if given not in (value, default):
                 shown = ", ".join(given) if isinstance(given, tuple) else given
@@ -143,6 +154,8 @@ class Request:
                     + ("" if self.extend or name not in ("samples", "repeats") else ": --extend adds more")
                 )
             changes[name] = value
+        if changes["address"] == HERE or self.listen:
+            changes["address"] = None
         if self.extend and changes["replay"]:
             changes["repeats"] += self.extend
         elif self.extend:
@@ -152,6 +165,7 @@ class Request:
         return dataclasses.replace(self, **changes)
 
 
+HERE = "local"  # Ray's own word, as an address, for a start on this machine
 _FIELDS = {field.name: field for field in dataclasses.fields(Request)}
 DEFAULTS: dict[str, Any] = {name: field.default for name, field in _FIELDS.items()}
 
@@ -175,4 +189,4 @@ def _may_be(name: str, stored: object) -> bool:
         given = getattr(parser().parse_args(["space", f"--{name}={stored}"]), name)
     except UsageError:
         return False
-    return type(stored) in (str, int) and (str(given) if isinstance(given, Path) else given) == stored
+    return type(stored) in (str, int, float) and (str(given) if isinstance(given, Path) else given) == stored

@@ -129,6 +129,8 @@ def start(ready: Prepared, watch: Watch) -> int:
     """Run the trials, print how they ended, and return the exit status."""
     request, study, proposals = ready.request, ready.study, ready.proposals
     economy, resumed = ready.economy, ready.resumed
+    # The run goes on with what `auto` has measured: another number of threads would give other results.
+    request = request.sharing(ready.resources.cpus_per_trial, ready.resources.gpus_per_trial)
     folder = resumed[0] if resumed else new_folder(request.results, study.name, request.smoke)
     with begun(folder, new=not resumed) as journal:
         guardian.tell(folder, how_to_go_on(request))

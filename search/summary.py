@@ -16,6 +16,7 @@ from search.doors import is_loopback
 from search.economy import Economy
 from search.events import TrialLog
 from search.front_table import front_table
+from search.options import PLACE
 from search.output import fitted, one_line, span
 from search.records import (
     COMPLETED,
@@ -53,10 +54,15 @@ def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster,
 
 
 def how_to_go_on(request: Request) -> str:
+    """Return the line that says how a run goes on, on the CPUs, GPUs and cluster that it was given."""
+    given = {name: value for name in PLACE if (value := getattr(request, name)) is not None}
     if request.hosted:
-        return f"go on      run(study, resume=True, results={str(request.results)!r})"
-    space, results = (shlex.quote(str(path)) for path in (request.space, request.results))
-    return f"go on      python -m search.run {space} --resume --results {results}"
+        told = "".join(f", {name}={value!r}" for name, value in given.items())
+        return f"go on      run(study, resume=True, results={str(request.results)!r}{told})"
+    words = ["python", "-m", "search.run", str(request.space), "--resume", "--results", str(request.results)]
+    for name, value in given.items():
+        words += ["--" + name.replace("_", "-"), f"{value:.15g}" if isinstance(value, float) else str(value)]
+    return f"go on      {shlex.join(words)}"
 
 
 def figure(study: Study, value: float) -> str:
@@ -108,17 +114,18 @@ def summarise(study: Study, request: Request, folder: Path, outcome: Outcome) ->
                 if study.metric != VAL_ACCURACY:
                     print(f"This table compares accuracy with size; the study's own metric is {study.metric}:\n")
                 show_pareto(folder)
+    place = shlex.quote(str(folder))
     print(f"\nresults    {folder}")
     if outcome.interrupted:
         print(how_to_go_on(request))
     elif request.hosted:
         pass  # the caller has the results in its hands
     elif request.replay:
-        print(f"next       python -m analysis.compare {folder}")
+        print(f"next       python -m analysis.compare {place}")
     elif request.smoke:
         print(f"next       python -m search.run {space} --data DIR --plan")
     elif study.protocol != RECOVERY_PROTOCOL:
-        print(f"next       python -m analysis.report {folder} -o report.html")
+        print(f"next       python -m analysis.report {place} -o report.html")
     if outcome.interrupted and not outcome.out_of_time:
         return 130
     return 1 if counts[FAILED] else 0

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from ray import tune
 
 from search import run as run_module
 from search.domains import domain_edges
+from search.execution import choose_resources
 from search.journal import Journal
-from search.options import parser
+from search.options import PLACE, parser
 from search.provenance import commit_of
 from search.records import StudyRecord
 from search.request import Request
@@ -32,6 +34,7 @@ from search.resources import cpu_count
 from search.results import write_record
 from search.run import main
 from search.study import Study, StudyError, load, when
+from search.summary import how_to_go_on
 from tests.records import make_record
 from trainables.data.datasets import load as load_data
 
@@ -445,6 +448,43 @@ def test_a_finished_run_is_not_resumed(refusal_of: Refused, begun: Path) -> None
 def test_a_run_goes_on_as_it_began(refusal_of: Refused, begun: Path, arguments: list[str], words: list[str]) -> None:
     line = refusal_of(*arguments)
     assert lacks(line, [str(begun), *words]) == [], line
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "place"),
+    [
+        (["--cpus-per-trial", "2", "--gpus-per-trial", "0"], [], (2.0, 0.0, None)),
+        (["--cpus-per-trial", "2", "--gpus-per-trial", "0"], ["--cpus-per-trial", "1"], (1.0, 0.0, None)),
+        (["--address", "10.0.0.1:6379"], [], (None, None, "10.0.0.1:6379")),
+        (["--address", "10.0.0.1:6379"], ["--address", "10.0.0.2:6379"], (None, None, "10.0.0.2:6379")),
+        (["--address", "10.0.0.1:6379"], ["--address", "local"], (None, None, None)),
+        (["--address", "10.0.0.1:6379"], ["--listen", "10.0.0.3"], (None, None, None)),
+    ],
+)
+def test_a_run_goes_on_with_the_cpus_gpus_and_cluster_that_it_began_with(
+    tmp_path: Path, first: list[str], then: list[str], place: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial on another number of threads computes other weights."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    asked = Request.parse(["space.py", *first])
+    on_record = StudyRecord.from_json(record(options=asked.stored()).to_json())
+    resumed = Request.parse(["space.py", "--resume", *then]).restored(tmp_path, on_record)
+    assert (resumed.cpus_per_trial, resumed.gpus_per_trial, resumed.address) == place
+    line = how_to_go_on(asked).partition("search.run ")[2]
+    if not then:
+        told = Request.parse(shlex.split(line))
+        assert (told.cpus_per_trial, told.gpus_per_trial, told.address) == place
+
+
+def test_what_auto_has_measured_is_on_record() -> None:
+    request = Request.parse(["space.py", "--cpus-per-trial", "auto"]).sharing(2.0, 0.0)
+    assert (request.stored()["cpus_per_trial"], request.stored()["gpus_per_trial"]) == (2.0, None)
+
+
+def test_a_record_of_before_is_resumed_on_one_cpu_a_trial(tmp_path: Path) -> None:
+    options = {name: value for name, value in record().options.items() if name not in PLACE}
+    resumed = Request.parse(["space.py", "--resume"]).restored(tmp_path, record(options=options))
+    assert choose_resources(resumed).cpus_per_trial == 1
 
 
 def test_a_whole_grid_is_not_extended(refusal_of: Refused, begun: Path) -> None:

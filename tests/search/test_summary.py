@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ def test_an_interrupt_has_its_status_also_with_a_time_budget(
     request = Request.parse([str(toy_space), "--time-budget", "30m"])
     outcome = Outcome({}, None, interrupted=True, out_of_time=out_of_time, seconds=1.0)
     assert summarise(toy, request, tmp_path, outcome) == status
+
+
+def test_the_commands_that_a_run_ends_with_are_ones_that_a_shell_takes(
+    toy: Study, toy_space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my results" / "toy" / "1"
+    for options, status in (([], 0), (["--replay"], 0), ([], 130)):
+        request = Request.parse([str(toy_space), "--results", str(tmp_path / "my results"), *options])
+        outcome = Outcome({}, None, interrupted=status == 130, out_of_time=False, seconds=1.0)
+        assert summarise(toy, request, folder, outcome) == status
+        words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+        assert str(folder if status == 0 else request.results) in words
 
 
 def test_a_pareto_table_that_cannot_be_made_is_one_line_and_no_failure(
