@@ -28,7 +28,7 @@ from ray import cloudpickle
 
 from search.failures import UsageError
 from search.finished import Results, ResultsError
-from search.guardian import CALLER
+from search.guardian import CALLER, CALLER_ID
 from search.output import one_line
 from search.request import DEFAULTS, Request
 from search.sendable import require_sendable
@@ -149,6 +149,7 @@ class _Call:
         terminal = show and sys.stdout.isatty()
         reading, writing = os.pipe()
         own = {"PYTHONPATH": os.pathsep.join(_importable()), "PYTHONIOENCODING": "utf-8", CALLER: str(writing)}
+        own |= {CALLER_ID: str(os.getpid())} if self.study else {}
         process = subprocess.Popen(
             [sys.executable, "-m", module, *self.words],
             env={**os.environ, **own},

@@ -27,6 +27,7 @@ SUBREAPER, PARENT_DEATH = 36, 1  # options of prctl: adoption of orphaned descen
 CLEARING_SECONDS = 10.0  # limit on the wait for killed processes to end
 
 CALLER = "SEARCH_CALLER"  # variable: the descriptor on which a caller in Python awaits the folder of a run that ended
+CALLER_ID = "SEARCH_CALLER_ID"  # variable: that caller's process id
 GREETING = "starting: loading PyTorch and Ray ..."
 TICK = 1.0  # seconds between two counts
 

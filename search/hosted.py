@@ -12,9 +12,10 @@ import sys
 
 if __name__ == "__main__":
     STUDY = sys.stdin.buffer.read()
+    CALLER = int(os.environ.pop(guardian.CALLER_ID))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(guardian.PARENT_DEATH, signal.SIGTERM, 0, 0, 0)  # end in order if the caller dies
-        if os.getppid() == 1:
+        if os.getppid() != CALLER:  # the caller, which may be process 1 of a container, has died already
             sys.exit(guardian.HALTED)
     guardian.stand_guard()
 

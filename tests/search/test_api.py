@@ -179,6 +179,36 @@ def test_a_search_without_a_run_is_an_error_of_one_line(
     assert "\n" not in str(caught.value)
 
 
+SMALLEST = """
+import os
+from ray import tune
+from search.api import run
+from search.study import Study
+
+def train(config):
+    tune.report({"score": config["x"]})
+
+study = Study(name="mine", question="?", source="me", trainable=train, epochs=1, samples=2, metric="score",
+              reports={"score": "max"}, param_space={"x": tune.uniform(0, 1)})
+"""
+
+
+def test_the_calling_process_may_be_the_first_of_its_container(tmp_path: Path) -> None:
+    """As in `docker run IMAGE python script.py`."""
+    contained = ["unshare", "--pid", "--fork", "--mount-proc"]
+    try:
+        subprocess.run([*contained, "true"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not make a namespace of process ids")
+    end = "\nassert os.getpid() == 1\nrun(study, results='found', samples=3, searcher='nsga2')\n"
+    (tmp_path / "mine.py").write_text(SMALLEST + end)
+    command = [*contained, sys.executable, "mine.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert "SearchError: " in done.stderr
+    assert "nsga2 needs" in done.stderr.splitlines()[-1], done.stderr
+    assert not (tmp_path / "found").exists()
+
+
 # Real runs
 
 
