@@ -7,7 +7,6 @@ others; `--known` leaves out trials that other results hold finished. The analys
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -129,7 +128,7 @@ def quantities(study: Study, arm: str) -> set[str]:
 
 def training_of(study: Study, arm: str, fingerprint: str = "", own: Mapping[str, str] | None = None) -> Training:
     """Return an arm's training; `own`: the trainable's code, see `search.definition.code`."""
-    settings = dataclasses.asdict(study.settings(study.completed(study.arms[arm])))
+    settings = study.configured(study.completed(study.arms[arm]))
     return Training.of(study.trainable.__name__, fingerprint, settings, own)
 
 

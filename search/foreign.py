@@ -15,10 +15,11 @@ import io
 import json
 import math
 import pickle
+import re
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,11 +32,17 @@ from ray.tune.trainable.function_trainable import wrap_function
 from search import columns
 from search.checkpoints import read_checkpoint, write_checkpoint
 from search.conditions import inner
+from search.records import MEMBERS, writable_text
 
 NO_DATA = "none"  # data set of a study whose trainable reads its own data
 CHECKPOINT_SECONDS = 10.0  # time after which a class trainable is asked for another checkpoint
 _META, _DICT = "of_the_search.json", "of_the_search.pickle"  # our files in a packed checkpoint
 _OURS = ("trial", "restore")
+# Hyperparameters of every trial, counts with their least values, and what a configuration without one has.
+_OF_EACH_TRIAL = dict.fromkeys(("seed", "epochs"), frozenset({"int64"}))
+_COUNTS = {"seed": 0, "epochs": 1, MEMBERS: 1}
+_DEFAULTS = {"seed": 0, "epochs": 1, MEMBERS: 1}
+_WHOLE, _NUMBER = r"[+-]?\d+", r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _NO_REQUEST = tune.Trainable.default_resource_request.__func__
 
 
@@ -64,8 +71,10 @@ class Reports:
     epochs: int
 
 
-def adapted(trainable: Any, reports: Reports, domains: Iterable[Mapping[str, Any]]) -> type[tune.Trainable]:
-    """Return a trainable for a study; `domains` are its search space and arms, which give the hyperparameters.
+def adapted(
+    trainable: Any, reports: Reports, space: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()
+) -> type[tune.Trainable]:
+    """Return a trainable for a study; its search space names the hyperparameters, `others` hold more of their values.
 
     Raises ForeignError.
     """
@@ -91,7 +100,7 @@ def adapted(trainable: Any, reports: Reports, domains: Iterable[Mapping[str, Any
         "foreign": staticmethod(trainable) if not of_class else trainable,
         "made_of": (opened,) if not of_class else (),
         "bound": {"trainable": trainable},
-        "recipe": _Recipe(_settings_type(domains)),
+        "recipe": _Recipe(_settings_type(space, others)),
         "strategy": _Length,
         "metrics": reports.own,
         "reports": reports,
@@ -184,47 +193,67 @@ class _Length:
 
     @staticmethod
     def trial_epochs(settings: Any) -> int:
-        return int(settings.epochs)
+        return int(settings["epochs"])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ForeignSettings:
-    """Hyperparameters of a foreign trainable: those of the study's space and arms, `seed` and `epochs`."""
+class ForeignSettings(dict[str, Any]):
+    """Hyperparameters of a foreign trainable by name, which may be any text: the space's, `seed` and `epochs`.
 
-    seed: int = 0
-    epochs: int = 1
+    kinds  hyperparameter -> the kinds of its values: columns' types, "none", and "number" for a fixed whole number,
+           which may stand for any number
+    """
+
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = _OF_EACH_TRIAL
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ForeignSettings:
         """Return the settings of a configuration. Raises ForeignError for an unknown name or a wrong type."""
-        for name, value in config.items():
-            cls.checked(name, value)
-        return cls(**config)
+        checked = {name: cls.checked(name, value) for name, value in config.items()}
+        return cls({name: _DEFAULTS.get(name) for name in cls.kinds} | checked)
+
+    @classmethod
+    def require_known(cls, name: str, where: str = "") -> None:
+        if name not in cls.kinds:
+            known = ", ".join(sorted(cls.kinds))
+            raise ForeignError(f"{where}unknown hyperparameter {name!r}; this study has {known}")
 
     @classmethod
     def checked(cls, name: str, value: Any) -> Any:
         """Return one hyperparameter's value. Raises ForeignError for an unknown name or a wrong type."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if name not in known:
-            raise ForeignError(f"unknown hyperparameter {name!r}; this study has {', '.join(sorted(known))}")
-        if name in ("seed", "epochs") and (type(value) is not int or value < (name == "epochs")):
-            raise ForeignError(f"{name} must be a whole number of at least {int(name == 'epochs')}, got {value!r}")
+        cls.require_known(name)
+        if name in _COUNTS and (type(value) is not int or value < _COUNTS[name]):
+            raise ForeignError(f"{name} must be a whole number of at least {_COUNTS[name]}, got {value!r}")
         if not _storable(value):
             raise ForeignError(f"{name} must be a finite number, text, true, false or None, got {value!r:.80}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ForeignError(f"{name} must be a whole number of at most 64 bits, got {value!r:.80}")
+        if isinstance(value, str) and any(0xD800 <= ord(each) < 0xE000 for each in value):
+            raise ForeignError(f"{name} must be text without surrogates, got {value!r:.80}")
         return value
 
     @classmethod
     def column_types(cls) -> dict[str, str]:
-        return {field.name: field.metadata.get("column", "int64") for field in dataclasses.fields(cls)}
+        return {name: _column(kinds) for name, kinds in cls.kinds.items()}
 
     @classmethod
     def parse(cls, name: str, text: str) -> Any:
-        """Return the value that `name=text` on a command line means. Raises ForeignError."""
-        try:
-            value = json.loads(text.lower() if text.lower() in ("true", "false") else text)
-        except ValueError:
-            value = None if text.lower() == "none" else text
-        return cls.checked(name, value)
+        """Return the value that `name=text` on a command line means, of the space's kind. Raises ForeignError."""
+        kinds = cls.kinds.get(name, frozenset())
+        if not kinds - {"none"}:  # unknown, or None alone says nothing
+            kinds = frozenset(("none", "bool", "int64", "float64", "string"))
+        if "none" in kinds and text.lower() in ("none", "null"):
+            return cls.checked(name, None)
+        if "bool" in kinds and text.lower() in ("true", "false"):
+            return cls.checked(name, text.lower() == "true")
+        if kinds & {"int64", "number"} and re.fullmatch(_WHOLE, text, re.ASCII):
+            return cls.checked(name, int(text))
+        if kinds & {"float64", "number"} and re.fullmatch(_NUMBER, text, re.ASCII):
+            return cls.checked(name, float(text))
+        if "string" in kinds:
+            return cls.checked(name, text)
+        number = "a number" if kinds & {"float64", "number"} else "a whole number" if "int64" in kinds else ""
+        wanted = [number, "true or false" if "bool" in kinds else "", "none" if "none" in kinds else ""]
+        raise ForeignError(f"{name} must be {' or '.join(filter(None, wanted))}, got {text!r:.80}")
 
 
 def _storable(value: Any) -> bool:
@@ -233,22 +262,19 @@ def _storable(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | str)
 
 
-def _settings_type(domains: Iterable[Mapping[str, Any]]) -> type[ForeignSettings]:
-    kinds: dict[str, set[str]] = {}
-    for space in domains:
-        for name, domain in space.items():
-            if name in _OURS:
-                raise ForeignError(f"{name} belongs to the search, give the hyperparameter another name")
-            kinds.setdefault(name, set()).update(_kinds(inner(domain)))
-    fields = [
-        (name, Any, dataclasses.field(default=None, metadata={"column": _column(found)}))
-        for name, found in kinds.items()
-        if name not in ("seed", "epochs")
-    ]
-    made: type[ForeignSettings] = dataclasses.make_dataclass(
-        "ForeignHyperparameters", fields, bases=(ForeignSettings,), frozen=True, kw_only=True
-    )
-    return made
+def _settings_type(space: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> type[ForeignSettings]:
+    """Return the settings of the space's hyperparameters; `others`, arms and the like, hold more of their values."""
+    kinds = {name: set(_kinds(inner(domain))) for name, domain in space.items()}
+    for name in kinds:
+        if not name or "=" in name or not writable_text(name):
+            raise ForeignError(f"a hyperparameter's name must be text without '=' and control characters, got {name!r}")
+    for other in others:
+        for name, domain in other.items():
+            kinds.get(name, set()).update(_kinds(inner(domain)))
+    if ours := [name for each in (space, *others) for name in each if name in _OURS]:
+        raise ForeignError(f"{ours[0]} belongs to the search, give the hyperparameter another name")
+    own = {name: frozenset(found) for name, found in kinds.items()}
+    return type("ForeignHyperparameters", (ForeignSettings,), {"kinds": own | _OF_EACH_TRIAL})
 
 
 def _kinds(domain: Any) -> set[str]:
@@ -256,12 +282,15 @@ def _kinds(domain: Any) -> set[str]:
         return {"int64"}
     if isinstance(domain, Float):
         return {"float64"}
-    values = domain.categories if isinstance(domain, Categorical) else () if isinstance(domain, Domain) else (domain,)
-    names = {bool: "bool", int: "int64", float: "float64"}
-    return {names.get(type(value), "string") for value in values if value is not None}
+    names = {bool: "bool", int: "int64", float: "float64", type(None): "none"}
+    if isinstance(domain, Domain):
+        values = domain.categories if isinstance(domain, Categorical) else ()
+        return {names.get(type(value), "string") for value in values}
+    return {names.get(type(domain), "string"), *(["number"] if type(domain) is int else [])}
 
 
-def _column(kinds: set[str]) -> str:
+def _column(kinds: Iterable[str]) -> str:
+    kinds = set(kinds) - {"none", "number"}
     if len(kinds) == 1:
         return next(iter(kinds))
     return "float64" if kinds and kinds <= {"int64", "float64"} else "string"

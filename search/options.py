@@ -39,6 +39,7 @@ STORED = (
     *("data", "weights", "log"),
     *PLACE,
 )
+LARGEST = 2**62  # largest whole number of an option: twice as much still fits in a table
 LEAST_SHARE = 0.0001  # smallest share of a CPU or GPU that Ray hands out
 _RAYS_OWN = ("ax", "bayesopt", "bohb", "flaml", "hebo", "hyperopt", "nevergrad", "optuna", "skopt", "zoopt")
 
@@ -142,6 +143,8 @@ def _searcher(text: str) -> str:
 def _whole(text: str, low: int = 0) -> int:
     if not re.fullmatch("[0-9]+", text) or int(text) < low:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least {low}, got {text!r}")
+    if int(text) > LARGEST:
+        raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {LARGEST}, got {text!r}")
     return int(text)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import os
 import platform
@@ -74,9 +73,7 @@ def new_record(
         metrics=columns.as_json(study.metrics),
         definition=define(study, request.space, samples=proposals.total, seed=request.seed),
         columns=schema_of(study).names(),
-        declared={
-            arm: dataclasses.asdict(space.settings(space.completed(config))) for arm, config in space.arms.items()
-        },
+        declared={arm: space.configured(space.completed(config)) for arm, config in space.arms.items()},
     )
 
 

@@ -230,8 +230,12 @@ class Study:
             own = own_columns(self.reports, self.trainable)
             goals = dict.fromkeys(filter(None, (self.metric, *self.objectives, self.rank_by)))
             reports = Reports(tuple(goals), own, self.epochs)
-            spaces = (self.param_space, *self.arms.values(), self.smoke)
-            made = adapted(original(self.trainable), reports, spaces)
+            others = (*self.arms.values(), self.smoke)
+            made = adapted(original(self.trainable), reports, self.param_space, others)
+            for name in sorted(self.smoke.keys() - {"samples"}):
+                made.recipe.settings_type.require_known(name, "smoke: ")  # type: ignore[attr-defined]
+            if odd := [name for name in _OF_IMAGES if getattr(self, name) is not None]:
+                raise ForeignError(f"{odd[0]} needs an image trainable, got a Ray Tune trainable: leave it out")
         except (ForeignError, columns.ColumnError) as error:
             raise StudyError(f"{self.name}: {error}") from None
         object.__setattr__(self, "trainable", made)
@@ -481,7 +485,8 @@ class Study:
 
     def configured(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a configuration completed with the defaults of the hyperparameters that it leaves out."""
-        return dataclasses.asdict(self.settings(config))
+        settings = self.settings(config)
+        return dict(settings) if isinstance(settings, Mapping) else dataclasses.asdict(settings)
 
     def settings(self, config: Mapping[str, Any]) -> Any:
         """Return the trainable's validated settings, with the study's epochs unless the configuration has its own.
@@ -567,7 +572,9 @@ class Study:
             name, equals, text = assignment.partition("=")
             if not equals:
                 raise StudyError(f"--set takes name=value, got {assignment!r}")
-            if name in _OF_IMAGES and name not in self.hyperparameter_types():
+            if name in {**changes, **own}:
+                raise StudyError(f"--set must name {name} once, got {assignment} too: leave one of them out")
+            if name in _OF_IMAGES and not self.foreign and name not in self.hyperparameter_types():
                 own[name] = int(text) if text.isdecimal() else text
                 continue
             try:
@@ -590,7 +597,7 @@ class Study:
         changes = dict(changes)
         fixed = {name: value for name, value in changes.items() if not isinstance(value, Domain)}
         arms = {arm: {**config, **fixed} for arm, config in self.arms.items()}
-        if MEMBERS in fixed:
+        if MEMBERS in fixed and not self.foreign:
             for arm, config in self.arms.items():
                 if self.settings(self.completed(config)).members == 1:
                     arms[arm][MEMBERS] = 1

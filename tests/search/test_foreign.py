@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from ray import tune
+from ray import cloudpickle, tune
 
 from search.definition import SPACE_CODE, code
 from search.foreign import ForeignError, Reports, adapted, own_columns, unpack
@@ -96,7 +97,7 @@ class Plain(tune.Trainable):
 
 def made(trainable: Any, goals: tuple[str, ...] = ("score",), epochs: int = 4) -> Any:
     reports = Reports(goals, own_columns({"score": "max"}, trainable), epochs)
-    return adapted(trainable, reports, [{"rate": 0.5}])
+    return adapted(trainable, reports, {"rate": 0.5})
 
 
 def started(trainable: Any, restore: str | None = None, rate: float = 0.5) -> Any:
@@ -209,7 +210,7 @@ def test_an_accuracy_is_a_fraction_since_readers_see_it_in_percent(name: str) ->
             return {name: 93.1 * self.rate}
 
     declared = {} if name == "val_accuracy" else {name: "max"}
-    trainable = adapted(Percent, Reports((name,), own_columns(declared, Percent), 4), [{"rate": 0.5}])
+    trainable = adapted(Percent, Reports((name,), own_columns(declared, Percent), 4), {"rate": 0.5})
     assert started(trainable, rate=0.01).step()[name] == pytest.approx(0.931)
     if name == "train_accuracy_of_mine":  # shown as the number that it is
         assert started(trainable, rate=1.0).step()[name] == 93.1
@@ -371,6 +372,23 @@ def test_a_study_takes_a_function_or_class_as_it_is(tmp_path: Path) -> None:
         ({"param_space": {"rate": tune.choice([1, [2]])}}, "rate must be a finite number, text"),
         ({"param_space": {"restore": tune.uniform(0, 1)}}, "own: restore belongs to the search"),
         ({"arms": {"a": {"rate": 0.2, "trial": 1}}}, "own: trial belongs to the search"),
+        (
+            {"arms": {"a": {"rate": 0.2, "tier": 1}}},
+            "arm 'a': unknown hyperparameter 'tier'; this study has epochs, rate",
+        ),
+        (
+            {"smoke": {"samples": 2, "rat": 0.1}},
+            "smoke: unknown hyperparameter 'rat'; this study has epochs, rate, seed",
+        ),
+        (
+            {"param_space": {"a=b": tune.uniform(0, 1)}},
+            "name must be text without '=' and control characters, got 'a=b'",
+        ),
+        ({"param_space": {"n": tune.choice([1, 2**63])}}, "n must be a whole number of at most 64 bits, got 92233"),
+        ({"param_space": {"n": tune.randint(0, 2**70)}}, "n must be a whole number of at most 64 bits"),
+        ({"param_space": {"n": tune.choice(["a", "\ud800"])}}, r"n must be text without surrogates, got '\\ud800'"),
+        ({"arms": {"a": {"members": 0}}, "param_space": {"members": 2, "rate": tune.uniform(0, 1)}}, "got 0"),
+        ({"resize": 32}, "own: resize needs an image trainable"),
     ],
 )
 def test_what_a_study_cannot_take_is_refused_in_one_line(changes: dict[str, Any], words: str) -> None:
@@ -388,6 +406,83 @@ def test_what_a_study_cannot_take_is_refused_in_one_line(changes: dict[str, Any]
     with pytest.raises(StudyError, match=words) as caught:
         Study(**{**fields, **changes})
     assert "\n" not in str(caught.value)
+
+
+def study_of(space: dict[str, Any], **changes: Any) -> Study:
+    given: dict[str, Any] = {"metric": "score", "reports": {"score": "max"}, "param_space": space, **changes}
+    return Study(name="own", question="?", source="me", trainable=Plain, epochs=4, **given)
+
+
+NAMES = ["lambda", "weight-decay", "optim/lr", "from_config", "checked", "kinds", "items", "self", "µ", "two words"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hyperparameter_may_have_any_name_of_ray_tunes(name: str) -> None:
+    study = study_of({name: tune.uniform(0, 1), "rate": 0.5})
+    (config,) = (given for given in study.sample(1))
+    assert study.configured(config) == {"seed": 0, **config}
+    assert study.hyperparameter_types()[name] == "float64"
+    fixed = study.with_set([f"{name}=.5", "rate=1"])
+    assert fixed.fixed() == {name: 0.5, "rate": 1}
+    assert pickle.loads(cloudpickle.dumps(fixed.trainable)).recipe.settings_type.checked(name, 0.25) == 0.25
+
+
+WHOLE, TEXT, REAL = tune.randint(1, 9), tune.choice(["a", "1"]), tune.uniform(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("domain", "text", "value"),
+    [
+        (REAL, ".5", 0.5),
+        (REAL, "1e-3", 0.001),
+        (REAL, "1", 1.0),
+        (WHOLE, "3", 3),
+        (0.5, "5.", 5.0),
+        (1, "0.5", 0.5),  # a 1 that is written for a number
+        (TEXT, "1", "1"),
+        (TEXT, "none", "none"),
+        (TEXT, "true", "true"),
+        (tune.choice([None, "a"]), "none", None),
+        (tune.choice([None, 2]), "null", None),
+        (tune.choice([True, False]), "TRUE", True),
+        (tune.choice(["auto", 0.5]), "1e5", 1e5),
+        (tune.choice(["auto", 0.5]), "fast", "fast"),
+        (None, "7", 7),
+        (None, "fast", "fast"),
+    ],
+)
+def test_a_set_value_is_of_the_spaces_kind(domain: Any, text: str, value: Any) -> None:
+    found = study_of({"x": domain, "rate": tune.uniform(0, 1)}).with_set([f"x={text}"]).fixed()["x"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("domain", "texts", "words"),
+    [
+        (REAL, ["abc", "", "1_000", "0x10", "yes", "nan", "1,5", "none"], "x must be a number, got"),
+        (WHOLE, ["1.5", "abc", "1_0"], "x must be a whole number, got"),
+        (REAL, ["1e999"], "x must be a finite number"),
+        (tune.choice([True, None]), ["1", "yes"], "x must be true or false or none, got"),
+        (WHOLE, ["99999999999999999999"], "x must be a whole number of at most 64 bits"),
+    ],
+)
+def test_a_set_value_of_another_kind_is_refused(domain: Any, texts: list[str], words: str) -> None:
+    study = study_of({"x": domain, "rate": tune.uniform(0, 1)})
+    for text in texts:
+        with pytest.raises(StudyError, match=words):
+            study.with_set([f"x={text}"])
+
+
+def test_what_would_have_no_effect_is_refused() -> None:
+    study = study_of({"rate": tune.uniform(0, 1)}, smoke={"samples": 2})
+    assert "samples" not in study.hyperparameter_types()
+    for assignments, words in (
+        (["resize=32"], "unknown hyperparameter 'resize'"),
+        (["samples=3"], "unknown hyperparameter 'samples'"),
+        (["rate=.1", "rate=.2"], "must name rate once, got rate=.2 too"),
+    ):
+        with pytest.raises(StudyError, match=words):
+            study.with_set(assignments)
 
 
 @pytest.mark.parametrize("option", [["--plan"], ["--engine", "bf16"], ["--cpus-per-trial", "auto"], ["--data", "/tmp"]])

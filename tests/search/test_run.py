@@ -92,6 +92,8 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--time-budget", "-5m"], ["--time-budget"]),
         (["--time-budget", "half an hour"], ["--time-budget", "'half an hour'"]),
         (["--seed", "-1"], ["--seed"]),
+        (["--seed", "100000000000000000000"], ["--seed", "from 0 to", "got '100000000000000000000'"]),
+        (["--smoke", "--set", "batch_size=100000000000000000000"], ["batch_size", "at most 64 bits"]),
         (["--seed", "1.5"], ["--seed", "whole number", "'1.5'"]),
         (["--searcher", "bayes"], ["--searcher", "'bayes'", "tpe", "nsga2"]),
         (["--searcher", "hyperopt"], ["--searcher", "'hyperopt'", "tpe, gp", "a search that was killed"]),

@@ -210,6 +210,8 @@ def _check(field: dataclasses.Field[Any], cls: type[Settings], value: Any) -> No
     fits = _fits(hint, value)
     if fits and isinstance(value, (int, float)) and not isinstance(value, bool):
         fits = low <= value <= high and value > above and math.isfinite(value)
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise SettingError(f"{field.name} must be a whole number of at most 64 bits, got {value!r:.80}")
     if isinstance(value, str) and not writable_text(value):
         raise SettingError(f"{field.name} must be text without control characters and surrogates, got {value!r}")
     if not fits:
