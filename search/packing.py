@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from search import siblings
 from search.resources import cpu_count, memory_limit
 from search.study import Study, StudyError
 from trainables.base import build
@@ -30,6 +31,7 @@ from trainables.data.datasets import load as load_data
 from trainables.data.task import DeviceData
 from trainables.training.steps import first_steps, prepare_process
 
+ROOT = Path(__file__).resolve().parent.parent
 AUTO = "auto"
 SECONDS = 3.0  # measured training time, after one step that is not measured
 STEPS = 2  # steps between two looks at the clock
@@ -161,7 +163,12 @@ def measure(
     dataset, folder = located(dataset, folder)  # the processes run in another folder
     of_data = (dataset, folder and folder.absolute(), form)
     job = cloudpickle.dumps((trainable, config, of_data, "cuda" if packing.gpus_per_trial else "cpu"))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, int(packing.cpus_per_trial)))}
+    places = [os.path.abspath(place) for place in (*filter(None, sys.path), *siblings.kept())]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(max(1, int(packing.cpus_per_trial))),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *(place for place in places if "site-packages" not in place)]),
+    }
     with tempfile.NamedTemporaryFile(suffix=".pickle") as file, tempfile.TemporaryFile("w+") as errors:
         file.write(job)
         file.flush()
@@ -169,7 +176,7 @@ def measure(
             subprocess.Popen(
                 [sys.executable, "-m", "search.packing", file.name],
                 env=environment,
-                cwd=Path(__file__).parent.parent,
+                cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -17,8 +17,10 @@ from importlib.machinery import (
 from pathlib import Path
 from types import CodeType, ModuleType
 
+HIDDEN = ("search", "trainables", "spaces", "analysis")  # this project's packages; a space may have `tests` of its own
 ROOMS = ("search", "trainables", "spaces", "analysis", "tests")  # workers import these by name
 
+ROOT = Path(__file__).resolve().parent.parent
 _kept: list[str] = []  # folders of the space that was loaded last, and of the spaces that it loads itself
 _open: list[str] = []  # folders of spaces whose files are being executed
 
@@ -58,6 +60,15 @@ def importable(folder: Path, loader: type[FreshLoader] = FreshLoader) -> Iterato
     _open.append(place)
     try:
         yield
+        for room in HIDDEN if folder != ROOT else ():
+            if room in sys.modules.keys() - before and _lies_in(sys.modules[room], folder):
+                raise hides(room, folder)
+    except ImportError as error:
+        room = (error.name or "").partition(".")[0]
+        # Of a package that this process has imported before, the space gets ours.
+        if room in HIDDEN and folder != ROOT and ((folder / room).is_dir() or (folder / f"{room}.py").exists()):
+            raise hides(room, folder) from None
+        raise
     finally:
         _open.remove(place)
         _take(place)
@@ -65,10 +76,19 @@ def importable(folder: Path, loader: type[FreshLoader] = FreshLoader) -> Iterato
             sys.path.append(place)
             _kept.append(place)
         tops = {name: name.partition(".")[0] for name in set(sys.modules) - before}
-        beside = {top for top in set(tops.values()) - set(ROOMS) if _lies_in(sys.modules.get(top), folder)}
+        ours = set(ROOMS) if folder == ROOT else set()
+        beside = {top for top in set(tops.values()) - ours if _lies_in(sys.modules.get(top), folder)}
         for name, top in tops.items():
             if top in beside:
                 del sys.modules[name]
+
+
+def hides(room: str, folder: Path) -> ImportError:
+    """Return the error of a space that imports its own package under the name of one of ours."""
+    return ImportError(
+        f"{room!r} beside the space has the name of a package of this project, which workers import: rename it, "
+        f"got {folder / room}"
+    )
 
 
 def _take(place: str) -> None:

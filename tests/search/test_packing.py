@@ -9,6 +9,7 @@ from ray import tune
 from search import packing, run
 from search.packing import Measured, Packing, PackingError, best, largest, measure, packings
 from search.study import Study
+from search.study import load as load_study
 from trainables.convnet import ConvNetTrainable
 from trainables.data.datasets import load
 from trainables.lenet import LeNetTrainable
@@ -120,6 +121,28 @@ def test_trials_side_by_side_are_measured_in_processes_of_their_own(monkeypatch)
     assert found.packing == TWO_TRIALS
     assert found.images_per_second > 10
     assert 2**26 < found.peak_memory_bytes < 2**34
+
+
+def test_a_network_may_import_files_beside_its_space_inside_its_function(tmp_path, monkeypatch):
+    (tmp_path / "block_of_mine.py").write_text(
+        "from torch import nn\ndef block(c, w): return nn.Conv2d(c, w, 3, stride=4)\n"
+    )
+    (tmp_path / "lazy.py").write_text(
+        "from ray import tune\n"
+        "from torch import nn\n"
+        "from search.study import Study\n"
+        "from trainables.image_trainable import image_trainable\n"
+        "def small(classes, channels, size, width: int = 4):\n"
+        "    from block_of_mine import block\n"
+        "    layers = [block(channels, width), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * width, classes)]\n"
+        "    return nn.Sequential(*layers)\n"
+        "study = Study(name='lazy', question='?', source='me', trainable=image_trainable(small), dataset='digits',\n"
+        "              epochs=1, param_space={'lr': tune.loguniform(0.001, 0.1)})\n"
+    )
+    monkeypatch.setattr(packing, "SECONDS", 0.1)
+    lazy = load_study(tmp_path / "lazy.py")
+    found = measure(Packing(1, 1.0, 0.0), lazy.trainable, {"batch_size": 16, "epochs": 1}, "digits", None)
+    assert found.images_per_second > 0
 
 
 @pytest.mark.long

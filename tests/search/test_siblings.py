@@ -126,6 +126,20 @@ def test_the_project_is_not_taken_for_a_file_beside_a_space_in_its_folder(tmp_pa
     assert before in (None, sys.modules["spaces.notes"])
 
 
+@pytest.mark.parametrize("room", ["analysis", "spaces", "search"])
+def test_a_package_that_hides_one_of_ours_is_refused(tmp_path: Path, toy_space: Path, room: str) -> None:
+    """A worker finds ours under that name: each trial would fail there, for want of a module."""
+    write(tmp_path, f"{room}/__init__.py", "")
+    write(tmp_path, f"{room}/mine.py", "NAME = 'mine'\n")
+    path = write(tmp_path, "space.py", f"from {room}.mine import NAME\n{toy_space.read_text()}")
+    before = {name for name in sys.modules if name.partition(".")[0] == room}
+    with pytest.raises(StudyError, match=rf"ImportError: '{room}' beside the space has the name .* rename it"):
+        load(path)
+    assert {name for name in sys.modules if name.partition(".")[0] == room} == before
+    write(tmp_path, "space.py", toy_space.read_text())
+    assert load(path).name == "toy"  # not imported, it hides nothing
+
+
 def test_a_fault_beside_a_space_names_both_lines(tmp_path: Path) -> None:
     write(tmp_path, "helper.py", "x = 1\n\n1 / 0\n")
     path = write(tmp_path, "space.py", "import helper\n")
