@@ -68,6 +68,8 @@ def economise(study: Study, request: Request, fingerprint: str, resumed: tuple[P
     for place in map(Path, request.known):
         if not place.is_dir() and place != request.results.absolute():
             raise StudyError(f"--known must be a folder of results, got {place}, which is no folder")
+        if resumed is None and place != request.results.absolute() and not any(place.rglob(STUDY_FILE)):
+            raise StudyError(f"--known must be a folder of results, got {place}, which holds no run")
     configs = study.replay_configs(request.repeats, request.seed, request.arm)
     own = code(study.trainable, request.space) if request.known else {}
     if resumed is None:

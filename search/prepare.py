@@ -152,6 +152,11 @@ def adapt(study: Study, request: Request) -> Study:
             )
         study = study.with_weights(str(request.weights.absolute()))
     study = study.with_set(request.set)
+    goes_on = request.resume or request.extend
+    if request.smoke and request.data is not None and not goes_on:
+        raise UsageError(f"--smoke runs on scikit-learn's digits, got --data {request.data} too: leave one of them out")
+    if (request.searcher or study.searcher) == "grid" and request.samples is not None and not goes_on:
+        raise UsageError(f"{study.name}: its grid runs every combination once, got --samples {request.samples}")
     changes |= {
         name: getattr(request, name)
         for name in ("samples", "searcher", "scheduler")

@@ -28,7 +28,7 @@ def require_sendable(study: Study) -> None:
     if problem:
         place, value = _culprit(trainable, name)
     for registry in () if problem else weighed.registries:
-        for key, given in registry.to_flush.items():
+        for key, given in list(registry.to_flush.items()):  # which a Ray that starts beside this empties
             if found := _problem(lambda given=given: _Weighed().dump(given)):  # type: ignore[misc]
                 problem, place, value = found, f"{key.rpartition('>_')[2]} in its tune.with_parameters", given
     if problem:

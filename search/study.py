@@ -144,6 +144,11 @@ class Study:
             object.__setattr__(self, name, plain_space(getattr(self, name)))
         if foreign:
             self._adapt()
+        elif self.reports:
+            raise StudyError(
+                f"{self.name}: reports is for a Ray Tune function or class, got {', '.join(self.reports)}: an image "
+                "trainable declares its own metrics as `metrics`"
+            )
         if not self.mode and (column := columns.of("epochs", self.metrics).get(self.metric)):
             object.__setattr__(self, "mode", column.better or "max")
         if not self.rank_by:
@@ -233,7 +238,7 @@ class Study:
             others = (*self.arms.values(), self.smoke)
             made = adapted(original(self.trainable), reports, self.param_space, others)
             for name in sorted(self.smoke.keys() - {"samples"}):
-                made.recipe.settings_type.require_known(name, "smoke: ")  # type: ignore[attr-defined]
+                made.recipe.settings_type.require_known(name, "smoke: ")
             if odd := [name for name in _OF_IMAGES if getattr(self, name) is not None]:
                 raise ForeignError(f"{odd[0]} needs an image trainable, got a Ray Tune trainable: leave it out")
         except (ForeignError, columns.ColumnError) as error:
@@ -348,6 +353,17 @@ class Study:
             Space(self.param_space)
         except DomainError as error:
             raise StudyError(f"{self.name}: {error}") from None
+
+    def require_effective(self) -> None:
+        """Raise StudyError if a declared study has early stopping that could never stop a trial.
+
+        A study with other epochs, as --set and --smoke make it, may keep its grace_epochs.
+        """
+        if self.scheduler != "none" and (self.grace_epochs or 0) > self.trial_epochs:
+            raise StudyError(
+                f"{self.name}: grace_epochs must be at most the {self.trial_epochs} epochs of a trial, got "
+                f"{self.grace_epochs}: to stop no trial, write scheduler='none'"
+            )
 
     def _check_references(self) -> None:
         for reported in self.reported:
@@ -722,6 +738,7 @@ def load(path: Path, loader: type[siblings.FreshLoader] = siblings.FreshLoader) 
     study = getattr(module, "study", None)
     if not isinstance(study, Study):
         raise StudyError(f"{path} must define `study = Study(...)`, got {type(study).__name__}")
+    study.require_effective()
     return study
 
 

@@ -223,6 +223,12 @@ def test_what_is_known_lies_in_a_folder(tmp_path: Path) -> None:
     assert names(lenet(), "--known", own, "--results", own) == ["three 0", "other 0"]
 
 
+def test_what_is_known_is_somewhere_in_the_folder(tmp_path: Path, toy: Study) -> None:
+    request = Request.parse(["space.py", "--replay", "--known", str(tmp_path)])
+    with pytest.raises(StudyError, match=f"--known must be a folder of results, got {tmp_path}, which holds no run"):
+        economise(toy, request, "", None)
+
+
 def test_members_are_an_ensembles() -> None:
     arms = lenet(single={}, inherits={"lr": 0.3}, three={"members": 3}).with_set(["members=2"]).arms
     assert {arm: config["members"] for arm, config in arms.items()} == {"single": 1, "inherits": 1, "three": 2}

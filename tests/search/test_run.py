@@ -25,8 +25,10 @@ from ray import tune
 from search import run as run_module
 from search.domains import domain_edges
 from search.execution import choose_resources
+from search.failures import UsageError
 from search.journal import Journal
 from search.options import PLACE, parser
+from search.prepare import adapt
 from search.provenance import commit_of
 from search.records import StudyRecord
 from search.request import Request
@@ -129,11 +131,21 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--replay", "--searcher", "random"], ["--replay", "--searcher random"]),
         (["--replay", "--scheduler", "asha"], ["--replay", "--scheduler asha"]),
         (["--searcher", "grid", "--samples", "3"], ["grid", "every combination", "--samples 3"]),
+        (["--smoke", "--data", "/nonexistent/place"], ["--smoke runs on scikit-learn's digits", "/nonexistent/place"]),
+        (["--smoke", "--set", "quality=.1", "--set", "quality=.2"], ["once", "quality=.2"]),
     ],
 )
 def test_a_wrong_command_is_refused(refusal_of: Refused, arguments: list[str], words: list[str]) -> None:
     line = refusal_of(*arguments)
     assert lacks(line, words) == [], line
+
+
+def test_a_studys_own_grid_takes_no_number_of_trials(toy: Study) -> None:
+    own = dataclasses.replace(toy, searcher="grid", param_space={"members": tune.choice([1, 2, 3])}, scheduler="none")
+    with pytest.raises(UsageError, match="toy: its grid runs every combination once, got --samples 2"):
+        adapt(own, Request.parse(["space.py", "--samples", "2"]))
+    chosen = adapt(own, Request.parse(["space.py", "--samples", "2", "--searcher", "random"]))
+    assert (chosen.samples, chosen.searcher) == (2, "random")
 
 
 def test_a_space_is_required(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "half a sample": ({"samples": 2.5}, ["samples", "whole number", "2.5"]),
     "yes epochs": ({"epochs": True}, ["epochs", "whole number", "True"]),
     "no grace": ({"grace_epochs": 0}, ["grace_epochs", "at least 1"]),
+    "reports of an image trainable": ({"reports": {"score": "max"}}, ["reports is for a Ray Tune", "got score"]),
     "factor 1": ({"reduction_factor": 1}, ["reduction_factor", "at least 2", "got 1"]),
     "searched epochs": ({"param_space": {"epochs": tune.choice([1, 2])}}, ["epochs belongs to the study"]),
     "unknown": ({"param_space": {"speed": 1.0}}, ["'speed'", "quality"]),
@@ -403,6 +404,11 @@ def test_load_gives_the_study_of_the_file(toy_space: Path) -> None:
         ("study = (\n", [", line 1: "]),
         ("x = 1\n", ["must define `study = Study(...)`", "got NoneType"]),
         ("study = 3\n", ["must define `study = Study(...)`", "got int"]),
+        (
+            "import dataclasses\nfrom tests.search.toy_space import study as toy\n"
+            "study = dataclasses.replace(toy, grace_epochs=50)\n",
+            ["grace_epochs must be at most the", "got 50", "scheduler='none'"],
+        ),
         ("import math\n\nmath.sqrt(-1)\n", [", line 3: ValueError: math domain error"]),
         ("import nothing_of_this_name\n", [", line 1: ModuleNotFoundError", "nothing_of_this_name"]),
         ("raise ValueError('first\\nsecond')\n", [", line 1: ValueError: first"]),
