@@ -14,7 +14,6 @@ and a run that was killed goes on with `run(study, resume=True)`.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from search.failures import UsageError
 from search.finished import Results, ResultsError
 from search.guardian import CALLER, CALLER_ID
 from search.output import one_line
+from search.records import plain
 from search.request import DEFAULTS, Request
 from search.sendable import require_sendable
 from search.study import Study, StudyError
@@ -84,7 +84,7 @@ def run(
     if it was interrupted, after what was known is saved.
     """
     given = {name: value for name, value in locals().items() if name != "study"}
-    given["set"] = [f"{name}={_text(value)}" for name, value in (set or {}).items()]
+    given["set"] = _assignments(set)
     return _Call(study, given).results()
 
 
@@ -93,8 +93,7 @@ def plan(study: Study | Path | str, **options: Any) -> str:
 
     Raises UsageError and SearchError.
     """
-    fixed = options.pop("set", {})
-    given = {**options, "set": [f"{name}={_text(value)}" for name, value in fixed.items()], "plan": True}
+    given = {**options, "set": _assignments(options.pop("set", None)), "plan": True}
     return _Call(study, given).output()
 
 
@@ -202,16 +201,26 @@ def _importable() -> list[str]:
 def _pickled(study: Study) -> bytes:
     """Return a study as its process gets it. Raises UsageError if its trainable cannot be sent."""
     try:
+        study.require_effective()
         require_sendable(study)
     except StudyError as error:
         raise UsageError(str(error)) from None
     return cast(bytes, cloudpickle.dumps(study))
 
 
-def _text(value: Any) -> str:
-    if hasattr(value, "item"):
-        value = value.item()
-    return value if isinstance(value, str) else json.dumps(value)
+def _assignments(fixed: Mapping[str, Any] | None) -> list[str]:
+    """Return the words of --set for hyperparameters and their values. Raises UsageError."""
+    if fixed is not None and not isinstance(fixed, Mapping):
+        raise UsageError(f"set must map hyperparameters to values, got {fixed!r:.80}")
+    return [f"{name}={_text(name, plain(value))}" for name, value in (fixed or {}).items()]
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float | os.PathLike):
+        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    raise UsageError(f"set must map {name} to a number, text, True, False or None, got {value!r:.80}")
 
 
 def _words(given: Mapping[str, Any]) -> list[str]:
@@ -227,9 +236,9 @@ def _words(given: Mapping[str, Any]) -> list[str]:
                 raise UsageError(f"{argument} must be True or False, got {value!r}")
             words += [option] if value else []
         elif isinstance(default, tuple):
-            if isinstance(value, str):
-                raise UsageError(f"{argument} must be a list, got {value!r}")
-            words += [f"{option}={each}" for each in value]
+            if value is not None and not isinstance(value, list | tuple):
+                raise UsageError(f"{argument} must be a list, got {value!r:.80}")
+            words += [f"{option}={each}" for each in value or ()]
         elif value is not None and value != default:
             words.append(f"{option}={value}")
     return words

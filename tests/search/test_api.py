@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
-from ray import cloudpickle
+from ray import cloudpickle, tune
 from torch import nn
 
 from search import definition
@@ -61,6 +61,11 @@ study = Study(
         ({"set": {"lr": 0.1, "members": 3, "nesterov": True, "decay": "step"}}, None),
         ({"arms": ["a", "b"], "replay": True}, "--replay --arm a --arm b"),
         ({"time_budget": "30m"}, "--time-budget 30m"),
+        ({"arms": None, "log": None, "warm_start": None, "known": None, "set": None}, ""),
+        (
+            {"set": {"a": None, "weights": Path("/w"), "b": np.float64(0.5), "c": "1", "d": np.bool_(True)}},
+            "--set a=none --set weights=/w --set b=0.5 --set c=1 --set d=true",
+        ),
         (
             {"results": "/somewhere", "yes": True, "gpus_per_trial": 0.5},
             "--results /somewhere --yes --gpus-per-trial 0.5",
@@ -73,7 +78,7 @@ def test_arguments_are_the_command_lines_options(
     asked: list[Request] = []
     monkeypatch.setattr("search.api._Call.results", lambda call: asked.append(call.request))
     run(toy_space, **given)
-    words = words or "--set lr=0.1 --set members=3 --set nesterov=true --set decay=step"
+    words = words if words is not None else "--set lr=0.1 --set members=3 --set nesterov=true --set decay=step"
     assert asked == [Request.parse([str(toy_space), *words.split()])]
 
 
@@ -85,6 +90,12 @@ def test_arguments_are_the_command_lines_options(
         ({"arms": "a", "replay": True}, "arms must be a list, got 'a'"),
         ({"smoke": "yes"}, "smoke must be True or False, got 'yes'"),
         ({"repeats": 2}, "--repeats needs --replay"),
+        ({"set": {"x": tune.uniform(0, 1)}}, "set must map x to a number, text, True, False or None, got <"),
+        ({"set": {"x": np.arange(2)}}, "set must map x to a number, text, True, False or None, got [0, 1]"),
+        ({"set": ["x=1"]}, "set must map hyperparameters to values, got ['x=1']"),
+        ({"warm_start": Path("r")}, "warm_start must be a list, got "),
+        ({"warm_start": "r"}, "warm_start must be a list, got 'r'"),
+        ({"known": 3}, "known must be a list, got 3"),
     ],
 )
 def test_a_wrong_argument_is_refused_before_anything_starts(given: dict[str, Any], told: str, toy_space: Path) -> None:
