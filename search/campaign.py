@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +267,8 @@ def _lower(session: int) -> None:
 
 def words_of(request: Request) -> list[str]:
     """Return the words after `python -m search.run` that make this request."""
-    words = [str(request.space)]
+    space = str(request.space)
+    words = [f"./{space}" if space.startswith("-") else space]
     for name, default in DEFAULTS.items():
         value = getattr(request, name)
         if name in ("space", "address_from", "hosted") or value == default:
@@ -275,9 +277,10 @@ def words_of(request: Request) -> list[str]:
         if value is True:
             words.append(option)
         elif isinstance(value, tuple):
-            words += [word for each in value for word in (option, str(each))]
+            words += [f"{option}={each}" for each in value]
         else:
-            words += [option, f"{value}s" if name == "time_budget" else str(value)]
+            # Written out, since search.run takes no exponent in a time.
+            words.append(f"{option}={f'{Decimal(str(value)):f}s' if name == 'time_budget' else value}")
     return words
 
 

@@ -49,8 +49,9 @@ def when(name: str, values: Any, value: Any) -> When:
     """
     if isinstance(values, set | frozenset):
         values = sorted(values, key=repr)  # an order that is the same in every process
+    values = plain(values)
     listed = isinstance(values, list | tuple | range)
-    own = Condition(name, tuple(plain(each) for each in values) if listed else (plain(values),))
+    own = Condition(name, tuple(plain(each) for each in values) if listed else (values,))
     if isinstance(value, When):
         return When((own, *value.conditions), value.value)
     return When((own,), value)

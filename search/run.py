@@ -94,7 +94,7 @@ def run(request: Request, study: Study | None = None) -> int:
         return 0
     watch = Watch(0.0 if ready.request.smoke else None)  # the digits take seconds
     unmeasured = ready.request.smoke or ready.request.yes or ready.request.address or ready.study.foreign
-    if not (unmeasured or ready.resumed):
+    if not unmeasured and (ready.request.extend or not ready.resumed):
         with stage("measuring what the run costs", terminal_only=True):
             estimate(ready, watch)
     return start(ready, watch)
@@ -118,7 +118,14 @@ def estimate(ready: Prepared, watch: Watch) -> None:
     """
     slots = ready.resources.slots(cpu_count(), torch.cuda.device_count())
     settle()
-    made = make_plan(ready.study, ready.data, ready.resources, slots, ready.configs)
+    study, configs = ready.study, ready.configs
+    if more := ready.request.extend:  # the trials before are not run again
+        study = dataclasses.replace(study, samples=more)
+        seeds = {ready.request.seed + ready.request.repeats - each for each in range(1, more + 1)}
+        configs = configs and [config for config in configs if config["seed"] in seeds]
+        if configs == []:
+            return  # other results hold them
+    made = make_plan(study, ready.data, ready.resources, slots, configs)
     if made.stopped_wall_seconds > A_DAY and ready.request.time_budget is None:
         raise UsageError(how_to_shrink(made))
     watch.expect(made.epoch_seconds)

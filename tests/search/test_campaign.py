@@ -103,6 +103,10 @@ def test_a_file_without_commands_is_refused(
         ["s.py"],
         ["s.py", "--smoke", "--replay", "--repeats", "3", "--arm", "a b", "--arm", "c", "--set", "lr=.1"],
         ["s.py", "--time-budget", "30m", "--cpus-per-trial", "auto", "--gpus-per-trial", "0.5", "-v", "--yes"],
+        ["s.py", "--replay", "--arm=-a", "--arm=--b"],
+        ["--", "-s.py"],
+        ["s.py", "--time-budget", "0.00001s"],
+        ["s.py", "--time-budget", "99999999999999999999d", "--address", "10.0.0.1:6379"],
         ["s.py", "--data", "d", "--results", "r", "--engine", "bf16", "--seed", "4", "--searcher", "grid"],
     ],
 )

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from ray import tune
@@ -192,6 +193,11 @@ def test_first_trials_of_ones_own(study: Study) -> None:
         dataclasses.replace(study, first=[{"optimizer": "adam", "momentum": 0.5}])
     with pytest.raises(StudyError, match="first: momentum exists only if optimizer is 'sgd', got optimizer 'not named"):
         dataclasses.replace(study, first=[{"momentum": 0.5}])
+
+
+def test_values_may_be_numpys() -> None:
+    assert when("members", np.array([2, 3]), 0.5) == when("members", [2, 3], 0.5)
+    assert when("members", np.int64(2), 0.5) == when("members", 2, 0.5)
 
 
 # What is written otherwise
