@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from search.failures import UsageError
-from search.options import AUTO, PLACE, STORED, parser
+from search.options import PLACE, STORED, parser
+from search.packing import AUTO
 from search.records import STUDY_FILE, StudyRecord
 from trainables.training.engine import PLAIN
 
@@ -186,7 +187,7 @@ def _may_be(name: str, stored: object) -> bool:
     if stored is None:
         return default is None
     try:
-        given = getattr(parser().parse_args(["space", f"--{name}={stored}"]), name)
+        given = getattr(parser().parse_args(["space", f"--{name.replace('_', '-')}={stored}"]), name)
     except UsageError:
         return False
     return type(stored) in (str, int, float) and (str(given) if isinstance(given, Path) else given) == stored

@@ -588,8 +588,6 @@ class Study:
             name, equals, text = assignment.partition("=")
             if not equals:
                 raise StudyError(f"--set takes name=value, got {assignment!r}")
-            if name in {**changes, **own}:
-                raise StudyError(f"--set must name {name} once, got {assignment} too: leave one of them out")
             if name in _OF_IMAGES and not self.foreign and name not in self.hyperparameter_types():
                 own[name] = int(text) if text.isdecimal() else text
                 continue
@@ -738,7 +736,10 @@ def load(path: Path, loader: type[siblings.FreshLoader] = siblings.FreshLoader) 
     study = getattr(module, "study", None)
     if not isinstance(study, Study):
         raise StudyError(f"{path} must define `study = Study(...)`, got {type(study).__name__}")
-    study.require_effective()
+    try:
+        study.require_effective()
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
     return study
 
 

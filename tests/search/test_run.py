@@ -132,7 +132,6 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--replay", "--scheduler", "asha"], ["--replay", "--scheduler asha"]),
         (["--searcher", "grid", "--samples", "3"], ["grid", "every combination", "--samples 3"]),
         (["--smoke", "--data", "/nonexistent/place"], ["--smoke runs on scikit-learn's digits", "/nonexistent/place"]),
-        (["--smoke", "--set", "quality=.1", "--set", "quality=.2"], ["once", "quality=.2"]),
     ],
 )
 def test_a_wrong_command_is_refused(refusal_of: Refused, arguments: list[str], words: list[str]) -> None:
