@@ -29,12 +29,13 @@ from search.failures import UsageError
 from search.journal import Journal
 from search.options import PLACE, parser
 from search.prepare import adapt
-from search.provenance import commit_of
+from search.provenance import commit_of, new_record
 from search.records import StudyRecord
 from search.request import Request
 from search.resources import cpu_count
 from search.results import write_record
 from search.run import main
+from search.searchers import make_proposals
 from search.study import Study, StudyError, load, when
 from search.summary import how_to_go_on
 from tests.records import make_record
@@ -498,6 +499,27 @@ def test_a_record_of_before_is_resumed_on_one_cpu_a_trial(tmp_path: Path) -> Non
     options = {name: value for name, value in record().options.items() if name not in PLACE}
     resumed = Request.parse(["space.py", "--resume"]).restored(tmp_path, record(options=options))
     assert choose_resources(resumed).cpus_per_trial == 1
+
+
+def test_an_extension_of_more_than_a_day_is_refused(
+    refusal_of: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = tmp_path / "rates.py"
+    space.write_text(
+        "from ray import tune\nfrom search.study import Study\nfrom trainables.lenet import LeNetTrainable\n"
+        "study = Study(name='rates', question='?', source='me', trainable=LeNetTrainable, dataset='digits', epochs=2,\n"
+        "              samples=2, param_space={'lr': tune.loguniform(0.001, 0.1)})\n"
+    )
+    folder = tmp_path / "results" / "rates" / "20260101-100000"
+    folder.mkdir(parents=True)
+    Journal(folder).close()
+    study, request = load(space), Request.parse([str(space), "--engine", "plain"])
+    proposals = make_proposals(study, study.searcher, study.samples, request.seed)
+    made = new_record(study, request, load_data("digits"), folder, proposals, study)
+    write_record(folder, dataclasses.replace(made, finished=True))
+    monkeypatch.setattr(run_module, "A_DAY", 1e-9)
+    line = refusal_of("--extend", "2", space=space)
+    assert lacks(line, ["an estimated", "--time-budget", "--yes starts anyway"]) == [], line
 
 
 def test_a_whole_grid_is_not_extended(refusal_of: Refused, begun: Path) -> None:
