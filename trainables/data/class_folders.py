@@ -3,7 +3,9 @@
     pets/train/cat/1.jpg  pets/test/cat/9.jpg     the data set's own parts; also val/ or validation/
     pets/cat/1.jpg        pets/dog/2.jpg          no parts: a fifth of each class is drawn as the test set
 
-Class names are the folders', in alphabetical order. Pictures may lie at any depth in a class's folder.
+Class names are the folders', in alphabetical order. Pictures may lie at any depth in a class's folder. A folder is a
+part if its name has the part as a word (training_set, Test Data, val2) and it holds class folders. Folders of which it
+is unclear whether they are parts or classes are refused.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ import numpy as np
 from search.records import writable_text
 from trainables.data.forms import Wanted, choose_form, decode_pictures, require_memory, shapes_of
 from trainables.data.image_data import DataError, Images, Progress
-from trainables.data.parquet_files import PART_WORDS, Decoded
+from trainables.data.parquet_files import MAC, PART_WORDS, Decoded, words
 from trainables.data.splits import SPLIT_SEED, Indices, split
 
 ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
@@ -57,23 +59,79 @@ class ClassFolders(NamedTuple):
 def find_classes(folder: Path, depth: int = 0) -> ClassFolders | None:
     """Return the class folders in `folder`, None if it holds none. Raises DataError if they make no data set."""
     inner = _folders(folder)
-    by_part: dict[str, list[Path]] = {}
-    for path in inner:
-        if (part := PART_WORDS.get(path.name.lower())) and any(_holds_pictures(below) for below in _folders(path)):
-            by_part.setdefault(part, []).append(path)
-    if "train" in by_part:
-        if twice := next((paths for paths in by_part.values() if len(paths) > 1), None):
-            raise DataError(
-                f"one folder of each part required in {folder}, found {twice[0].name}/ and {twice[1].name}/"
-            )
-        return _parts(folder, {part: paths[0] for part, paths in by_part.items()}, inner)
+    if places := _places(folder, inner):
+        return _parts(folder, places, inner)
     classes = [path for path in inner if _holds_pictures(path)]
     if not classes:
         return None
     if len(inner) == 1 and depth < _DEEPEST_WRAPPER and not _pictures_in(inner[0]) and _folders(inner[0]):
         return find_classes(inner[0], depth + 1)
+    _require_clear(folder, classes)
     found, ignored = _classes(classes)
     return ClassFolders(folder, {"train": found}, (*ignored, *(path for path in inner if path not in classes)))
+
+
+def _places(folder: Path, inner: list[Path]) -> dict[str, Path]:
+    """Return the folder of each part that holds class folders, none if there is no "train" among them.
+
+    A folder whose whole name is a part's (train) goes before those that have it as a word (train_masks).
+    """
+    named: dict[str, list[Path]] = {}
+    worded: dict[str, list[Path]] = {}
+    for path in inner:
+        part = _part_of(path.name)
+        if part and any(_holds_pictures(below) for below in _folders(path)):
+            (named if path.name.lower() in PART_WORDS else worded).setdefault(part, []).append(path)
+    found = worded | named
+    if "train" not in found:
+        return {}
+    if twice := next((paths for paths in found.values() if len(paths) > 1), None):
+        raise DataError(f"one folder of each part required in {folder}, found {_shown(twice)}")
+    others = [path for path in inner if _part_of(path.name) is None and _holds_pictures(path)]
+    if "train" not in named and len(found) == 1 and others:
+        raise DataError(
+            f"{folder}: cannot tell whether {_shown(found['train'])} holds the training pictures or is a class beside "
+            f"{_shown(others)}: name it train/ if it is a part, else without the word"
+        )
+    return {part: paths[0] for part, paths in found.items()}
+
+
+def _part_of(name: str) -> str | None:
+    """Return the part that the words of a folder's name say, None if they say none or several."""
+    parts = {PART_WORDS[word] for word in words(name) if word in PART_WORDS}
+    return parts.pop() if len(parts) == 1 else None
+
+
+def _require_clear(folder: Path, classes: list[Path]) -> None:
+    """Raise DataError if the folders may be parts rather than classes."""
+    if all(_part_of(path.name) for path in classes):
+        raise DataError(
+            f"classes required in {folder}, found {_shown(classes)}, named as parts are: give train/ one folder of "
+            "pictures a class, and test/ too if there is one; classes that have such names need others"
+        )
+    holders: dict[str, list[Path]] = {}  # a subfolder's name -> folders that have such a one
+    pairs: dict[tuple[Path, Path], str] = {}
+    for path in classes:
+        for below in _classes_in(path):
+            for other in holders.setdefault(below.name, []):
+                if before := pairs.get((other, path)):
+                    raise DataError(
+                        f"{folder}: cannot tell whether {_shown([other, path])} are classes or parts, since both hold "
+                        f"{before}/ and {below.name}/: name parts train/ and test/; classes must not hold equally "
+                        "named folders"
+                    )
+                pairs[other, path] = below.name
+            holders[below.name].append(path)
+
+
+def _classes_in(folder: Path) -> list[Path]:
+    """Return the folders of pictures in a folder that has no pictures beside them."""
+    return [] if _pictures_in(folder) else [path for path in _folders(folder) if _holds_pictures(path)]
+
+
+def _shown(folders: list[Path]) -> str:
+    names = [f"{path.name}/" for path in folders[:4]] + [f"{len(folders) - 4} more"] * (len(folders) > 4)
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _parts(folder: Path, places: Mapping[str, Path], inner: list[Path]) -> ClassFolders:
@@ -81,7 +139,7 @@ def _parts(folder: Path, places: Mapping[str, Path], inner: list[Path]) -> Class
     ignored = [path for path in inner if path not in places.values()]
     for part in ("train", "validation", "test"):
         if part in places:
-            parts[part], more = _classes(_folders(places[part]))
+            parts[part], more = _classes(_inside(places[part], parts.get("train", {})))
             ignored += more
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
@@ -94,19 +152,37 @@ def _parts(folder: Path, places: Mapping[str, Path], inner: list[Path]) -> Class
     return ClassFolders(folder, parts, tuple(ignored))
 
 
+def _inside(part: Path, train: Collection[str]) -> list[Path]:
+    """Return a part's class folders, which an archive may have wrapped: seg_test/seg_test/CLASS."""
+    for _ in range(_DEEPEST_WRAPPER):
+        inner = _folders(part)
+        if len(inner) != 1 or inner[0].name in train or not _classes_in(inner[0]):
+            break
+        part = inner[0]
+    return _folders(part)
+
+
 def _folders(folder: Path) -> list[Path]:
-    return [path for path in _listed(folder) if path.is_dir()]
+    return sorted(Path(entry) for entry in _listed(folder) if entry.is_dir())
 
 
-def _listed(folder: Path) -> list[Path]:
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return sorted(Path(entry) for entry in os.scandir(folder) if not entry.name.startswith("."))
+        return [entry for entry in os.scandir(folder) if _is_content(entry.name)]
     except OSError as error:
         raise DataError(f"cannot read {folder}: {error.strerror}") from None
 
 
+def _is_content(name: str) -> bool:
+    return not name.startswith(".") and name != MAC
+
+
 def _pictures_in(folder: Path) -> bool:
-    return any(path.suffix.lower() in ENDINGS for path in _listed(folder) if not path.is_dir())
+    return any(_is_picture(entry.name) and not entry.is_dir() for entry in _listed(folder))
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in ENDINGS
 
 
 def _holds_pictures(folder: Path) -> bool:
@@ -121,8 +197,8 @@ def _walked(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(filter(_is_content, folders))
+        yield from (Path(here, name) for name in sorted(files) if _is_content(name))
 
 
 def _refuse(error: OSError) -> None:

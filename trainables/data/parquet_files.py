@@ -29,6 +29,7 @@ from trainables.data.splits import Indices
 DEEPEST = 6  # levels of folders below the one named: the Hub's cache has four (datasets--x/snapshots/HASH/plain_text)
 MOST_ENTRIES = 20_000  # most files below a folder: a data set's own folder has some tens
 IMAGE_COLUMNS = ("img", "image")
+MAC = "__MACOSX"  # folder that macOS adds to an archive: for each file X one ._X, which is no picture
 _CHUNK = 500  # number of images that a thread decodes at a time
 PART_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -106,6 +107,7 @@ def walk(folder: Path) -> Iterator[Path]:
         entries += len(listed)
         if entries > MOST_ENTRIES:
             raise DataError(f"{folder} holds more than {MOST_ENTRIES:,} files: name the data set's own folder")
+        listed = [entry for entry in listed if not (entry.name == MAC or entry.name.startswith("._"))]
         folders = [here / entry.name for entry in listed if entry.is_dir()]
         yield from (here / entry.name for entry in listed if not entry.is_dir())
         if depth < DEEPEST:
@@ -177,19 +179,21 @@ def place(path: Path, folder: Path) -> tuple[tuple[str, ...], PartFile] | None:
             name = f"{stem.replace('{', '{{').replace('}', '}}')}{{:0{len(digits)}}}{rest}{path.suffix}"
             break
     for place in (stem, *reversed(folders)):
-        parts = {PART_WORDS[word] for word in _words(place) if word in PART_WORDS}
+        parts = {PART_WORDS[word] for word in words(place) if word in PART_WORDS}
         if len(parts) > 1:
             return None
         if parts:
             (part,) = parts
             named = [*folders, stem] if place is stem else folders
-            key = tuple(" ".join("*" if PART_WORDS.get(word) == part else word for word in _words(x)) for x in named)
+            key = tuple(" ".join("*" if PART_WORDS.get(word) == part else word for word in words(x)) for x in named)
             return key, PartFile(path, part, number, total, name)
     return None
 
 
-def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[-_.\s]+|(?<=[a-z])(?=\d)", name.lower()) if word]
+def words(name: str) -> list[str]:
+    """Return the words of a file's or folder's name in lower case: train1, TrainData and "train data" have two each."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return [word for word in re.split(r"[-_.\s]+|(?<=[a-z])(?=\d)", apart) if word]
 
 
 def in_order(files: Sequence[PartFile], part: str, folder: Path) -> tuple[Path, ...]:

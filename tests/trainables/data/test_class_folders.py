@@ -61,6 +61,80 @@ def test_own_parts_are_kept_and_the_validation_part_is_what_a_trial_is_chosen_by
     assert (len(data.train_labels), data.validation_images, len(data.test_labels)) == (30, 0, 9)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("training_set", "test_set"),
+        ("train_data", "test_data"),
+        ("Training Data", "Testing Data"),
+        ("train1", "test1"),
+        ("TrainImages", "TestImages"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("archive/archive/train", "archive/archive/test"),
+    ],
+)
+def test_parts_are_known_by_a_word_of_their_names(tmp_path: Path, read: Read, parts: tuple[str, str]) -> None:
+    for part, n in zip(parts, (30, 12), strict=True):
+        write_digits(tmp_path / "set" / part, n)
+    (tmp_path / "set" / "seg_pred" / "seg_pred").mkdir(parents=True)
+    (tmp_path / "set" / "seg_pred" / "seg_pred" / "1.png").write_bytes(png(np.zeros((8, 8), np.uint8)))
+    if parts[0].startswith("archive"):
+        shutil.rmtree(tmp_path / "set" / "seg_pred")
+    data = read(tmp_path / "set")
+    assert (data.class_names, len(data.train_labels), len(data.test_labels)) == (("0", "1", "2"), 30, 12)
+
+
+def test_a_part_named_whole_goes_before_a_folder_that_has_its_word(tmp_path: Path, read: Read) -> None:
+    for part, n in (("train", 30), ("train_masks", 30), ("test", 12)):
+        write_digits(tmp_path / "set" / part, n)
+    assert len(read(tmp_path / "set").train_labels) == 30
+
+
+def test_what_a_mac_adds_to_an_archive_and_hidden_folders_do_not_count(tmp_path: Path, read: Read) -> None:
+    folder = write_digits(tmp_path / "set" / "digits", 30)
+    before = read(folder)
+    for extra in ("__MACOSX/digits/0", ".thumbnails/0", "digits/.ipynb_checkpoints", "digits/__MACOSX"):
+        (tmp_path / "set" / extra).mkdir(parents=True)
+        (tmp_path / "set" / extra / "1.png").write_bytes(b"no picture")
+    data = read(tmp_path / "set")
+    assert data.class_names == ("0", "1", "2")
+    assert data.fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (("val", "test"), "found test/ and val/, named as parts are: give train/ one folder of pictures a class"),
+        (("trainset", "testset"), "whether testset/ and trainset/ are classes or parts, since both hold 0/ and 1/"),
+        (("fold1", "fold2", "fold3"), "name parts train/ and test/"),
+        (("train_images", "masks"), "whether train_images/ holds the training pictures or is a class beside masks/"),
+    ],
+)
+def test_folders_that_may_be_parts_or_classes_are_refused(tmp_path: Path, read: Read, parts, words: str) -> None:
+    for part in parts:
+        write_digits(tmp_path / "set" / part)
+    with pytest.raises(DataError, match=words) as caught:
+        read(tmp_path / "set")
+    assert "\n" not in str(caught.value)
+
+
+def test_flat_parts_are_not_two_classes(tmp_path: Path, read: Read) -> None:
+    write_photos(tmp_path / "set", (40, 40), 6)
+    (tmp_path / "set" / "china").rename(tmp_path / "set" / "train")
+    (tmp_path / "set" / "flower").rename(tmp_path / "set" / "test")
+    with pytest.raises(DataError, match="found test/ and train/, named as parts are"):
+        read(tmp_path / "set")
+
+
+def test_classes_may_have_folders_of_their_own(tmp_path: Path, read: Read) -> None:
+    folder = write_digits(tmp_path / "digits", 30)
+    for name in "012":  # as Tiny ImageNet has them
+        (folder / name).rename(folder / "images")
+        (folder / name).mkdir()
+        (folder / "images").rename(folder / name / "images")
+    assert read(folder).class_names == ("0", "1", "2")
+
+
 def test_photographs_of_several_sizes_get_the_middle_square_of_one_size(tmp_path: Path, read: Read) -> None:
     folder = write_photos(tmp_path / "photos", (60, 100), 6)
     Image.fromarray(crops((90, 70), 1)["china"][0]).save(folder / "china" / "other.jpg")
