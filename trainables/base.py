@@ -18,7 +18,7 @@ from trainables.data.datasets import ImageData
 from trainables.data.task import DeviceData, Task
 from trainables.ensembles.bagging import Bagging
 from trainables.ensembles.strategy import Strategy, Training
-from trainables.network_memory import one_image_memory
+from trainables.network_memory import meta_copy, one_image_memory
 from trainables.predictor import Predictor, load_predictor
 from trainables.training import checkpoint
 from trainables.training.allocator import forget_peak
@@ -166,9 +166,15 @@ def build(trainable: type[ImageTrainable], config: dict[str, Any], data: DeviceD
 
 
 def _one_image_memory(training: Training) -> int | None:
-    """Return the bytes that one member needs to train on one image; None if that needs the images' values."""
-    inputs = training.recipe.test_inputs(training.recipe.task.data.test_images[:1])
+    """Return the bytes that one member needs to train on one image, None if they cannot be told without values.
+
+    Measured with all that the trial trains by its last epoch, whichever epoch comes next.
+    """
+    recipe = training.recipe
     try:
-        return one_image_memory(training.members[0].network, tuple(inputs.shape[1:]))
-    except (RuntimeError, NotImplementedError):
-        return None  # its forward pass branches on values, or makes tensors of its own: no shapes without computing
+        inputs = recipe.test_inputs(recipe.task.data.test_images[:1])
+        network = meta_copy(training.members[0].network)
+        recipe.begin_epoch(network, recipe.settings.epochs)
+        return one_image_memory(network, tuple(inputs.shape[1:]))
+    except Exception:  # noqa: BLE001 - no side figure may cost a trial, and a forward pass without values raises anything
+        return None

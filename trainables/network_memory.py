@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
@@ -10,15 +12,30 @@ def one_image_memory(network: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Return the bytes of parameters, gradients and what autograd keeps when a network trains on one image.
 
     `input_shape` is [channels, height, width]. Kept tensors are counted by storage, so that views and
-    in-place results count once; parameters and buffers among them are not counted again. The network runs
+    in-place results count once; parameters and buffers among them are not counted again. A copy of the network runs
     on the meta device in training mode: nothing is computed, the network is unchanged, and the figure is the same on
     every machine. Optimizer state, the temporaries of backward and a fused attention kernel's savings are left
     out. Two and three images are counted and extrapolated, since BatchNorm cannot train on one.
     """
+    network = meta_copy(network)
     two, three = (_kept_bytes(network, (n, *input_shape)) for n in (2, 3))
     parameters = sum(_bytes(p) for p in network.parameters())
     gradients = sum(_bytes(p) for p in network.parameters() if p.requires_grad)
     return parameters + gradients + 2 * two - three
+
+
+def meta_copy(network: nn.Module) -> nn.Module:
+    """Return a deep copy of a network without its values: tensors are on the meta device and take no memory."""
+    instead: dict[int, object] = {
+        id(tensor): nn.Parameter(torch.empty_like(tensor, device="meta"), tensor.requires_grad)
+        for tensor in network.parameters()
+    }
+    kept = (value for module in network.modules() for value in vars(module).values())
+    for tensor in (*network.buffers(), *(value for value in kept if isinstance(value, torch.Tensor))):
+        # A number (a count of steps, say) is computed with on every device, and may be read.
+        number = tensor.dim() == 0 and tensor.device.type == "cpu"
+        instead[id(tensor)] = tensor.detach().clone() if number else torch.empty_like(tensor, device="meta")
+    return copy.deepcopy(network, instead)
 
 
 def _kept_bytes(network: nn.Module, shape: tuple[int, ...]) -> int:

@@ -7,6 +7,7 @@ from trainables.base import build
 from trainables.by_model import ConvNetOrPretrained
 from trainables.convnet import ConvNet, ConvNetTrainable
 from trainables.data.task import DeviceData
+from trainables.image_trainable import image_trainable
 from trainables.lenet import LeNet, LeNetTrainable
 from trainables.network_memory import one_image_memory
 from trainables.pretrained import PretrainedTrainable
@@ -82,6 +83,45 @@ def test_a_trial_reports_the_memory_of_one_image(start_trial, family, network):
     assert known == [None, one_image_memory(network, (3, 32, 32))]
     alone = start_trial(trainable, **config | {"epochs": 1})
     assert alone.train()["one_image_memory_bytes"] is not None
+
+
+def test_the_memory_of_one_image_is_that_of_all_stages_a_trial_will_free(start_trial, tmp_path):
+    whole, staged = RESNET | {"tuned": "all", "epochs": 7}, RESNET | {"tuned": "staged", "epochs": 7}
+    known = []
+    for config in (whole, staged):
+        trial = start_trial(PretrainedTrainable, **config)
+        trial.train()
+        known.append(trial.train()["one_image_memory_bytes"])
+    assert known[0] == known[1]
+    trial.train()
+    trial.save_checkpoint(str(tmp_path))
+    restored = start_trial(PretrainedTrainable, **staged, restore=str(tmp_path))
+    assert restored.train()["one_image_memory_bytes"] == known[0]
+    few = start_trial(PretrainedTrainable, **staged | {"epochs": 2})
+    assert [few.train(), few.train()][-1]["one_image_memory_bytes"] < known[0]
+
+
+class Strict(torch.nn.Module):
+    """A network whose forward pass needs its images' values, as a tutorial may write it."""
+
+    def __init__(self, classes: int, channels: int, size: int, fails: str = "assert") -> None:
+        super().__init__()
+        self.fails, self.layer = fails, torch.nn.Linear(channels * size * size, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.fails == "assert":
+            assert x.device.type in ("cpu", "cuda")
+        else:
+            assert float(x.detach().numpy().max()) < 1e9
+        return self.layer(x.flatten(1))
+
+
+@pytest.mark.parametrize("fails", ["assert", "numpy"])
+def test_a_network_that_cannot_be_measured_without_values_trains_without_the_figure(start_trial, fails):
+    trial = start_trial(image_trainable(Strict), fails=fails)
+    last = [trial.train() for _ in range(3)][-1]
+    assert (last["done"], last["one_image_memory_bytes"]) == (True, None)
+    assert trial.training.members[0].network.layer.weight.device.type == "cpu"
 
 
 def test_one_study_can_hold_both_groups_of_note_d(digits):

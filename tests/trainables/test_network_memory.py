@@ -104,3 +104,23 @@ def test_measuring_changes_nothing_and_takes_batch_norm_on_one_value_per_image()
     assert torch.equal(torch.get_rng_state(), random)
     assert [i for i, layer in enumerate(network) if layer.training] == [3]
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_tensors_that_a_forward_pass_keeps_stay_where_they_are():
+    class Centred(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.steps, self.centre = nn.Linear(12, 2), torch.tensor(0), torch.zeros(12)
+
+        def forward(self, x):
+            x = x.flatten(1)
+            self.steps += 1
+            self.centre = x.detach().mean(0) if self.steps == 1 else self.centre.lerp(x.detach().mean(0), 0.5)
+            return self.layer(x - self.centre)
+
+    network = Centred()
+    network(torch.ones(2, 3, 2, 2))
+    parameters = 4 * (24 + 2)
+    assert one_image_memory(network, (3, 2, 2)) == 2 * parameters + 4 * 12  # kept: the input of the linear
+    assert network.steps.item() == 1
+    torch.testing.assert_close(network.centre, torch.ones(12))
