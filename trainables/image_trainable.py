@@ -12,6 +12,7 @@ for the families beside this file.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import functools
@@ -47,6 +48,7 @@ from trainables.training.torch_names import (
 OF_THE_DATA = ("classes", "channels", "size")  # arguments that the data set gives
 TIMM = "timm:"  # prefix of timm's model names; names without it are torchvision's
 _CHECKED = 2  # images of the forward pass that checks a network
+_WITHIN = 2 / 3  # least share of an augmentation's floats from 0 to 1, if its images are random
 
 MakeNetwork = Callable[..., nn.Module]
 Loss = Callable[..., torch.Tensor]
@@ -109,9 +111,14 @@ class NetworkRecipe(Recipe[NetworkSettings]):
 
     @classmethod
     def require_images(cls, settings: NetworkSettings, channels: int, size: int, classes: int) -> None:
-        """Raise ValueError unless the network, made for such images, turns two of them into logits [2, classes]."""
+        """Raise ValueError unless the network, made for such images, turns two of them into logits [2, classes].
+
+        An augmentation of one's own must return two such images as images.
+        """
         own = tuple((name, getattr(settings, name)) for name in cls.own)
         _try(typing.cast(Any, cls), own, (classes, channels, size))
+        if cls.augment is not None:
+            _try_augment(typing.cast(Any, cls), channels, size)
 
     def network(self) -> nn.Module:
         data = self.task.data
@@ -145,7 +152,11 @@ class NetworkRecipe(Recipe[NetworkSettings]):
     def train_inputs(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         images = augmented(images, self.settings, generator)
         own = type(self).augment
-        return self.test_inputs(images if own is None else own(images, generator))
+        if own is None:
+            return self.test_inputs(images)
+        made = own(images, generator)
+        _require_images(own, images, made)
+        return self.test_inputs(made)
 
     def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
         floats = images.float() / 255 if images.dtype == torch.uint8 else images
@@ -191,6 +202,39 @@ def _try(recipe: Any, own: tuple[tuple[str, Any], ...], of_data: tuple[int, int,
         )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise SettingError(f"{told} must have parameters to train, got none")
+
+
+@functools.lru_cache(maxsize=16)
+def _try_augment(recipe: Any, channels: int, size: int) -> None:
+    own = recipe.augment
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (_CHECKED, channels, size, size), dtype=torch.uint8, generator=draws)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            made = copy.deepcopy(own)(images.clone(), draws)
+    except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SettingError(
+            f"{_name(own)} cannot augment images of {channels} x {size} x {size}: {type(error).__name__}: {reason:.300}"
+        ) from None
+    _require_images(own, images, made)
+    # Noise may leave the range; another scale, on which no network is evaluated, has most values outside.
+    if made.dtype == torch.float32 and not ((made >= 0) & (made <= 1)).double().mean() > _WITHIN:
+        low, high = made.min().item(), made.max().item()
+        raise SettingError(f"{_augments(own, images)}, got floats from {low:.3g} to {high:.3g}")
+
+
+def _require_images(own: Augment, images: torch.Tensor, made: Any) -> None:
+    """Raise SettingError unless an augmentation made images of the same shape, of bytes or floats."""
+    if not isinstance(made, torch.Tensor):
+        raise SettingError(f"{_augments(own, images)}, got {type(made).__name__}")
+    if made.dtype not in (torch.uint8, torch.float32) or made.shape != images.shape:
+        got = f"{str(made.dtype).removeprefix('torch.')} {list(made.shape)}"
+        raise SettingError(f"{_augments(own, images)}, got {got}")
+
+
+def _augments(own: Augment, images: torch.Tensor) -> str:
+    return f"{_name(own)} must return uint8 images {list(images.shape)} (or float32 from 0 to 1)"
 
 
 class MeasuredBagging(PatientBagging):
@@ -260,7 +304,8 @@ def image_trainable(
                    negative log-likelihood whatever the loss
     metrics        name -> function(probabilities [n, classes], labels [n]) -> number, or a `Metric` that says which
                    direction is better; reported as val_NAME after each epoch and test_NAME after the last
-    augment        augment(images uint8 [n, c, h, w], generator) -> images, in training only
+    augment        augment(images uint8 [n, c, h, w], generator) -> images, uint8 or float32 from 0 to 1 (noise may go
+                   beyond), in training only
     normalize      subtract the training set's channel means and divide by its standard deviations
     channels_last  lay images and weights out channels last, which is faster, but `Tensor.view` may then fail
 

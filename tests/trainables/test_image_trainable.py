@@ -342,6 +342,52 @@ def test_an_augmentation_of_ones_own_is_for_training_only(digits) -> None:
     assert training.recipe.test_inputs(images).mean().abs() < 1
 
 
+def widened(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images.int()
+
+
+def of_255(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images.float()
+
+
+def centred(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images.float() / 127.5 - 1
+
+
+def doubled(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images.double() / 255
+
+
+def twice(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.cat([images, images])
+
+
+def cut(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images[..., 1:, 1:]
+
+
+@pytest.mark.parametrize(
+    ("augment", "got"),
+    [
+        (widened, "int32 [2, 3, 32, 32]"),
+        (of_255, "floats from 0 to 255"),
+        (centred, "floats from -1 to 1"),
+        (doubled, "float64 [2, 3, 32, 32]"),
+        (twice, "uint8 [4, 3, 32, 32]"),
+        (cut, "uint8 [2, 3, 31, 31]"),
+    ],
+)
+def test_an_augmentation_on_another_scale_than_the_evaluation_is_refused_before_the_start(augment, got: str) -> None:
+    recipe = image_trainable(small, augment=augment).recipe
+    with pytest.raises(SettingError) as caught:
+        recipe.require_images(recipe.settings_type(), 3, 32, 10)
+    name = augment.__name__
+    assert str(caught.value) == f"{name} must return uint8 images [2, 3, 32, 32] (or float32 from 0 to 1), got {got}"
+    for good in (noisy, Noise(0.1)):
+        recipe = image_trainable(small, augment=good).recipe
+        recipe.require_images(recipe.settings_type(), 3, 32, 10)
+
+
 @dataclasses.dataclass
 class Powered:
     """A loss that cannot be hashed."""
