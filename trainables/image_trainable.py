@@ -23,7 +23,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import torch
 from torch import nn
@@ -96,13 +96,26 @@ class NetworkRecipe(Recipe[NetworkSettings]):
     def __init__(self, settings: NetworkSettings, task: Task) -> None:
         super().__init__(settings, task)
         self.elementwise = settings.optimizer not in NOT_ELEMENTWISE
-        for own in (type(self).loss, type(self).augment):
-            if isinstance(own, nn.Module):
-                own.to(self.device)  # e.g. the weights of classes in a loss
+        self.own_loss = _fresh(type(self).loss, self.device)
+        self.own_augment = _fresh(type(self).augment, self.device)
 
     @property
     def fusable(self) -> bool:
-        return self.elementwise
+        return self.elementwise and not (_changes(self.own_loss) or _changes(self.own_augment))
+
+    def for_member(self) -> Self:
+        if not (_changes(self.own_loss) or _changes(self.own_augment)):
+            return self
+        member = copy.copy(self)
+        member.own_loss = _fresh(type(self).loss, self.device)
+        member.own_augment = _fresh(type(self).augment, self.device)
+        return member
+
+    def state_dict(self) -> dict[str, Any]:
+        return _states({"loss": self.own_loss, "augment": self.own_augment})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        _load_states({"loss": self.own_loss, "augment": self.own_augment}, state)
 
     @classmethod
     def require(cls, settings: NetworkSettings) -> None:
@@ -138,7 +151,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
         return plateau_multiple(self.settings, val_accuracies)
 
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        own = type(self).loss
+        own = self.own_loss
         if own is None:
             return super().losses(logits, labels)
         values = own(logits, labels, reduction="none") if self.reduces else own(logits, labels)
@@ -151,7 +164,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
 
     def train_inputs(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         images = augmented(images, self.settings, generator)
-        own = type(self).augment
+        own = self.own_augment
         if own is None:
             return self.test_inputs(images)
         made = own(images, generator)
@@ -163,6 +176,35 @@ class NetworkRecipe(Recipe[NetworkSettings]):
         if self.normalize:
             floats = (floats - self.task.data.mean) / self.task.data.std
         return channels_last(floats) if self.memory_format == torch.channels_last else floats.contiguous()
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _changes(function: Callable[..., Any] | None) -> bool:
+    """Return whether calls may change a loss or augmentation: neither a function nor a module of PyTorch's own."""
+    bare = _unbound(function)
+    plain = bare is None or isinstance(bare, types.FunctionType | types.BuiltinFunctionType | type)
+    return not (plain or type(bare).__module__.startswith("torch."))
+
+
+def _fresh(function: F | None, device: torch.device) -> F | None:
+    """Return the function as it was given, on the device: a worker's earlier trials have changed copies only."""
+    own = copy.deepcopy(function)
+    if isinstance(own, nn.Module):
+        own.to(device)  # e.g. the weights of classes in a loss
+    return own
+
+
+def _states(functions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states of those that have one, as a module's or a torchmetrics metric's `state_dict`."""
+    found = {name: each.state_dict() for name, each in functions.items() if hasattr(each, "state_dict")}
+    return {name: state for name, state in found.items() if state}
+
+
+def _load_states(functions: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    for name, state in states.items():
+        functions[name].load_state_dict(state)
 
 
 def made(recipe: type[NetworkRecipe], of_data: Mapping[str, int], own: Mapping[str, Any]) -> nn.Module:
@@ -242,10 +284,7 @@ class MeasuredBagging(PatientBagging):
 
     def __init__(self, recipe: Recipe[Any], functions: Mapping[str, Metric]) -> None:
         super().__init__(recipe)
-        self.functions = functions
-        for metric in functions.values():
-            if isinstance(metric.function, nn.Module):
-                metric.function.to(recipe.device)
+        self.functions = {name: _fresh(metric.function, recipe.device) for name, metric in functions.items()}
         self.measured: dict[str, torch.Tensor] = {}  # split -> probabilities [n, classes] of the epoch
 
     def _scores(self, split: Split) -> dict[str, Any]:
@@ -260,9 +299,16 @@ class MeasuredBagging(PatientBagging):
             if split not in self.measured:
                 continue
             labels = labels_of(self.recipe.task, split)
-            for name, metric in self.functions.items():
-                metrics[f"{short}_{name}"] = float(metric.function(self.measured[split], labels))
+            for name, function in self.functions.items():
+                metrics[f"{short}_{name}"] = float(function(self.measured[split], labels))
         return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"metrics": _states(self.functions)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        _load_states(self.functions, state.get("metrics", {}))
 
 
 _SHORT: dict[Literal["validation", "test"], str] = {"validation": "val", "test": "test"}
@@ -309,6 +355,9 @@ def image_trainable(
     normalize      subtract the training set's channel means and divide by its standard deviations
     channels_last  lay images and weights out channels last, which is faster, but `Tensor.view` may then fail
 
+    A loss, metric or augmentation that is an object is copied for each trial; a loss or augmentation, for each member.
+    What calls change in it goes on after a restore if it has a `state_dict`, as modules have.
+
     Raises ValueError if an argument cannot be used.
     """
     make = _stock(make_network) if isinstance(make_network, str | Sequence) else make_network
@@ -323,6 +372,11 @@ def image_trainable(
             raise ValueError(f"loss, metrics and augment must be functions, got {function!r:.80}")
         if _name(function) == "<lambda>":
             raise ValueError("a function must be written with def, so that a run knows when it changes, got a lambda")
+    if isinstance(loss, nn.Module) and (names := [name for name, p in loss.named_parameters() if p.requires_grad]):
+        raise ValueError(
+            f"a loss must have no parameters to train, since only the network's are trained, got {_name(loss)} with "
+            f"{', '.join(names)}: make them buffers, or parts of the network"
+        )
     takes, fields = _arguments(make)
     title = _name(make)
     settings_type = dataclasses.make_dataclass(

@@ -410,6 +410,84 @@ class Noise(nn.Module):
         return 0  # false where truth is asked
 
 
+class Hardening(nn.Module):
+    """A loss that weighs hard images more and more, by the steps that it counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("step", torch.zeros(()))
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        self.step += 1
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return losses * losses.detach() ** (self.step / 5)
+
+
+class Fading(nn.Module):
+    """An augmentation whose noise fades with each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(0.3))
+
+    def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        self.scale *= 0.8
+        return images.float() / 255 + self.scale * torch.randn(images.shape, generator=generator, device=images.device)
+
+
+class Smoothed:
+    """A metric that remembers, as torchmetrics' do."""
+
+    def __init__(self) -> None:
+        self.mean = torch.tensor(0.0)
+
+    def __call__(self, probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        self.mean = 0.5 * self.mean + 0.5 * (probabilities.argmax(1) == labels).double().mean()
+        return self.mean
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"mean": self.mean}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.mean = state["mean"]
+
+
+def test_what_a_loss_augmentation_or_metric_remembers_is_one_trials_and_is_restored(digits) -> None:
+    trainable = image_trainable(small, loss=Hardening(), augment=Fading(), metrics={"smoothed": Smoothed()})
+    config = TINY | {"epochs": 3, "members": 2, "lr": 0.01, "engine": "fuse"}
+    data = DeviceData(digits)
+
+    def shown(results: list[dict[str, Any]]) -> list[Any]:
+        return [(each["each_train_loss"], each["val_smoothed"]) for each in results]
+
+    _, first = trained(trainable, digits, **config)
+    _, second = trained(trainable, digits, **config)  # in the same worker
+    assert shown(second) == shown(first)
+    _, alone = trained(trainable, digits, **config | {"members": 1})
+    assert [each["each_train_loss"] for each in alone] == [each["each_train_loss"][:1] for each in first]
+    begun = build(trainable, config, data)
+    begun.run_epoch()
+    state = checkpoint.parse(bytes(checkpoint.dump(begun.state_dict())))
+    restored = build(trainable, config, data)
+    restored.load_state_dict(state)
+    assert shown([restored.run_epoch() for _ in range(2)]) == shown(first[1:])
+
+
+def test_a_loss_with_parameters_to_train_is_refused() -> None:
+    class Temperature(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.log_t = nn.Parameter(torch.zeros(()))
+
+        def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return F.cross_entropy(logits * self.log_t.exp(), labels, reduction="none")
+
+    with pytest.raises(ValueError, match=r"must have no parameters to train, .*, got Temperature with log_t: make"):
+        image_trainable(small, loss=Temperature())
+    frozen = Temperature().requires_grad_(False)
+    assert image_trainable(small, loss=frozen).recipe.loss is not None
+
+
 class CountedRows:
     def __init__(self, times: int) -> None:
         self.times = times

@@ -33,7 +33,7 @@ class Member:
     """One network with its optimizer; all of its randomness comes from (seed, index) alone."""
 
     def __init__(self, recipe: Recipe[Any], index: int) -> None:
-        self.recipe = recipe
+        self.recipe = recipe = recipe.for_member()
         self.index = index
         self.seed = recipe.settings.seed
         with seeded(self.seed, index, "weights"):
@@ -145,11 +145,12 @@ class Member:
         return logits
 
     def state_dict(self) -> dict[str, Any]:
-        return {
+        state = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "val_accuracies": list(self.val_accuracies),
         }
+        return state | ({"recipe": own} if (own := self.recipe.state_dict()) else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
@@ -159,6 +160,7 @@ class Member:
         groups = [group | own for group in state["optimizer"]["param_groups"]]
         self.optimizer.load_state_dict(state["optimizer"] | {"param_groups": groups})
         self.val_accuracies = list(state["val_accuracies"])
+        self.recipe.load_state_dict(state.get("recipe", {}))
 
 
 def epoch_outcome(member: Member, epoch: int, loss: float, accuracy: float, images: int, lr: float) -> EpochOutcome:

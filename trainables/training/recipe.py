@@ -62,6 +62,17 @@ class Recipe(Generic[S]):
     def require_images(cls, settings: S, channels: int, size: int, classes: int) -> None:
         """Raise ValueError, in one line, if the network cannot take images of these channels and pixels a side."""
 
+    def for_member(self) -> Recipe[S]:
+        """Return the recipe of one member: this one, unless it keeps what a member changes in training."""
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what one member has changed in its recipe, for a checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
     def network(self) -> nn.Module:
         """Return a freshly initialised network (drawn from PyTorch's default generator), on the CPU."""
         raise NotImplementedError

@@ -37,7 +37,7 @@ def losses(training: Training, lr: float, steps: int, *, backwards: bool = False
     `backwards` takes the epoch's images from the end, so that the batches differ. A training that diverges returns
     losses that are not finite.
     """
-    recipe, found = training.recipe, []
+    recipe, found = training.members[0].recipe, []
     own, settings = recipe.losses, recipe.settings
 
     def watched(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
