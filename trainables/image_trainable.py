@@ -178,7 +178,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
         return channels_last(floats) if self.memory_format == torch.channels_last else floats.contiguous()
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F")
 
 
 def _changes(function: Callable[..., Any] | None) -> bool:
@@ -188,7 +188,7 @@ def _changes(function: Callable[..., Any] | None) -> bool:
     return not (plain or type(bare).__module__.startswith("torch."))
 
 
-def _fresh(function: F | None, device: torch.device) -> F | None:
+def _fresh(function: F, device: torch.device) -> F:
     """Return the function as it was given, on the device: a worker's earlier trials have changed copies only."""
     own = copy.deepcopy(function)
     if isinstance(own, nn.Module):

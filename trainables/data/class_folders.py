@@ -263,10 +263,11 @@ def arranged(
 ) -> Decoded:
     """Return the parts "train", perhaps "validation" and "test", as a data set; a missing test set is split off.
 
-    Raises DataError for too few images.
+    Raises DataError for too few images, and for a class without training images.
     """
+    names, labels, left_out = counted(names, labels, where)
     train, of_train = images["train"], labels["train"]
-    told = [rule] if rule else []
+    told = [each for each in (rule, left_out) if each]
     validation = 0
     if "validation" in images:
         validation = len(labels["validation"])
@@ -278,9 +279,35 @@ def arranged(
         count = len(of_train) // TEST_SHARE
         if not count:
             raise DataError(f"{where}: at least {TEST_SHARE} pictures required, got {len(of_train)}")
-        kept, drawn = split(of_train, count)
+        try:
+            kept, drawn = split(of_train, count)
+        except ValueError as error:
+            raise DataError(f"{where}: no test set can be drawn: {error}") from None
         if validation:  # the last training images stay the validation part
             validation = int((kept >= len(of_train) - validation).sum())
         train, of_train, test, of_test = train[kept], of_train[kept], train[drawn], of_train[drawn]
         told.append(f"test set: {count} of {count + len(kept)} pictures, drawn class by class with seed {SPLIT_SEED}")
     return Decoded(train, of_train, test, of_test, names, validation, "; ".join(told))
+
+
+def counted(
+    names: tuple[str, ...], labels: Mapping[str, Indices], where: object
+) -> tuple[tuple[str, ...], Mapping[str, Indices], str]:
+    """Return the classes that have images, the labels of each part by their places among these, and what is left out.
+
+    Raises DataError for a class that has images, but none for training.
+    """
+    present = np.bincount(labels["train"], minlength=len(names)) > 0
+    if present.all():
+        return names, labels, ""
+    for part, each in labels.items():
+        if len(unseen := each[~present[each]]):
+            raise DataError(
+                f"{where}: a training image of each class required, found none of {names[unseen[0]]}, which has "
+                f"{part} images"
+            )
+    places = np.cumsum(present) - 1
+    absent = [name for name, there in zip(names, present, strict=True) if not there]
+    shown = ", ".join(absent[:3]) + ", ..." * (len(absent) > 3)
+    known = tuple(name for name, there in zip(names, present, strict=True) if there)
+    return known, {part: places[each] for part, each in labels.items()}, f"classes without images left out: {shown}"

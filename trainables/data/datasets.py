@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.data import torchvision_sets
-from trainables.data.class_folders import ClassFolders, decode_classes, find_classes
+from trainables.data.class_folders import ClassFolders, counted, decode_classes, find_classes
 from trainables.data.forms import Wanted, choose_form, reform
 from trainables.data.hub_files import HubFiles, decode_hub, find_parts
 from trainables.data.idx_files import IdxSet, decode_idx, find_idx
@@ -41,7 +41,9 @@ __all__ = ["DATASETS", "DataError", "ImageData", "Images", "channel_statistics",
 _SIZE = 32  # pixels a side
 _DIGITS_TEST_IMAGES = 360
 _CACHE_FORMAT = 1  # version of the cache's files
-_DECODING = 2  # version of the decoded pixels; older entries are decoded again (1 had white squares for 16-bit gray)
+# Version of the decoded data; older entries are decoded again. 1 had white squares for 16-bit gray, 2 classes without
+# training images.
+_DECODING = 3
 _DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer after which a download is given up
 
 
@@ -374,12 +376,13 @@ def _idx(found: IdxSet, names: Any) -> _Source:
         report(f"reading IDX files in {found.train_images.parent}")
         images, labels = decode_idx(found)
         count = 1 + int(max(each.max() for each in labels.values()))
-        told = torchvision_sets.class_names(names, count)
+        told, labels, left_out = counted(torchvision_sets.class_names(names, count), labels, found.train_labels)
         if len(told) < 2:
-            raise DataError(f"{found.train_labels}: at least 2 classes required, got {count}")
+            raise DataError(f"{found.train_labels}: at least 2 classes required, got {len(told)}")
         form, rule = choose_form({Shape(images["train"].shape[3], images["train"].shape[2], True): 1}, Wanted())
         arrays = {part: reform(each, form) for part, each in images.items()}
-        return Decoded(arrays["train"], labels["train"], arrays["test"], labels["test"], told, 0, rule)
+        prepared = "; ".join(filter(None, (rule, left_out)))
+        return Decoded(arrays["train"], labels["train"], arrays["test"], labels["test"], told, 0, prepared)
 
     return _Source(f"IDX files in {found.train_images.parent}", tuple(found), decode)
 

@@ -93,7 +93,12 @@ def decode_hub(found: HubFiles, wanted: Wanted, report: Progress) -> Decoded:
     report(f"reading {len(found.files)} Parquet files in {found.folder}")
     columns = {path: _columns_of(path) for path in found.files}
     values = {part: [(path, _values(path, columns[path])) for path in paths] for part, paths in found.parts.items()}
+    for part, given in values.items():
+        if not any(each for _, each in given):
+            empty = ", ".join(path.name for path, _ in given[:4])
+            raise DataError(f"{part} images required in {found.folder}, found none: {empty} is empty")
     names = _class_names(columns, values)
+    _require_repeated(columns, values["train"])
     labels = {part: np.concatenate([_labels(*each, names) for each in given]) for part, given in values.items()}
     shapes: Counter[Shape] = Counter()
     for path in found.files:
@@ -182,6 +187,17 @@ def _class_names(
     if len(names) < 2:
         raise DataError(f"at least 2 classes required, got {', '.join(map(str, names)) or 'none'}")
     return names
+
+
+def _require_repeated(columns: Mapping[Path, _Columns], train: list[tuple[Path, list[Any]]]) -> None:
+    """Raise DataError if every training picture has a value of its own, as numbers and file names of pictures are."""
+    path, _ = train[0]
+    values = [value for _, each in train for value in each]
+    if columns[path].names is None and len(values) > 1 and len(set(values)) == len(values):
+        raise DataError(
+            f"{path}: a column of labels required (one of {', '.join(LABEL_COLUMNS)}), found {columns[path].label}, in "
+            f"which no value of {len(values)} repeats"
+        )
 
 
 def _labels(path: Path, values: list[Any], names: tuple[Any, ...]) -> Indices:

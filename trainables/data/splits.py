@@ -33,16 +33,23 @@ def split(
 ) -> tuple[Indices, Indices]:
     """Split positions of `labels` [n] into (train, validation): int64, sorted, disjoint, all n together.
 
-    Stratified: each class gives its share of the validation images, rounded by largest remainder.
-    Raises ValueError unless 0 <= validation_images < n.
+    Stratified: each class gives its share of the validation images, rounded by largest remainder, but keeps one.
+    Raises ValueError unless 0 <= validation_images <= n - classes.
     """
     n = len(labels)
-    if not 0 <= validation_images < n:
-        raise ValueError(f"0 to {n - 1} validation images required of {n} images, got {validation_images}")
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if not 0 <= validation_images <= n - len(counts):
+        raise ValueError(
+            f"0 to {n - len(counts)} validation images, so that each class keeps one, required of {n} images, got "
+            f"{validation_images}"
+        )
     quotas, remainders = np.divmod(counts * validation_images, n)
-    largest = np.argsort(-remainders, kind="stable")[: validation_images - quotas.sum()]
-    quotas[largest] += 1
+    order = np.argsort(-remainders, kind="stable")
+    quotas[order[: validation_images - quotas.sum()]] += 1
+    quotas = np.minimum(quotas, counts - 1)
+    while missing := validation_images - quotas.sum():
+        able = order[quotas[order] < counts[order] - 1]
+        quotas[able[:missing]] += 1
     random = _random(seed)
     held_out = np.zeros(n, bool)
     for label, quota in enumerate(quotas):

@@ -135,6 +135,17 @@ def test_classes_may_have_folders_of_their_own(tmp_path: Path, read: Read) -> No
     assert read(folder).class_names == ("0", "1", "2")
 
 
+def test_a_class_of_one_picture_trains_with_it(tmp_path: Path, read: Read) -> None:
+    folder = write_digits(tmp_path / "digits", 30)
+    for name in ("8", "9", "a0", "a1"):
+        (folder / name).mkdir()
+        (folder / name / "1.png").write_bytes(png(np.zeros((8, 8), np.uint8)))
+    data = read(folder)
+    assert np.unique(data.train_labels).tolist() == list(range(7))
+    task = Task.of(DeviceData(data), Settings())
+    assert np.unique(data.train_labels[task.train]).tolist() == list(range(7))
+
+
 def test_photographs_of_several_sizes_get_the_middle_square_of_one_size(tmp_path: Path, read: Read) -> None:
     folder = write_photos(tmp_path / "photos", (60, 100), 6)
     Image.fromarray(crops((90, 70), 1)["china"][0]).save(folder / "china" / "other.jpg")

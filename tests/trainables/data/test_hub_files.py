@@ -107,3 +107,35 @@ def test_two_data_sets_in_one_folder_are_named(tmp_path: Path) -> None:
         write(tmp_path / name / "train.parquet", pictures, labels)
     with pytest.raises(DataError, match=r"one set of Parquet files .* found cats/train.parquet, dogs/train.parquet"):
         load("folder", tmp_path, tmp_path / "cache")
+
+
+def test_numbers_of_pictures_are_no_labels(tmp_path: Path) -> None:
+    pictures, _ = gray(30)
+    write(tmp_path / "images.parquet", pictures, list(range(1000, 1030)), label="image_id")
+    with pytest.raises(DataError, match=r"a column of labels required .* found image_id, in which no value of 30 rep"):
+        load(f"folder:{tmp_path}", None, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_an_empty_part_is_refused_by_its_name(tmp_path: Path, part: str) -> None:
+    pictures, labels = gray(30)
+    for each in ("train", "test"):
+        n = 0 if each == part else 30
+        write(tmp_path / f"{each}.parquet", pictures[:n], np.array(labels[:n], np.int64), ["a", "b", "c"])
+    with pytest.raises(DataError, match=rf"^{part} images required in .*, found none: {part}.parquet is empty$"):
+        load(f"folder:{tmp_path}", None, tmp_path / "cache")
+
+
+def test_named_classes_without_pictures_are_left_out_unless_the_test_has_some(tmp_path: Path) -> None:
+    pictures, labels = gray(30)
+    names = ["none", "zero", "one", "nothing", "two"]
+    shifted = [{0: 1, 1: 2, 2: 4}[label] for label in labels]
+    write(tmp_path / "train.parquet", pictures, shifted, names)
+    write(tmp_path / "test.parquet", pictures, shifted, names)
+    data = load(f"folder:{tmp_path}", None, tmp_path / "cache")
+    assert data.class_names == ("zero", "one", "two")
+    assert data.prepared == "classes without images left out: none, nothing"
+    assert data.train_labels.tolist() == data.test_labels.tolist() == labels
+    write(tmp_path / "test.parquet", pictures, [3, *shifted[1:]], names)
+    with pytest.raises(DataError, match="a training image of each class required, found none of nothing, which has te"):
+        load(f"folder:{tmp_path}", None, tmp_path / "cache")

@@ -39,6 +39,16 @@ def test_mnists_classes_are_ten_whatever_torchvision_lists(tmp_path: Path) -> No
     assert load("MNIST", tmp_path / "data", tmp_path / "cache").class_names[8:] == ("8 - eight", "9 - nine")
 
 
+def test_labels_from_1_make_no_class_0(tmp_path: Path) -> None:
+    arrays = write_fashion(tmp_path / "data")
+    for name in ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"):
+        write_idx(tmp_path / "data" / name, arrays[name] + 1)
+    data = load("folder", tmp_path / "data", tmp_path / "cache")
+    assert data.class_names == tuple(map(str, range(1, 11)))
+    np.testing.assert_array_equal(data.train_labels, arrays["train-labels-idx1-ubyte"])
+    assert data.prepared == "classes without images left out: 0"
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

@@ -32,6 +32,16 @@ def test_split_of_uneven_classes_rounds_by_largest_remainder() -> None:
     assert np.bincount(labels[validation]).tolist() == [5, 3, 2]
 
 
+def test_a_class_never_gives_its_last_image() -> None:
+    labels = np.repeat([0, 1, 2, 3], [1, 1, 1, 7])
+    for images in range(7):
+        train, validation = split(labels, images)
+        assert len(validation) == images
+        assert np.unique(labels[train]).tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match=r"0 to 6 .* so that each class keeps one, required of 10"):
+        split(labels, 7)
+
+
 @pytest.mark.parametrize("images", [-1, 100, 5000])
 def test_impossible_split(images: int) -> None:
     with pytest.raises(ValueError, match=rf"0 to 99 .* of 100 images, got {images}"):
