@@ -61,7 +61,9 @@ def published(name: str) -> Any:
 
 def class_names(names: Any, labels: int) -> tuple[str, ...]:
     """Return torchvision's class names if there is one for each label, else the labels' numbers."""
-    told = tuple(dict.fromkeys(map(str, names))) if isinstance(names, list | tuple) else ()
+    listed = names if isinstance(names, list | tuple) else ()
+    # Imagenette has several names for each class, the usual one first.
+    told = tuple(dict.fromkeys(str(each[0]) if isinstance(each, tuple) else str(each) for each in listed))
     return told if len(told) == labels else tuple(map(str, range(labels)))
 
 
@@ -84,7 +86,11 @@ def opened(name: str, root: Path, *, download: bool) -> dict[str, Any]:
 def decode_published(sets: Mapping[str, Any], name: str, where: Path, wanted: Wanted, report: Progress) -> Decoded:
     """Decode every picture of the parts that `opened` returned. Raises DataError, naming part and position."""
     report(f"decoding {sum(map(len, sets.values())):,} pictures of {name} in {where}")
-    shapes = Counter(_shape(part[place][0]) for part in sets.values() for place in range(len(part)))
+    shapes = Counter(
+        _shape(_item(given, part, place, f"{name} in {where}")[0])
+        for part, given in sets.items()
+        for place in range(len(given))
+    )
     form, rule = choose_form(shapes, wanted)
     require_memory(sum(shapes.values()), form, where)
     images: dict[str, Images] = {}
@@ -93,7 +99,7 @@ def decode_published(sets: Mapping[str, Any], name: str, where: Path, wanted: Wa
         images[part] = np.empty((len(given), form.channels, form.size, form.size), np.uint8)
         labels[part] = np.empty(len(given), np.int64)
         for place in range(len(given)):
-            image, label = given[place]
+            image, label = _item(given, part, place, f"{name} in {where}")
             try:
                 images[part][place], labels[part][place] = fit(image, form), int(label)
             except PictureError as error:
@@ -101,6 +107,29 @@ def decode_published(sets: Mapping[str, Any], name: str, where: Path, wanted: Wa
     count = 1 + max(int(each.max()) for each in labels.values() if len(each))
     names = class_names(getattr(sets["train"], "classes", getattr(sets["train"], "categories", None)), count)
     return arranged(images, labels, names, rule, where)
+
+
+def _item(given: Any, part: str, place: int, told: str) -> tuple[Image.Image, Any]:
+    """Return a picture and its label. Raises DataError, naming the picture's file if it has one of its own."""
+    try:
+        image, label = given[place]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as Pillow fails
+        file = _file(given, place)
+        named = f" ({file})" if file else ""
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{told}, {part} picture {place}{named}: an intact picture required: {reason}") from None
+    return image, label
+
+
+def _file(given: Any, place: int) -> str:
+    """Return a picture's file, as torchvision's data sets list them, "" if none does."""
+    for name in ("samples", "_samples", "imgs", "_images", "_image_files"):
+        listed = getattr(given, name, None)
+        if isinstance(listed, list) and len(listed) == len(given):
+            entry = listed[place][0] if isinstance(listed[place], tuple) else listed[place]
+            if isinstance(entry, str | Path):
+                return str(entry)
+    return ""
 
 
 def _shape(image: Image.Image) -> Shape:

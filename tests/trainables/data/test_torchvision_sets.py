@@ -28,6 +28,16 @@ def test_a_set_of_pictures_in_folders_is_read_as_torchvision_reads_it(tmp_path: 
     assert load("EuroSAT", tmp_path, tmp_path / "cache").fingerprint != data.fingerprint
 
 
+@pytest.mark.parametrize("kept", [0, 200, 1500])
+def test_a_damaged_picture_is_refused_by_its_place_and_file(tmp_path: Path, kept: int) -> None:
+    write_photos(tmp_path / "eurosat" / "2750", (64, 64), 10)
+    damaged = sorted((tmp_path / "eurosat" / "2750" / "flower").iterdir())[3]
+    damaged.write_bytes(damaged.read_bytes()[:kept])
+    with pytest.raises(DataError, match=rf"EuroSAT in .*, train picture 13 \({damaged}\): an intact picture") as caught:
+        load("EuroSAT", tmp_path, tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["EuroSAT", "FashionMNIST", "SVHN", "Food101"])
 def test_a_set_that_is_not_there_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"{name} required in") as caught:
@@ -58,3 +68,7 @@ def test_names_that_do_not_match_the_labels_are_not_used() -> None:
     assert class_names(["a", "b"], 2) == ("a", "b")
     assert class_names(["a", "b"], 3) == ("0", "1", "2")
     assert class_names(None, 2) == ("0", "1")
+
+
+def test_of_several_names_of_a_class_the_first_is_used() -> None:
+    assert class_names([("tench", "Tinca tinca"), ("cassette player",)], 2) == ("tench", "cassette player")
