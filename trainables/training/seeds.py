@@ -7,6 +7,7 @@ see the same order and the same augmentation.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -43,9 +44,20 @@ def generator(
 def seeded(
     seed: int, member: int, purpose: Purpose, epoch: int = 0, device: torch.device | str = "cpu"
 ) -> Iterator[None]:
-    """Seed PyTorch's default generators (initialisation, dropout) inside; restore their states afterwards."""
+    """Seed the default generators of PyTorch, NumPy and Python inside; restore their states afterwards.
+
+    Initialisation and dropout draw from PyTorch's, a network or augmentation of one's own perhaps from the others.
+    """
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(derive(seed, member, purpose, epoch))
-        yield
+    own = derive(seed, member, purpose, epoch)
+    pythons, numpys = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(own)
+            random.seed(own)
+            np.random.seed([own & 0xFFFF_FFFF, own >> 32])
+            yield
+    finally:
+        random.setstate(pythons)
+        np.random.set_state(numpys)

@@ -1,5 +1,7 @@
 import itertools
+import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,3 +56,21 @@ def test_seeded_gives_the_state_back_when_training_fails():
     with pytest.raises(RuntimeError, match="size"), seeded(0, 0, "dropout", 1):
         torch.rand(2) + torch.rand(3)
     assert torch.equal(torch.rand(4), outside)
+
+
+def test_seeded_decides_the_draws_of_numpy_and_python_too_and_gives_their_states_back():
+    def draws():
+        return random.random(), float(np.random.rand())
+
+    random.seed(3)
+    np.random.seed(3)
+    before = draws()
+    inside = []
+    for member in (0, 0, 1):
+        random.seed(3)
+        np.random.seed(3)
+        with seeded(0, member, "dropout", 1):
+            inside.append(draws())
+        assert draws() == before
+    assert inside[0] == inside[1]
+    assert all(one != other for one, other in zip(inside[0], inside[2], strict=True))
