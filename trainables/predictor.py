@@ -61,11 +61,15 @@ class Predictor(nn.Module):
         return torch.from_numpy(decode_to(encoded, self.form).copy())
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the members' outputs [members, n, classes] for uint8 images [n, c, h, w]."""
+        """Return the members' outputs [members, n, classes] for uint8 images [n, c, size, size]. Raises ValueError."""
+        how = "prepare(picture)[None] is one, torch.stack of several"
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != self.channels:
             raise ValueError(
-                f"uint8 images [n, {self.channels}, h, w] required, got {images.dtype} {list(images.shape)}: "
-                "prepare(picture)[None] is one, torch.stack of several"
+                f"uint8 images [n, {self.channels}, h, w] required, got {images.dtype} {list(images.shape)}: {how}"
+            )
+        if images.shape[2:] != (self.size, self.size):
+            raise ValueError(
+                f"uint8 images [n, {self.channels}, {self.size}, {self.size}] required, got {list(images.shape)}: {how}"
             )
         images = images.to(self.recipe.device)
         batches = [self.recipe.test_inputs(batch) for batch in images.split(BATCH)]
@@ -115,9 +119,7 @@ def load_predictor(
     if not (isinstance(state, dict) and isinstance(state.get("members"), list)):
         raise PredictorError("best.pt must hold the members of one trial: this trial trained something else")
     settings_type = recipe_maker.settings_type
-    # The weights that a fine-tuned network began with are not needed again.
-    own = {"weights": "random"} if "weights" in settings_type.column_types() else {}
-    settings = settings_type.from_config({**config, **own})
+    settings = settings_type.from_config(config).without_weights()
     data = DeviceData.like(images, class_names, device)
     nothing = torch.empty(0, dtype=torch.int64, device=data.device)
     recipe = recipe_maker(settings, Task(data, nothing, nothing, nothing))

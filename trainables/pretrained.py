@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pickle
 import struct
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -190,6 +191,9 @@ class PretrainedSettings(AugmentationSettings, PatienceSettings):
             raise SettingError(
                 f"image_size must be None for {VIT}, or a multiple of {VIT_PATCH} if weights is 'random', got {size}"
             )
+
+    def without_weights(self) -> Self:
+        return dataclasses.replace(self, weights="random")
 
 
 class PretrainedRecipe(Recipe[PretrainedSettings]):

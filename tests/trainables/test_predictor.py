@@ -14,6 +14,7 @@ from trainables.base import ImageTrainable, build
 from trainables.data.datasets import ImageData
 from trainables.data.task import DeviceData
 from trainables.ensembles.adaboost import AdaBoost
+from trainables.image_trainable import image_trainable
 from trainables.lenet import LeNetTrainable
 from trainables.predictor import PredictorError
 from trainables.training import checkpoint
@@ -81,6 +82,21 @@ def test_a_picture_of_another_size_is_prepared_as_the_data_set_was(digits) -> No
         assert prepared.unique().tolist() == [200]
     with pytest.raises(ValueError, match=r"uint8 images \[n, 3, h, w\] required, got torch.float32"):
         predictor(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"uint8 images \[n, 3, 32, 32\] required, got \[1, 3, 28, 28\]: prepare"):
+        predictor(torch.zeros(1, 3, 28, 28, dtype=torch.uint8))
+
+
+def weighted(classes: int, channels: int, size: int, weights: str = "wide") -> torch.nn.Module:
+    width = {"wide": 8, "narrow": 2}[weights]
+    layers = torch.nn.Linear(channels * size * size, width), torch.nn.Linear(width, classes)
+    return torch.nn.Sequential(torch.nn.Flatten(), *layers)
+
+
+def test_a_hyperparameter_of_ones_own_may_be_called_weights(digits) -> None:
+    trainable, config = image_trainable(weighted), TINY | {"epochs": 1, "weights": "narrow"}
+    weights, metrics = trained(trainable, config, digits)
+    predictor = trainable.load_network(weights, config, digits.described(), digits.class_names)
+    assert predictor.labels(torch.from_numpy(digits.test_images)).tolist() == metrics["predicted"].tolist()
 
 
 def test_weights_that_make_no_predictor_are_refused_in_one_line(digits) -> None:

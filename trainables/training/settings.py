@@ -98,6 +98,10 @@ class Settings:
                 raise SettingError(unknown(name, names))
         return cls(**{name: _widened(cls, name, value) for name, value in config.items()})
 
+    def without_weights(self) -> Self:
+        """Return the settings of the same network without the pretrained weights that its training began with."""
+        return self
+
     @classmethod
     def column_types(cls) -> dict[str, str]:
         """Return the type of every hyperparameter's column in trials.parquet, as Arrow names it."""
