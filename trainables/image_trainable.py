@@ -466,7 +466,8 @@ def _arguments(make: MakeNetwork) -> tuple[tuple[str, ...], list[tuple[str, Any,
     parameters = inspect.signature(make).parameters
     annotated: Any = bare if hasattr(bare, "__qualname__") else type(bare).__call__
     if isinstance(bare, type):
-        annotated = vars(bare).get("__init__")
+        # As inherited: a class without one of its own has the annotations of its base's.
+        annotated = next((vars(each)["__init__"] for each in bare.__mro__[:-1] if "__init__" in vars(each)), None)
     hints = typing.get_type_hints(annotated, include_extras=True) if annotated else {}
     if "classes" not in parameters:
         raise ValueError(

@@ -98,6 +98,19 @@ def test_the_arguments_are_hyperparameters_with_their_types_bounds_and_defaults(
             settings.from_config(config)
 
 
+def test_a_class_that_inherits_its_arguments_keeps_their_annotations() -> None:
+    class Bounded(nn.Module):
+        def __init__(self, classes: int, width: Annotated[int, Bounds(1, 64)] = 8, hidden: int | None = None) -> None:
+            super().__init__()
+
+    class Child(Bounded): ...
+
+    settings = image_trainable(Child).recipe.settings_type
+    assert settings.from_config({"width": 16, "hidden": 3}).hidden == 3
+    with pytest.raises(SettingError, match="width must be a whole number from 1 to 64, got 65"):
+        settings.from_config({"width": 65})
+
+
 def no_classes(channels: int, width: int = 3) -> nn.Module: ...
 def no_default(classes: int, width: int) -> nn.Module: ...
 def any_names(classes: int, **more: int) -> nn.Module: ...
