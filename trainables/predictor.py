@@ -14,7 +14,7 @@ from trainables.data.pictures import Form, decode_to, fit
 from trainables.data.task import DeviceData, Task
 from trainables.ensembles.adaboost import shares
 from trainables.ensembles.votes import votes, weighted_votes
-from trainables.training import checkpoint
+from trainables.training import checkpoint, engine
 from trainables.training.recipe import Recipe, RecipeMaker
 
 BATCH = 125  # images predicted at a time, as a trial does
@@ -73,7 +73,9 @@ class Predictor(nn.Module):
             )
         images = images.to(self.recipe.device)
         batches = [self.recipe.test_inputs(batch) for batch in images.split(BATCH)]
-        return torch.stack([torch.cat([network(batch).float() for batch in batches]) for network in self.networks])
+        with engine.precision(self.recipe.settings.evaluation == engine.BF16, self.recipe.device):
+            outputs = [torch.cat([network(batch) for batch in batches]).float() for network in self.networks]
+        return torch.stack(outputs)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return probabilities [n, classes] for uint8 images [n, c, h, w]: the members' mean, weighted if boosted."""

@@ -86,6 +86,18 @@ def test_a_picture_of_another_size_is_prepared_as_the_data_set_was(digits) -> No
         predictor(torch.zeros(1, 3, 28, 28, dtype=torch.uint8))
 
 
+@pytest.mark.parametrize("evaluation", ["float32", "bf16"])
+def test_outputs_have_the_precision_of_the_trials_evaluation(digits, evaluation: str) -> None:
+    config = TINY | {"epochs": 1, "evaluation": evaluation}
+    training = build(LeNetTrainable, config, DeviceData(digits))
+    training.run_epoch()
+    weights = bytes(checkpoint.dump(training.state_dict()))
+    predictor = LeNetTrainable.load_network(weights, config, digits.described(), digits.class_names)
+    images = torch.from_numpy(digits.test_images)
+    outputs = torch.stack([member.logits(images, torch.arange(len(images))) for member in training.members])
+    assert predictor.logits(images).tolist() == outputs.tolist()
+
+
 def weighted(classes: int, channels: int, size: int, weights: str = "wide") -> torch.nn.Module:
     width = {"wide": 8, "narrow": 2}[weights]
     layers = torch.nn.Linear(channels * size * size, width), torch.nn.Linear(width, classes)
