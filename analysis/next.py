@@ -4,7 +4,8 @@ For each open claim the chance that its next looks decide it follows from its se
 test images; the price is the measured time of its arms' trials, one after the other. Step by step, the plan takes the
 seeds that gain most decided claims an hour, counting every claim that shares their arms, until the hours are spent. For
 one claim it goes no further than to a chance of 80 %, since what these seeds show is worth another look. Nothing is
-known of a claim without a seed: its first look is taken to decide it with even odds.
+known of a claim without a seed: its first look is taken to decide it with even odds. A claim that no seed can test
+under the changes of its commands, since it states a size or names an epoch or members beyond theirs, is not in a plan.
 
     action   run: worth its time; leave: the last look at 20 seeds would decide the claim in less than a fifth of cases
     decides  number of claims that the action is expected to decide
@@ -30,12 +31,13 @@ import pandas as pd
 
 from analysis import claims, cli, intervals
 from analysis.answers import with_answers
-from analysis.arms import UnmeasuredError, arm_trials, split_arm
+from analysis.arms import UnmeasuredError, arm_trials, split_arm, split_quantity
 from analysis.family import Families
 from analysis.further_seeds import Outlook
 from analysis.intervals import LOOKS, NOT_TESTED, POWER, RULES, UNDECIDED
 from analysis.load import Results
 from analysis.tables import Table
+from analysis.untestable import another_size
 from analysis.verdicts import outlook, weigh
 from search.records import ARM, DIVERGED, SECONDS, SEED, STATUS, Claim
 
@@ -108,9 +110,25 @@ def _open(claim: Claim, study: str, results: Sequence[Results], families: Famili
     verdict = weigh(results, claim, study, claim.arms, families)
     # More seeds do not test a claim that was not tested for another reason.
     lacking = not frozenset.intersection(*(frozenset(arm_trials(results, arm)[SEED]) for arm in arms))
-    if verdict.verdict == UNDECIDED or (verdict.verdict == NOT_TESTED and lacking):
+    untested = verdict.verdict == NOT_TESTED and lacking and _can_test(claim, study, results)
+    if verdict.verdict == UNDECIDED or untested:
         return Open(study, claim, arms, outlook(results, claim, study, claim.arms, families))
     return None
+
+
+def _can_test(claim: Claim, study: str, results: Sequence[Results]) -> bool:
+    """Return whether trials of the claim's arms can test it under the changes of the commands that run them."""
+    at = split_quantity(claim.quantity)[1]
+    for arm in claim.arms:
+        of = split_arm(arm)
+        run = _record(_training(arm, study), results)
+        if run is None or another_size(claim, run.changed_of(of.name)):
+            return False
+        settings = run.record.settings_of(of.name) or run.record.arms[of.name]
+        epochs, members = settings.get("epochs", run.record.epochs), settings.get("members", 1)
+        if (of.epoch or at or 1) > epochs or (of.members or 1) > members:
+            return False
+    return True
 
 
 def _training(arm: str, study: str) -> str:

@@ -82,6 +82,34 @@ def test_the_commands_run_the_seeds_that_are_lacking_under_the_same_changes(fold
         assert "base" not in options.arm
 
 
+@pytest.mark.parametrize(
+    ("claim", "planned"),
+    [
+        ({}, True),
+        ({"quantity": "test_accuracy@3"}, True),
+        ({"quantity": "test_accuracy@4"}, False),
+        ({"arms": ("gone@4", "base@3")}, False),
+        ({"arms": ("gone:2", "base")}, True),
+        ({"arms": ("gone:3", "base")}, False),
+        ({"expected": "equal", "margin": 0.02}, False),
+        ({"kind": "level", "arms": ("gone",), "low": 0.57, "high": 0.6}, False),
+    ],
+)
+def test_no_seed_is_planned_for_a_claim_that_its_runs_can_never_test(
+    make_results, make_claim, tmp_path, claim, planned
+):
+    study = make_results(
+        protocol="replay",
+        arms={arm: {"lr": 0.1, "epochs": 3, "members": 2} for arm in ("base", "gone")},
+        options={"set": ["epochs=3"]},
+        claims=[make_claim(**{"name": "unseen", "arms": ("gone", "base")} | claim)],
+    )
+    for seed in range(3):
+        study.trial(arm="base", seed=seed, protocol="replay", test=[0.4, 0.5, 0.5], seconds=60.0, config={"epochs": 3})
+    frame, _ = rows(study.write(tmp_path / "run"), 100)
+    assert ("unseen" in list(frame["claims"])) == planned
+
+
 @pytest.fixture
 def diverging(make_results, make_claim, tmp_path):
     """diverging(large, changes, **record) -> a run: small with seeds 0 to 2, large with a status for each seed."""
