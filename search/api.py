@@ -25,6 +25,7 @@ from typing import Any, TextIO, cast
 
 from ray import cloudpickle
 
+from search import siblings
 from search.failures import UsageError
 from search.finished import Results, ResultsError
 from search.guardian import CALLER, CALLER_ID
@@ -36,7 +37,6 @@ from search.study import Study, StudyError
 
 __all__ = ["Results", "ResultsError", "SearchError", "plan", "run"]
 
-ROOT = Path(__file__).resolve().parent.parent
 _LISTS = {"arms": "arm", "known": "known"}  # arguments that are repeated options
 
 
@@ -147,7 +147,7 @@ class _Call:
         module = "search.hosted" if self.study else "search.run"
         terminal = show and sys.stdout.isatty()
         reading, writing = os.pipe()
-        own = {"PYTHONPATH": os.pathsep.join(_importable()), "PYTHONIOENCODING": "utf-8", CALLER: str(writing)}
+        own = {"PYTHONPATH": os.pathsep.join(siblings.search_path()), "PYTHONIOENCODING": "utf-8", CALLER: str(writing)}
         own |= {CALLER_ID: str(os.getpid())} if self.study else {}
         process = subprocess.Popen(
             [sys.executable, "-m", module, *self.words],
@@ -191,11 +191,6 @@ class _Call:
             kept.append(line)
             if to is not None:
                 print(line, end="", file=to, flush=True)
-
-
-def _importable() -> list[str]:
-    """Return where this process finds modules: the study's may be beside the script."""
-    return [str(ROOT), *(os.path.abspath(place) for place in sys.path if "site-packages" not in place)]
 
 
 def _pickled(study: Study) -> bytes:

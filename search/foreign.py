@@ -38,10 +38,9 @@ NO_DATA = "none"  # data set of a study whose trainable reads its own data
 CHECKPOINT_SECONDS = 10.0  # time after which a class trainable is asked for another checkpoint
 _META, _DICT = "of_the_search.json", "of_the_search.pickle"  # our files in a packed checkpoint
 _OURS = ("trial", "restore")
-# Hyperparameters of every trial, counts with their least values, and what a configuration without one has.
+# Hyperparameters of every trial, and counts with their least values, which a configuration without one has.
 _OF_EACH_TRIAL = dict.fromkeys(("seed", "epochs"), frozenset({"int64"}))
 _COUNTS = {"seed": 0, "epochs": 1, MEMBERS: 1}
-_DEFAULTS = {"seed": 0, "epochs": 1, MEMBERS: 1}
 _WHOLE, _NUMBER = r"[+-]?\d+", r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _NO_REQUEST = tune.Trainable.default_resource_request.__func__
 
@@ -209,7 +208,7 @@ class ForeignSettings(dict[str, Any]):
     def from_config(cls, config: Mapping[str, Any]) -> ForeignSettings:
         """Return the settings of a configuration. Raises ForeignError for an unknown name or a wrong type."""
         checked = {name: cls.checked(name, value) for name, value in config.items()}
-        return cls({name: _DEFAULTS.get(name) for name in cls.kinds} | checked)
+        return cls({name: _COUNTS.get(name) for name in cls.kinds} | checked)
 
     @classmethod
     def require_known(cls, name: str, where: str = "") -> None:

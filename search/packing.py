@@ -31,7 +31,6 @@ from trainables.data.datasets import load as load_data
 from trainables.data.task import DeviceData
 from trainables.training.steps import first_steps, prepare_process
 
-ROOT = Path(__file__).resolve().parent.parent
 AUTO = "auto"
 SECONDS = 3.0  # measured training time, after one step that is not measured
 STEPS = 2  # steps between two looks at the clock
@@ -163,11 +162,10 @@ def measure(
     dataset, folder = located(dataset, folder)  # the processes run in another folder
     of_data = (dataset, folder and folder.absolute(), form)
     job = cloudpickle.dumps((trainable, config, of_data, "cuda" if packing.gpus_per_trial else "cpu"))
-    places = [os.path.abspath(place) for place in (*filter(None, sys.path), *siblings.kept())]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(max(1, int(packing.cpus_per_trial))),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *(place for place in places if "site-packages" not in place)]),
+        "PYTHONPATH": os.pathsep.join(siblings.search_path()),
     }
     with tempfile.NamedTemporaryFile(suffix=".pickle") as file, tempfile.TemporaryFile("w+") as errors:
         file.write(job)
@@ -176,7 +174,7 @@ def measure(
             subprocess.Popen(
                 [sys.executable, "-m", "search.packing", file.name],
                 env=environment,
-                cwd=ROOT,
+                cwd=siblings.ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 HIDDEN = ("search", "trainables", "spaces", "analysis")  # this project's packages; a space may have `tests` of its own
-ROOMS = ("search", "trainables", "spaces", "analysis", "tests")  # workers import these by name
+ROOMS = (*HIDDEN, "tests")  # workers import these by name
 
 ROOT = Path(__file__).resolve().parent.parent
 _kept: list[str] = []  # folders of the space that was loaded last, and of the spaces that it loads itself
@@ -35,6 +36,11 @@ class FreshLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Compile the file."""
         return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def search_path() -> list[str]:
+    """Return where this process finds modules that are not installed, for the PYTHONPATH of another in any folder."""
+    return [str(ROOT), *(os.path.abspath(place) for place in (*sys.path, *_kept) if "site-packages" not in place)]
 
 
 @contextmanager
