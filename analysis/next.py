@@ -10,8 +10,9 @@ under the changes of its commands, since it states a size or names an epoch or m
     action   run: worth its time; leave: the last look at 20 seeds would decide the claim in less than a fifth of cases
     decides  number of claims that the action is expected to decide
 
-The commands replay the arms with seeds that they lack, under the same changes. A seed with which an arm of a claim
-diverged is no seed for that claim: it would diverge again.
+The commands replay the arms with seeds that they lack, under the same changes. Arms of several studies that train the
+same are one arm, that of the first study: its trials answer the others. A seed with which an arm of a claim diverged is
+no seed for that claim: it would diverge again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -39,7 +41,7 @@ from analysis.load import Results
 from analysis.tables import Table
 from analysis.untestable import another_size
 from analysis.verdicts import outlook, weigh
-from search.records import ARM, DIVERGED, SECONDS, SEED, STATUS, Claim
+from search.records import ARM, DIVERGED, SECONDS, SEED, STATUS, Claim, Training
 
 HOPELESS = 0.2  # chance of the last look below which a claim is left
 UNKNOWN = 0.5  # chance of the first look of a claim that was never run
@@ -150,7 +152,7 @@ def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]
     """
     results = with_answers(results)
     families = Families(results)
-    waiting = open_claims(results, families)
+    waiting = _once(open_claims(results, families), results)
     arms = dict.fromkeys(arm for one in waiting for arm in one.arms)
     have = {arm: frozenset(arm_trials(results, arm)[SEED].astype(int)) for arm in arms}
     diverged = {arm: _diverged(results, arm) - have[arm] for arm in arms}
@@ -162,6 +164,22 @@ def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]
     rows = [*_commands(results, made, live), *(_left(made, one) for one in hopeless)]
     decided = sum(one.chance(made.shared(one)) - one.chance(len(_shared(have, one))) for one in live)
     return pd.DataFrame(rows, columns=COLUMNS), decided
+
+
+def _once(waiting: Sequence[Open], results: Sequence[Results]) -> list[Open]:
+    """Return the claims with one arm in the place of all whose trials would answer each other."""
+    kept: dict[str, Training] = {}
+    place: dict[str, str] = {}
+    for arm in dict.fromkeys(arm for one in waiting for arm in one.arms):
+        record = _record(arm, results)
+        training = record.training_of(split_arm(arm).name) if record else None
+        if training is None:
+            place[arm] = arm
+            continue
+        alike = (name for name, its in kept.items() if its.answers(training) and training.answers(its))
+        place[arm] = next(alike, arm)
+        kept.setdefault(place[arm], training)
+    return [dataclasses.replace(one, arms=tuple(dict.fromkeys(place[arm] for arm in one.arms))) for one in waiting]
 
 
 def _diverged(results: Sequence[Results], arm: str) -> frozenset[int]:
@@ -295,7 +313,21 @@ def command(result: Results, arms: Sequence[str], seed: int, repeats: int) -> st
             parts += [f"--{name}", str(options[name])]
     if record.smoke:
         parts.append("--smoke")
+    folder = _results_folder(words)
+    # A folder that was moved since is not written to.
+    if folder and (folder / record.study / record.run).resolve() == result.path.resolve():
+        parts += ["--results", str(folder)]
     return shlex.join(parts)
+
+
+def _results_folder(words: Sequence[str]) -> Path | None:
+    """Return the folder that a command names by --results, None if it names none."""
+    for word, then in itertools.zip_longest(words, words[1:]):
+        if word == "--results" and then:
+            return Path(then)
+        if word.startswith("--results="):
+            return Path(word.removeprefix("--results="))
+    return None
 
 
 def _left(made: Plan, one: Open) -> dict[str, Any]:

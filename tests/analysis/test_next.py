@@ -167,6 +167,37 @@ def test_a_training_that_diverged_in_another_study_diverges_in_this(diverging):
     assert 1 in seeds_of(next.plan(load([here, elsewhere]), 5)[0])["large"]
 
 
+def test_one_training_of_two_studies_is_run_and_priced_once(diverging, make_claim):
+    declared = {"declared": {"small": {"batch_size": 16}, "large": {"batch_size": 16}}}
+    done = dict.fromkeys(range(3), "completed")
+    here = diverging(done, "here", **declared)
+    there = diverging(done, "there", **declared | {"study": "other", "claims": [make_claim(name="again")]})
+    frame, decided = next.plan(load([here, there]), 5)
+    run = frame[frame["action"] == "run"]
+    assert len(set(run["study"])) == 1
+    assert {name for names in run["claims"] for name in names.split(", ")} == {make_claim().name, "again"}
+    alone, of_one = next.plan(load([here]), 5)
+    assert run["hours"].sum() == pytest.approx(alone["hours"].sum())
+    assert decided == pytest.approx(2 * of_one)
+
+
+@pytest.mark.parametrize(("given", "kept"), [("--results {}", True), ("--results={}", True), ("", False)])
+def test_the_commands_write_where_the_runs_lie(make_results, make_claim, tmp_path, given, kept):
+    results = tmp_path / "mine"
+    study = make_results(
+        protocol="replay",
+        arms={"base": {"lr": 0.1}, "better": {"lr": 0.2}},
+        claims=[make_claim(arms=("better", "base"))],
+        command=f"python -m search.run spaces/batch_size.py --replay {given.format(results)}",
+    )
+    study.trial(arm="base", seed=0, protocol="replay", test=[0.5], seconds=60.0, config={"arm": "base"})
+    folder = study.write(results / study.record.study / study.record.run)
+    (told, *_) = next.plan(load([folder]), 5)[0]["command"]
+    assert (f"--results {results}" in told) == kept
+    moved = folder.rename(tmp_path / "moved")
+    assert "--results" not in next.plan(load([moved]), 5)[0]["command"].iloc[0]
+
+
 def test_the_command(folder, capsys):
     assert next.main([str(folder), "--hours", "0.5"]) == 0
     out = capsys.readouterr().out
