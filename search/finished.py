@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shlex
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,8 @@ class Results:
     def predict(self, pictures: Iterable[Image.Image | bytes | str | Path] | np.ndarray) -> pd.DataFrame:
         """Label pictures with the best model: a row each with label, its probability, and each class's probability.
 
+        A class whose name is another's too, or "label" or "probability", has its number behind it: "crane (517)".
+
         `pictures` are files' paths, encoded or opened pictures of any size, or an array uint8 [n, c, h, w] of the data
         set's own size. Raises ResultsError for a picture that cannot be read.
         """
@@ -182,7 +185,7 @@ class Results:
                 labels = predictor.labels(images).cpu().numpy()
         except ValueError as error:
             raise ResultsError(str(error)) from None
-        classes = list(predictor.class_names)
+        classes = _told_apart(predictor.class_names)
         frame = pd.DataFrame(probabilities, index=pd.Index(names, name="picture"), columns=classes)
         frame.insert(0, LABEL, [classes[label] for label in labels])
         frame.insert(1, PROBABILITY, probabilities[np.arange(len(labels)), labels])
@@ -217,6 +220,12 @@ class Results:
                     "Results(folder, study)"
                 )
         return study.trainable
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Return class names that can stand beside the columns `label` and `probability`; a data set may repeat names."""
+    often = Counter((LABEL, PROBABILITY, *names))
+    return [name if often[name] == 1 else f"{name} ({number})" for number, name in enumerate(names)]
 
 
 def _newest(folder: Path) -> load.Results:

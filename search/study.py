@@ -636,10 +636,8 @@ class Study:
 
         Raises StudyError if none of the study's networks is pretrained.
         """
-        try:
-            self.checked("weights", folder)
-        except ValueError:
-            raise StudyError(f"{self.name} must have pretrained networks to take weights, got {folder}") from None
+        if self.foreign or not self.trainable.recipe.settings_type.pretrained:
+            raise StudyError(f"{self.name} must have pretrained networks to take weights, got {folder}")
         undeclared = self.configured({})["weights"]
         if "weights" in self.space.conditions and undeclared != "random":
             told = " and ".join(map(str, self.space.conditions["weights"]))

@@ -539,7 +539,10 @@ def _require_model(name: str) -> None:
         known = timm.list_models()
         plain = name.removeprefix(TIMM).partition(".")[0]
     else:
-        known, plain = importlib.import_module("torchvision.models").list_models(), name
+        models = importlib.import_module("torchvision.models")
+        known, plain = models.list_models(module=models), name  # a submodule's models are of another task
+        if plain not in known and plain in models.list_models():
+            raise ValueError(f"a network that classifies images in float32 required, got torchvision's {name}")
     if plain not in known:
         close = difflib.get_close_matches(plain, known, n=3)
         hint = f"did you mean {' or '.join(close)}? " if close else ""

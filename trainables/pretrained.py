@@ -9,7 +9,7 @@ import struct
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -183,6 +183,8 @@ class PretrainedSettings(AugmentationSettings, PatienceSettings):
     image_size: int | None = number(None, low=32)
     center_crop: bool = False
     normalization: Literal["weights", "half"] = "weights"
+
+    pretrained: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

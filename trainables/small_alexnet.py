@@ -161,8 +161,8 @@ class SmallAlexNetSettings(Settings):
         super().__post_init__()
         if self.decay == "plateau" and not self.validation:
             raise SettingError("decay 'plateau' needs a validation set, got validation=False")
-        if self.decay == "step" and self.step_epochs < 1:
-            raise SettingError(f"step_epochs must be at least 1 with decay 'step', got {self.step_epochs}")
+        if self.decay == "step" and (self.step_epochs < 1 or self.step_epochs % 1):
+            raise SettingError(f"step_epochs must be a whole number from 1 with decay 'step', got {self.step_epochs}")
 
 
 # Optimizer and weight decay of the linked code.

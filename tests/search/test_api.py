@@ -281,6 +281,11 @@ def test_the_best_model_labels_pictures_as_the_trial_did(ran: Path, capsys: pyte
     Image.fromarray(data.test_images[3].transpose(1, 2, 0).squeeze()).save(picture)
     by_name = results.predict([picture])
     assert by_name.loc[str(picture), "label"] == predicted.loc[3, "label"]
+    own_names = ("label", "crane", "crane", "probability", *"456789")
+    results._predictor.class_names = own_names  # as of a data set of one's own; ImageNet's repeat "crane"
+    renamed = results.predict([picture])
+    assert list(renamed)[2:7] == ["label (0)", "crane (1)", "crane (2)", "probability (3)", "4"]
+    assert renamed.iloc[0, 0] == list(renamed)[2 + int(predicted.loc[3, "label"])]
     (ran / "space.py").write_text(SCRIPT)
     assert predict([str(ran / "found"), str(picture), "--space", str(ran / "space.py")]) == 0
     assert predicted.loc[3, "label"] in capsys.readouterr().out

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from ray import tune
+from torch import nn
 
 from search import run as run_module
 from search.domains import domain_edges
@@ -40,6 +41,7 @@ from search.study import Study, StudyError, load, when
 from search.summary import how_to_go_on
 from tests.records import make_record
 from trainables.data.datasets import load as load_data
+from trainables.image_trainable import image_trainable
 
 ROOT = Path(__file__).parents[2]
 
@@ -544,6 +546,7 @@ def test_a_damaged_journal_is_not_resumed(refusal_of: Refused, begun: Path) -> N
 
 PRETRAINED = """
 from ray import tune
+from torch import nn
 
 from search.study import Study
 from trainables.pretrained import PretrainedTrainable
@@ -590,6 +593,23 @@ def test_weights_need_networks_that_take_them_and_a_whole_run(
     assert line == f"toy must have pretrained networks to take weights, got {tmp_path}"
     line = refusal_of("--smoke", "--weights", str(tmp_path), space=pretrained_space)
     assert lacks(line, ["--weights", "smoke run", str(tmp_path)]) == [], line
+
+
+def test_a_hyperparameter_of_ones_own_called_weights_takes_no_folder() -> None:
+    def small(classes: int, channels: int, size: int, weights: str = "none") -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, classes))
+
+    own = Study(
+        name="own",
+        question="?",
+        source="me",
+        trainable=image_trainable(small),
+        dataset="digits",
+        epochs=1,
+        param_space={"lr": tune.loguniform(1e-3, 1e-1), "weights": tune.choice(["none", "hinge"])},
+    )
+    with pytest.raises(StudyError, match="own must have pretrained networks to take weights, got /weights"):
+        own.with_weights("/weights")
 
 
 def test_weights_go_to_what_is_pretrained(pretrained_space: Path) -> None:

@@ -556,6 +556,12 @@ def test_torchvisions_models_are_trained_by_their_names(channels: int) -> None:
         recipe.settings_type(model="resnet18")
 
 
+@pytest.mark.parametrize("model", ["deeplabv3_resnet50", "ssd300_vgg16", "r3d_18", "raft_small", "quantized_resnet18"])
+def test_torchvisions_models_of_other_tasks_are_refused(model: str) -> None:
+    with pytest.raises(ValueError, match=f"a network that classifies images in float32 required, got .*{model}"):
+        image_trainable(model)
+
+
 def test_timms_models_are_trained_by_their_names_or_refused_with_what_to_install() -> None:
     if importlib.util.find_spec("timm") is None:
         with pytest.raises(ValueError, match=r"timm:resnet10t needs timm, which is not installed: pip install timm"):

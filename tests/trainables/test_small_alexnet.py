@@ -202,7 +202,8 @@ def test_a_restored_trial_goes_on_as_an_uninterrupted_one(make_recipe, tmp_path,
     ("config", "message"),
     [
         ({"decay": "plateau", "validation": False}, "decay 'plateau' needs a validation set, got validation=False"),
-        ({"decay": "step", "step_epochs": 0.5}, "step_epochs must be at least 1 with decay 'step', got 0.5"),
+        ({"decay": "step", "step_epochs": 0.5}, "step_epochs must be a whole number from 1 with decay 'step', got 0.5"),
+        ({"decay": "step", "step_epochs": 2.5}, "step_epochs must be a whole number from 1 with decay 'step', got 2.5"),
         ({"pool_stride": 3}, "pool_stride must be one of 1, 2, got 3"),
     ],
 )

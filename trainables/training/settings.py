@@ -75,6 +75,7 @@ class Settings:
     test_augmented: bool = False
 
     hints: ClassVar[dict[str, Any]]
+    pretrained: ClassVar[bool] = False  # whether a hyperparameter `weights` names the folder of pretrained weights
 
     def __init_subclass__(cls) -> None:
         # Resolved now, while the module that holds the annotations is at hand: a worker has no space file's module.
