@@ -23,7 +23,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -35,6 +35,18 @@ from trainables.data.policies import AugmentationSettings, augmented
 from trainables.data.task import Task
 from trainables.ensembles.patience import PatienceSettings, PatientBagging
 from trainables.epoch_metrics import Split, labels_of
+from trainables.own_functions import (
+    Augment,
+    changes,
+    code_of,
+    fresh,
+    load_states,
+    name_of,
+    require_augmented,
+    states,
+    try_augment,
+    unbound,
+)
 from trainables.training.recipe import Recipe, channels_last
 from trainables.training.settings import SettingError, Settings
 from trainables.training.torch_names import (
@@ -48,11 +60,9 @@ from trainables.training.torch_names import (
 OF_THE_DATA = ("classes", "channels", "size")  # arguments that the data set gives
 TIMM = "timm:"  # prefix of timm's model names; names without it are torchvision's
 _CHECKED = 2  # images of the forward pass that checks a network
-_WITHIN = 2 / 3  # least share of an augmentation's floats from 0 to 1, if its images are random
 
 MakeNetwork = Callable[..., nn.Module]
 Loss = Callable[..., torch.Tensor]
-Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 class Bounds(NamedTuple):
@@ -96,26 +106,26 @@ class NetworkRecipe(Recipe[NetworkSettings]):
     def __init__(self, settings: NetworkSettings, task: Task) -> None:
         super().__init__(settings, task)
         self.elementwise = settings.optimizer not in NOT_ELEMENTWISE
-        self.own_loss = _fresh(type(self).loss, self.device)
-        self.own_augment = _fresh(type(self).augment, self.device)
+        self.own_loss = fresh(type(self).loss, self.device)
+        self.own_augment = fresh(type(self).augment, self.device)
 
     @property
     def fusable(self) -> bool:
-        return self.elementwise and not (_changes(self.own_loss) or _changes(self.own_augment))
+        return self.elementwise and not (changes(self.own_loss) or changes(self.own_augment))
 
     def for_member(self) -> Self:
-        if not (_changes(self.own_loss) or _changes(self.own_augment)):
+        if not (changes(self.own_loss) or changes(self.own_augment)):
             return self
         member = copy.copy(self)
-        member.own_loss = _fresh(type(self).loss, self.device)
-        member.own_augment = _fresh(type(self).augment, self.device)
+        member.own_loss = fresh(type(self).loss, self.device)
+        member.own_augment = fresh(type(self).augment, self.device)
         return member
 
     def state_dict(self) -> dict[str, Any]:
-        return _states({"loss": self.own_loss, "augment": self.own_augment})
+        return states({"loss": self.own_loss, "augment": self.own_augment})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        _load_states({"loss": self.own_loss, "augment": self.own_augment}, state)
+        load_states({"loss": self.own_loss, "augment": self.own_augment}, state)
 
     @classmethod
     def require(cls, settings: NetworkSettings) -> None:
@@ -157,7 +167,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
         values = own(logits, labels, reduction="none") if self.reduces else own(logits, labels)
         if values.shape != labels.shape:
             raise ValueError(
-                f"{_name(own)} must return a loss for each image, [{len(labels)}], got {list(values.shape)}: do not "
+                f"{name_of(own)} must return a loss for each image, [{len(labels)}], got {list(values.shape)}: do not "
                 "take the mean"
             )
         return values
@@ -168,7 +178,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
         if own is None:
             return self.test_inputs(images)
         made = own(images, generator)
-        _require_images(own, images, made)
+        require_augmented(own, images, made)
         return self.test_inputs(made)
 
     def test_inputs(self, images: torch.Tensor) -> torch.Tensor:
@@ -176,35 +186,6 @@ class NetworkRecipe(Recipe[NetworkSettings]):
         if self.normalize:
             floats = (floats - self.task.data.mean) / self.task.data.std
         return channels_last(floats) if self.memory_format == torch.channels_last else floats.contiguous()
-
-
-F = TypeVar("F")
-
-
-def _changes(function: Callable[..., Any] | None) -> bool:
-    """Return whether calls may change a loss or augmentation: neither a function nor a module of PyTorch's own."""
-    bare = _unbound(function)
-    plain = bare is None or isinstance(bare, types.FunctionType | types.BuiltinFunctionType | type)
-    return not (plain or type(bare).__module__.startswith("torch."))
-
-
-def _fresh(function: F, device: torch.device) -> F:
-    """Return the function as it was given, on the device: a worker's earlier trials have changed copies only."""
-    own = copy.deepcopy(function)
-    if isinstance(own, nn.Module):
-        own.to(device)  # e.g. the weights of classes in a loss
-    return own
-
-
-def _states(functions: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the states of those that have one, as a module's or a torchmetrics metric's `state_dict`."""
-    found = {name: each.state_dict() for name, each in functions.items() if hasattr(each, "state_dict")}
-    return {name: state for name, state in found.items() if state}
-
-
-def _load_states(functions: Mapping[str, Any], states: Mapping[str, Any]) -> None:
-    for name, state in states.items():
-        functions[name].load_state_dict(state)
 
 
 def made(recipe: type[NetworkRecipe], of_data: Mapping[str, int], own: Mapping[str, Any]) -> nn.Module:
@@ -226,7 +207,7 @@ def _try(recipe: Any, own: tuple[tuple[str, Any], ...], of_data: tuple[int, int,
     call = ", ".join(
         f"{name}={value!r}" for name, value in {**{n: given[n] for n in recipe.takes}, **dict(own)}.items()
     )
-    told = f"{_name(recipe.make)}({call})"
+    told = f"{name_of(recipe.make)}({call})"
     images = torch.zeros(_CHECKED, channels, size, size).contiguous(memory_format=recipe.memory_format)
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -248,35 +229,7 @@ def _try(recipe: Any, own: tuple[tuple[str, Any], ...], of_data: tuple[int, int,
 
 @functools.lru_cache(maxsize=16)
 def _try_augment(recipe: Any, channels: int, size: int) -> None:
-    own = recipe.augment
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (_CHECKED, channels, size, size), dtype=torch.uint8, generator=draws)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            made = copy.deepcopy(own)(images.clone(), draws)
-    except Exception as error:  # noqa: BLE001 - a user's function may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SettingError(
-            f"{_name(own)} cannot augment images of {channels} x {size} x {size}: {type(error).__name__}: {reason:.300}"
-        ) from None
-    _require_images(own, images, made)
-    # Noise may leave the range; another scale, on which no network is evaluated, has most values outside.
-    if made.dtype == torch.float32 and not ((made >= 0) & (made <= 1)).double().mean() > _WITHIN:
-        low, high = made.min().item(), made.max().item()
-        raise SettingError(f"{_augments(own, images)}, got floats from {low:.3g} to {high:.3g}")
-
-
-def _require_images(own: Augment, images: torch.Tensor, made: Any) -> None:
-    """Raise SettingError unless an augmentation made images of the same shape, of bytes or floats."""
-    if not isinstance(made, torch.Tensor):
-        raise SettingError(f"{_augments(own, images)}, got {type(made).__name__}")
-    if made.dtype not in (torch.uint8, torch.float32) or made.shape != images.shape:
-        got = f"{str(made.dtype).removeprefix('torch.')} {list(made.shape)}"
-        raise SettingError(f"{_augments(own, images)}, got {got}")
-
-
-def _augments(own: Augment, images: torch.Tensor) -> str:
-    return f"{_name(own)} must return uint8 images {list(images.shape)} (or float32 from 0 to 1)"
+    try_augment(recipe.augment, channels, size)
 
 
 class MeasuredBagging(PatientBagging):
@@ -284,7 +237,7 @@ class MeasuredBagging(PatientBagging):
 
     def __init__(self, recipe: Recipe[Any], functions: Mapping[str, Metric]) -> None:
         super().__init__(recipe)
-        self.functions = {name: _fresh(metric.function, recipe.device) for name, metric in functions.items()}
+        self.functions = {name: fresh(metric.function, recipe.device) for name, metric in functions.items()}
         self.measured: dict[str, torch.Tensor] = {}  # split -> probabilities [n, classes] of the epoch
 
     def _scores(self, split: Split) -> dict[str, Any]:
@@ -304,11 +257,11 @@ class MeasuredBagging(PatientBagging):
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"metrics": _states(self.functions)}
+        return super().state_dict() | {"metrics": states(self.functions)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        _load_states(self.functions, state.get("metrics", {}))
+        load_states(self.functions, state.get("metrics", {}))
 
 
 _SHORT: dict[Literal["validation", "test"], str] = {"validation": "val", "test": "test"}
@@ -370,15 +323,15 @@ def image_trainable(
     for function in used:
         if not callable(function):
             raise ValueError(f"loss, metrics and augment must be functions, got {function!r:.80}")
-        if _name(function) == "<lambda>":
+        if name_of(function) == "<lambda>":
             raise ValueError("a function must be written with def, so that a run knows when it changes, got a lambda")
     if isinstance(loss, nn.Module) and (names := [name for name, p in loss.named_parameters() if p.requires_grad]):
         raise ValueError(
-            f"a loss must have no parameters to train, since only the network's are trained, got {_name(loss)} with "
+            f"a loss must have no parameters to train, since only the network's are trained, got {name_of(loss)} with "
             f"{', '.join(names)}: make them buffers, or parts of the network"
         )
     takes, fields = _arguments(make)
-    title = _name(make)
+    title = name_of(make)
     settings_type = dataclasses.make_dataclass(
         f"{title}_settings", fields, bases=(NetworkSettings,), frozen=True, kw_only=True
     )
@@ -404,7 +357,7 @@ def image_trainable(
     own_columns = tuple(
         columns.metric(
             f"{short}_{name}",
-            metric.meaning or f"{_name(metric.function)} of the whole predictor on {images} images.",
+            metric.meaning or f"{name_of(metric.function)} of the whole predictor on {images} images.",
             measured_on=images,
             better=metric.better,
             unit=columns.FRACTION if name.endswith("accuracy") else "",  # readers see such a one in percent
@@ -421,7 +374,7 @@ def image_trainable(
         "recipe": recipe,
         "strategy": strategy,
         "metrics": own_columns,
-        "made_of": tuple(map(_code, used)),
+        "made_of": tuple(map(code_of, used)),
         # Not in the source of these functions; the models' names decide the trainable's name or are a hyperparameter.
         "bound": {
             **({} if make is not make_network else {"make_network": make}),
@@ -438,21 +391,6 @@ def _metric(name: str, given: Any) -> Metric:
     return given if isinstance(given, Metric) else Metric(given)
 
 
-def _unbound(function: Any) -> Any:
-    return _unbound(function.func) if isinstance(function, functools.partial) else function
-
-
-def _code(function: Any) -> Any:
-    """Return the function or class whose code a function, a partial one or a callable object runs."""
-    inner = inspect.unwrap(_unbound(function))
-    return inner if hasattr(inner, "__qualname__") else type(inner)
-
-
-def _name(function: Any) -> str:
-    inner = _unbound(function)
-    return str(getattr(inner, "__name__", type(inner).__name__))
-
-
 def _reduces(loss: Loss) -> bool:
     try:
         return "reduction" in inspect.signature(loss).parameters
@@ -462,7 +400,7 @@ def _reduces(loss: Loss) -> bool:
 
 def _arguments(make: MakeNetwork) -> tuple[tuple[str, ...], list[tuple[str, Any, Any]]]:
     """Return which of OF_THE_DATA the function takes, and a dataclass field for each hyperparameter."""
-    title, bare = _name(make), _unbound(make)
+    title, bare = name_of(make), unbound(make)
     parameters = inspect.signature(make).parameters
     annotated: Any = bare if hasattr(bare, "__qualname__") else type(bare).__call__
     if isinstance(bare, type):
