@@ -48,7 +48,7 @@ study = Study(
         Claim(
             "batch-norm-and-normalization-help",
             "With BatchNorm and normalised inputs the test accuracy is higher.",
-            "note A, 4.1",
+            "note A, 4.1, from its figures",
             arms=(single.arm, bagging.arm),
             printed=("53 %", "47.2 %"),
             confounded_by=("members", "decay"),

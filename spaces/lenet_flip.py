@@ -45,6 +45,14 @@ study = Study(
             quantity="train_loss",
             effect=0.017,
         ),
+        Claim(
+            "flip-overfits-less",
+            "With horizontal flips the gap of training over test accuracy is smaller.",
+            "note B, 1",
+            arms=(flipped.arm, plain.arm),
+            quantity="gap",
+            expected="less",
+        ),
     ),
     smoke={"samples": 4, "epochs": 2, "train_images": 200},
 )

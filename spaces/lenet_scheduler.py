@@ -79,6 +79,15 @@ study = Study(
             confounded_by=("lr",),
             clean_arms=(adam_step.arm, CLEAN_ADAM),
         ),
+        Claim(
+            "step-decay-overfits-adam",
+            "Under Adam step decay widens the gap of training over test accuracy.",
+            "note B, 3, its guess why Adam does not gain",
+            arms=(adam_step.arm, adam.arm),
+            quantity="gap",
+            confounded_by=("lr",),
+            clean_arms=(adam_step.arm, CLEAN_ADAM),
+        ),
     ),
     smoke={"samples": 4, "epochs": 2, "train_images": 200},
 )

@@ -13,12 +13,13 @@ weights out. --smoke uses random weights and images of 32 pixels.
 
 from ray import tune
 
+from search.records import Claim
 from search.study import Study
 from spaces.notes import replay, reported
 from trainables.by_model import ConvNetOrPretrained
 
-own = reported("d-cnn2", "d-cnn3", "d-cnn5")
-pretrained = reported("d-vgg19", "d-resnet101", "d-vit-b-32", "d-swin-b")
+own = *_, cnn5 = reported("d-cnn2", "d-cnn3", "d-cnn5")
+pretrained = vgg, _, vit, swin = reported("d-vgg19", "d-resnet101", "d-vit-b-32", "d-swin-b")
 
 study = Study(
     name="model_size",
@@ -38,8 +39,46 @@ study = Study(
         "lr": tune.loguniform(1e-5, 1e-2),
     },
     arms={run.arm: replay(run, model="convnet", depth=depth) for run, depth in zip(own, (2, 3, 5), strict=True)}
-    | {run.arm: replay(run) for run in pretrained},
+    | {run.arm: replay(run) for run in pretrained}
+    | {"clean-vgg19": replay(cnn5, model="vgg19", weights="random", image_size=32)},
     reported=(*own, *pretrained),
+    claims=(
+        Claim(
+            "vgg19-beats-cnn5",
+            "More width and depth help: VGG19 tests higher than the note's own five layers.",
+            "note D, 4 and 5",
+            arms=(vgg.arm, cnn5.arm),
+            printed=("71.61 %", "44.20 %"),
+            confounded_by=("optimizer", "weights", "image_size"),
+            clean_arms=("clean-vgg19", cnn5.arm),
+        ),
+        Claim(
+            "vgg19-is-the-largest",
+            "VGG19 has the most parameters of the seven models: more than ViT, the next.",
+            "note D, 4",
+            arms=(vgg.arm, vit.arm),
+            quantity="parameters",
+            printed=("139,979,940", "87,532,132"),
+        ),
+        Claim(
+            "vit-and-swin-are-as-large",
+            "ViT and Swin have about as many parameters, within 5 %.",
+            "note D, 4",
+            arms=(vit.arm, swin.arm),
+            quantity="parameters",
+            kind="ratio",
+            expected="equal",
+            margin=0.05,
+            printed=("87,532,132", "86,845,724"),
+        ),
+        Claim(
+            "swin-takes-more-memory",
+            "Swin takes more memory in training than ViT, which has as many parameters.",
+            "note D, 4",
+            arms=(swin.arm, vit.arm),
+            quantity="one_image_memory_bytes",
+        ),
+    ),
     smoke={
         "samples": 6,
         "epochs": 2,

@@ -7,7 +7,8 @@ Cost       see --plan (needs a GPU)
 Command    python -m search.run spaces/pretrained_models.py --data DIR --weights DIR [--replay]
 
 Without --weights the files come from torchvision's cache or server. The note prints no momentum for its SGD: these
-arms take .9, the usual value. The note resizes the whole picture to the weights' size (Resize, ToTensor, Normalize);
+arms take .9, the usual value; nor does it say which of ResNet101's two versions of weights it has: these arms have the
+newer, torchvision's default. The note resizes the whole picture to the weights' size (Resize, ToTensor, Normalize);
 arms that end in "-center-crop" resize and cut the picture like the weights' own transform. The note's losses are
 those of single steps, ours the mean of an epoch, so they are not compared. --smoke uses random weights and images of
 32 pixels: it tests the machinery and says nothing about these networks.

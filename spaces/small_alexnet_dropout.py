@@ -57,6 +57,14 @@ study = Study(
             expected="less",
         ),
         Claim(
+            "more-dropout-overfits-less",
+            "With dropout .5 the gap of training over test accuracy is smaller than with .1.",
+            "note E, introduction",
+            arms=(half.arm, little.arm),
+            quantity="gap",
+            expected="less",
+        ),
+        Claim(
             "more-dropout-converges-more-slowly",
             "Dropout .5 takes longer to converge: after 20 epochs its validation accuracy is below that of .1.",
             "note E, 5",

@@ -44,11 +44,19 @@ study = Study(
         Claim(
             "adam-is-no-better",
             "Adam is no better than gradient descent at the same rate: descent is less than a point worse.",
-            "note E, 3",
+            "note E, 3, from its figures",
             arms=(descent.arm, adam.arm),
             kind="no_worse",
             margin=0.01,
             printed=("80.6290 %", "79.347 %"),
+        ),
+        Claim(
+            "adam-is-no-better-than-momentum",
+            "Adam is no better than descent with momentum .9 at the same rate: descent is less than a point worse.",
+            "note E, 3, with the linked code's optimizer",
+            arms=("momentum", adam.arm),
+            kind="no_worse",
+            margin=0.01,
         ),
         Claim(
             "adam-at-its-own-rate-is-no-better",

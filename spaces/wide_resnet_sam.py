@@ -28,22 +28,70 @@ THIN_FALLS = (6, 15, 21, 26)
 
 
 def steps(name: str, arm: str, falls: tuple[int, ...], after: int, source: str) -> tuple[Claim, ...]:
-    """Return the claims that both losses are lower `after` epochs after each fall of the rate than at the fall.
+    """Return the claims on what is other `after` epochs after each fall of the rate than at the fall.
 
-    The note says so of both losses for the first two falls, and of the test loss for the others.
+    The note says of all falls that the test loss is lower and both accuracies are higher, of the first two that the
+    training loss is lower, and of the third that the test loss falls less than at the second. It says that the gap of
+    the accuracies grows after the first two and hardly changes after the last two.
     """
-    return tuple(
+    losses = (("train_loss", "training", falls[:2]), ("test_kl_loss", "test", falls))
+    accuracies = (("train_accuracy", "training"), ("test_accuracy", "test"))
+    lower = (
         Claim(
             f"{name}-{quantity.removesuffix('_loss').removesuffix('_kl')}-loss-falls-after-epoch-{epoch}",
-            f"{words} loss is lower {after} epochs after the rate falls, after epoch {epoch}.",
+            f"The {words} loss is lower {after} epochs after the rate falls, after epoch {epoch}.",
             source,
             arms=(f"{arm}@{epoch + after}", f"{arm}@{epoch}"),
             quantity=quantity,
             expected="less",
         )
-        for place, epoch in enumerate(falls)
-        for quantity, words in (("train_loss", "The training"), ("test_kl_loss", "The test"))
-        if quantity != "train_loss" or place < 2
+        for quantity, words, epochs in losses
+        for epoch in epochs
+    )
+    higher = (
+        Claim(
+            f"{name}-{words}-accuracy-rises-after-epoch-{epoch}",
+            f"The {words} accuracy is higher {after} epochs after the rate falls, after epoch {epoch}.",
+            source,
+            arms=(f"{arm}@{epoch + after}", f"{arm}@{epoch}"),
+            quantity=quantity,
+        )
+        for quantity, words in accuracies
+        for epoch in falls
+    )
+    first, second, third, fourth = falls
+    gaps = (
+        Claim(
+            f"{name}-gap-grows-after-epoch-{start}",
+            f"Between the falls of the rate after epochs {start} and {end} the gap grows.",
+            source,
+            arms=(f"{arm}@{end}", f"{arm}@{start}"),
+            quantity="gap",
+        )
+        for start, end in ((first, second), (second, third))
+    )
+    return (
+        *lower,
+        *higher,
+        *gaps,
+        Claim(
+            f"{name}-gap-is-steady-after-epoch-{third}",
+            f"Between the falls of the rate after epochs {third} and {fourth} the gap changes by less than a point.",
+            source,
+            arms=(f"{arm}@{fourth}", f"{arm}@{third}"),
+            quantity="gap",
+            expected="equal",
+            margin=0.01,
+        ),
+        Claim(
+            f"{name}-test-loss-falls-less-after-epoch-{third}",
+            f"The test loss changes less at the fall of the rate after epoch {third} than at that after {second}.",
+            source,
+            arms=(f"{arm}@{third + after}", f"{arm}@{third}", f"{arm}@{second + after}", f"{arm}@{second}"),
+            quantity="test_kl_loss",
+            kind="contrast",
+            expected="less",
+        ),
     )
 
 
@@ -121,20 +169,6 @@ study = Study(
             "Cutout improves generalisation on WRN-16-2 after 30 epochs, too.",
             "note C, data, told apart",
             arms=("thin-sam", "thin-no-cutout"),
-        ),
-        Claim(
-            "the-gap-grows-after-epoch-40",
-            "From the first fall of the rate, after epoch 40, to the second, after 100, the gap grows.",
-            "note C, results",
-            arms=(f"{sam.arm}@100", f"{sam.arm}@40"),
-            quantity="gap",
-        ),
-        Claim(
-            "the-gap-grows-after-epoch-6-on-a-thin-network",
-            "From the first fall of the rate, after epoch 6 of 30, to the second, after 15, the gap grows.",
-            "note C, results, told apart",
-            arms=("thin-sam@15", "thin-sam@6"),
-            quantity="gap",
         ),
         *steps("the", sam.arm, FALLS, 5, "note C, results"),
         *steps("a-thin-networks", "thin-sam", THIN_FALLS, 1, "note C, results, told apart"),

@@ -38,9 +38,11 @@ study = Study(
     claims=(
         Claim(
             "wider-is-as-good",
-            "Widened, a ResNet of as many parameters is as good or better.",
+            "Widened, a ResNet of as many parameters is as good or better: less than a point worse.",
             "note C, model",
             arms=("shallow-and-wide", "deep-and-thin"),
+            kind="no_worse",
+            margin=0.01,
         ),
         Claim(
             "wider-is-faster",

@@ -81,7 +81,7 @@ class AlexNetSettings(Settings):
 
     Exponential decay multiplies the rate by `step_factor` every `step_epochs` epochs.
     The note does not print `crop_scale` (smallest share of the area that a random crop keeps) and `jitter` (largest
-    change of brightness, contrast and saturation): their defaults are inferred from torchvision's.
+    change of brightness, contrast and saturation): .08 is torchvision's default, .5 is a guess.
     `loss_unit` is the unit of the loss that is differentiated: in bits, gradients are 1 / ln 2 times as large as
     in nats, so that SGD's rate .03 is .0433 in nats. Reported losses are in nats either way.
     """

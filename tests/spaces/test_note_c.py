@@ -75,10 +75,13 @@ def test_claims_on_the_falls_of_the_rate_are_on_those_of_the_schedule(arm, falls
     told = [claim for claim in SAM.claims if all(each.startswith(f"{arm}@") for each in claim.arms)]
     before = {(claim.quantity, int(claim.arms[1].partition("@")[2])) for claim in told}
     assert before == {
-        ("gap", falls[0]),
+        *(("gap", epoch) for epoch in falls[:3]),
         *(("train_loss", epoch) for epoch in falls[:2]),
         *(("test_kl_loss", epoch) for epoch in falls),
+        *((accuracy, epoch) for accuracy in ("train_accuracy", "test_accuracy") for epoch in falls),
     }
+    (contrast,) = (claim for claim in told if claim.kind == "contrast")
+    assert [int(each.partition("@")[2]) for each in contrast.arms[1::2]] == [falls[2], falls[1]]
 
 
 def test_wide_and_thin_networks_have_about_as_many_parameters():
