@@ -20,6 +20,7 @@ from search.definition import code
 from search.records import (
     ARM,
     COMPLETED,
+    NO_DATA,
     SEED,
     STATUS,
     STUDY_FILE,
@@ -131,7 +132,7 @@ def quantities(study: Study, arm: str) -> set[str]:
 def training_of(study: Study, arm: str, fingerprint: str = "", own: Mapping[str, str] | None = None) -> Training:
     """Return an arm's training; `own`: the trainable's code, see `search.definition.code`."""
     settings = study.configured(study.completed(study.arms[arm]))
-    return Training.of(study.trainable.__name__, fingerprint, settings, own)
+    return Training.of(study.trainable.__name__, NO_DATA if study.foreign else fingerprint, settings, own)
 
 
 def known(

@@ -34,6 +34,8 @@ def engine_of(
     Raises UsageError if options contradict each other, and EngineError if the named engine fails or disagrees with
     plain on this machine.
     """
+    if study.foreign:
+        return PLAIN  # a hyperparameter called engine is the trainable's own
     elsewhere = request.address is not None  # measurements on this machine do not hold for a cluster
     if elsewhere and request.engine == AUTO:
         raise UsageError(f"--engine auto measures this machine, got {request.told_address} too: name an engine")

@@ -16,9 +16,8 @@ from PIL import Image
 
 from analysis import figures, load, pareto
 from search.definition import BOUND, SPACE_CODE, code
-from search.foreign import NO_DATA
 from search.journal import JOURNAL_FILE, JournalError, read
-from search.records import COMPLETED, CONFIG, EPOCH, STATUS, TRIAL_ID, StudyRecord, run_order
+from search.records import COMPLETED, CONFIG, EPOCH, NO_DATA, STATUS, TRIAL_ID, StudyRecord, run_order
 from search.study import Study, StudyError
 from search.study import load as load_space
 

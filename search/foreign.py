@@ -34,7 +34,6 @@ from search.checkpoints import read_checkpoint, write_checkpoint
 from search.conditions import inner
 from search.records import MEMBERS, writable_text
 
-NO_DATA = "none"  # data set of a study whose trainable reads its own data
 CHECKPOINT_SECONDS = 10.0  # time after which a class trainable is asked for another checkpoint
 _META, _DICT = "of_the_search.json", "of_the_search.pickle"  # our files in a packed checkpoint
 _OURS = ("trial", "restore")

@@ -48,7 +48,7 @@ def new_record(
         dataset_fingerprint=data.fingerprint,
         class_names=list(data.class_names),
         images={} if study.foreign else data.described(),
-        protocol="replay" if request.replay else protocol_of(study.fixed(), study.protocol),
+        protocol="replay" if request.replay else protocol_of({} if study.foreign else study.fixed(), study.protocol),
         metric=study.metric,
         mode=study.mode,
         objectives=study.goals,

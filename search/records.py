@@ -87,6 +87,9 @@ STATUSES = (COMPLETED, STOPPED, DIVERGED, FAILED, RUNNING)
 SEARCH_PROTOCOL = "search"  # chosen on validation data, tested once at the last epoch
 RECOVERY_PROTOCOL = "recovery"  # fits a printed test curve: never in a Pareto table or a claim
 
+# Data set, and its fingerprint, of a study whose trainable reads its own data: a Ray Tune function or class.
+NO_DATA = "none"
+
 # Settings that say how a trial is measured, and leave its weights the same.
 MEASURING = frozenset(
     {"vote", "train_measure", "train_measure_every", "test_every_epoch", "test_images", "test_augmented"}
@@ -364,8 +367,18 @@ class Training:
     ) -> Training:
         """Return the training of a trial with these `settings`, including those left at their defaults.
 
-        `code`: as a record's definition has it. Of this project's own families the name says enough.
+        `code`: as a record's definition has it. Of this project's own families the name says enough. Of a trainable
+        without data of ours every setting but the seed counts, since its names have its user's meaning.
         """
+        own = own_code(code or {})
+
+        def key(whole: Mapping[str, Any]) -> str:
+            text = json.dumps([trainable, fingerprint, whole, *([own] if own else [])], sort_keys=True, default=str)
+            return hashlib.sha256(text.encode()).hexdigest()
+
+        if fingerprint == NO_DATA:
+            whole = {name: _number(value) for name, value in settings.items() if name != "seed"}
+            return cls(key(whole), 1, False, {})
         kept = {name: value for name, value in settings.items() if name not in MEASURING | {"seed", "members"}}
         kept = {name: value for name, value in kept.items() if name not in YOUNGER or value != YOUNGER[name]}
         members = settings.get("members", 1)
@@ -377,10 +390,8 @@ class Training:
             # has other members, or other epochs.
             kept["members"] = members
         whole = {name: _number(value) for name, value in kept.items()} | {"engine": "+".join(sorted(steps))}
-        own = own_code(code or {})
-        text = json.dumps([trainable, fingerprint, whole, *([own] if own else [])], sort_keys=True, default=str)
         return cls(
-            hashlib.sha256(text.encode()).hexdigest(),
+            key(whole),
             members,
             "boosting" in settings and settings.get("strategy") != "bagging",
             {name: settings[name] for name in sorted(MEASURING & settings.keys())},

@@ -13,7 +13,7 @@ from typing import Any
 from search.failures import UsageError
 from search.options import PLACE, STORED, parser
 from search.packing import AUTO
-from search.records import STUDY_FILE, StudyRecord
+from search.records import NO_DATA, STUDY_FILE, StudyRecord
 from trainables.training.engine import PLAIN
 
 
@@ -127,6 +127,8 @@ class Request:
         # A run older than these options took the plain engine, ran every arm, knew of no other run and kept no log.
         old: dict[str, Any] = {"engine": PLAIN, "arm": [], "known": [], "warm_start": [], "log": []}
         kept = {**old, **dict.fromkeys(PLACE), **record.options}
+        if record.dataset == NO_DATA:  # before 2026-11-30 a hyperparameter of that name was stored as the engine
+            kept["engine"] = PLAIN
         asked = "--extend" if self.extend else "--resume"
         if missing := [name for name in STORED if name not in kept]:
             raise UsageError(f"{asked}: {folder / STUDY_FILE} must hold its run's options, lacks {', '.join(missing)}")

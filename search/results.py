@@ -66,12 +66,14 @@ class Schema:
     settings    hyperparameter -> Arrow's name of its type, from the settings' declaration and never from the values
     configured  a trial's configuration -> the value of every hyperparameter, including those left at their defaults
     sometimes   hyperparameters that not every trial of a search has: null for a trial without them
+    foreign     whether the hyperparameters are a Ray Tune trainable's own, so that none says how a trial is measured
     """
 
     own: tuple[columns.Column, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     configured: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     sometimes: frozenset[str] = frozenset()
+    foreign: bool = False
 
     def of(self, table: str) -> dict[str, pa.DataType]:
         types = {name: _ARROW[column.type] for name, column in columns.of(table, self.own).items()}
@@ -96,7 +98,8 @@ class Schema:
 
 def schema_of(study: Study) -> Schema:
     """Return the columns of a study's tables."""
-    return Schema(study.metrics, study.hyperparameter_types(), study.configured, frozenset(study.space.conditions))
+    types, sometimes = study.hyperparameter_types(), frozenset(study.space.conditions)
+    return Schema(study.metrics, types, study.configured, sometimes, study.foreign)
 
 
 _PREFIX_LISTS = columns.prefix_lists()
@@ -129,7 +132,7 @@ def trial_row(log: TrialLog, schema: Schema, protocol: str = SEARCH_PROTOCOL) ->
         "name": log.name,
         ARM: log.arm,
         SEED: log.config.get("seed"),
-        PROTOCOL: protocol_of(log.config, protocol),
+        PROTOCOL: protocol if schema.foreign else protocol_of(log.config, protocol),
         STATUS: log.status or RUNNING,
         EPOCHS: len(epochs),
         SECONDS: sum(result.get(SECONDS) or 0.0 for result in epochs),

@@ -26,11 +26,12 @@ from search import columns, siblings
 from search.conditions import Space, When, changed, inner, plain_space, replaced
 from search.conditions import when as when
 from search.domains import DomainError, domain_edges, domain_holds, held, same
-from search.foreign import NO_DATA, ForeignError, Reports, adapted, is_foreign, original, own_columns
+from search.foreign import ForeignError, Reports, adapted, is_foreign, original, own_columns
 from search.records import (
     CURVE_DISTANCE,
     MEMBER_VAL_ACCURACY,
     MEMBERS,
+    NO_DATA,
     RECOVERY_PROTOCOL,
     SEARCH_PROTOCOL,
     VAL_ACCURACY,
@@ -341,7 +342,7 @@ class Study:
     def _check_conditions(self) -> None:
         for name, value in self.param_space.items():
             conditions = value.conditions if isinstance(value, When) else ()
-            if conditions and name == "engine":
+            if conditions and name == "engine" and not self.foreign:
                 raise StudyError(f"{self.name}: engine must be the same for all trials, got when(...)")
             for condition in conditions:
                 try:

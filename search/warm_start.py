@@ -164,6 +164,8 @@ def _require_same_constants(
 
 def _free(study: Study, row: Mapping[str, Any]) -> Set[str]:
     """Return the settings in which a trial may differ from this study, since its objectives are measured alike."""
+    if study.foreign:
+        return {"seed", "epochs"}  # any other name has the trainable's own meaning
     free = _MAY_DIFFER - _TRAIN_MEASURES if _TRAIN_ACCURACY in study.goals else _MAY_DIFFER
     return free | {"vote"} if row.get(CONFIG + "members", 1) == 1 else free  # one member's vote is its own
 

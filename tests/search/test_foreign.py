@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -17,15 +18,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ray import cloudpickle, tune
 
 from search.definition import SPACE_CODE, code
+from search.economy import answered
+from search.events import TrialLog
 from search.foreign import ForeignError, Reports, adapted, own_columns, unpack
+from search.prepare import prepare
+from search.provenance import new_record
 from search.records import StudyRecord
+from search.request import Request
+from search.results import schema_of, trial_row
 from search.run import main
-from search.study import Study, StudyError, load
+from search.study import Study, StudyError, load, when
+from search.warm_start import observed
+from tests.records import make_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -489,6 +499,81 @@ def test_options_that_need_an_image_trainable_are_refused(tmp_path: Path, option
     assert main([str(write(tmp_path, CLASS)), "--results", str(tmp_path / "results"), *option]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{' '.join(option[:1] if option[1:] != ['auto'] else option)} needs an image trainable" in line
+
+
+# Hyperparameters under names of ours.
+
+
+def named(space: dict[str, Any], **arms: dict[str, Any]) -> Study:
+    def train(config: dict[str, Any]) -> None: ...
+
+    return Study(
+        name="named",
+        question="?",
+        source="mine",
+        trainable=train,
+        epochs=4,
+        metric="score",
+        reports={"score": "max"},
+        param_space=space,
+        arms=arms,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [("members", 3, 9), ("vote", "hard", "soft"), ("test_images", 10, 20), ("engine", "fuse", "plain")],
+)
+def test_arms_that_differ_in_a_hyperparameter_of_the_users_own_all_run(name: str, one: Any, other: Any) -> None:
+    study = named({"lr": 0.1, name: one}, one={name: one}, other={name: other}, again={name: other})
+    assert answered(study) == {"again": "other"}
+    record = make_record(dataset="none", dataset_fingerprint="none", arms=study.arms)
+    record.declared = {arm: study.configured(study.completed(config)) for arm, config in study.arms.items()}
+    one_of, other_of, again = (record.training_of(arm) for arm in study.arms)
+    assert one_of != other_of == again
+
+
+def test_a_hyperparameter_called_engine_chooses_no_engine_of_ours(tmp_path: Path) -> None:
+    text = CLASS.replace('"kind": tune', '"engine": "xgboost", "kind": tune')
+    asked = [str(write(tmp_path, text)), "--results", str(tmp_path)]
+    ready = prepare(Request.parse(asked))
+    assert ready.request.engine == "plain"
+    assert ready.study.fixed() == {"engine": "xgboost"}
+    made = new_record(ready.study, ready.request, ready.data, tmp_path, ready.proposals, ready.space)
+    for stored in ("plain", "xgboost"):  # as an earlier version stored it
+        record = dataclasses.replace(made, options=made.options | {"engine": stored})
+        assert Request.parse([*asked, "--resume"]).restored(tmp_path, record).engine == "plain"
+    sometimes = named({"kind": tune.choice(["a", "b"]), "engine": when("kind", "a", "xgboost")})
+    assert sometimes.space.sometimes == {"engine": "xgboost"}
+
+
+def test_a_hyperparameter_called_validation_makes_no_other_protocol(tmp_path: Path) -> None:
+    text = CLASS.replace('"kind": tune', '"validation": 0, "kind": tune')
+    ready = prepare(Request.parse([str(write(tmp_path, text)), "--results", str(tmp_path)]))
+    record = new_record(ready.study, ready.request, ready.data, tmp_path, ready.proposals, ready.space)
+    config = {"validation": 0, "rate": 0.1, "kind": "a", "seed": 0, "epochs": 4}
+    row = trial_row(TrialLog(number=0, name="0000", config=config), schema_of(ready.study), ready.study.protocol)
+    assert record.protocol == row["protocol"] == "search"
+
+
+@pytest.mark.parametrize("name", ["vote", "engine", "test_images"])
+def test_a_search_learns_nothing_of_a_run_with_another_value_of_the_users_own(name: str, tmp_path: Path) -> None:
+    told = {"trainable": "train", "dataset": "none", "dataset_fingerprint": "none", "metric": "score", "epochs": 4}
+    record = make_record(**told, objectives={"score": "max"}, space={"rate": "..."}, fixed={name: "mine"})
+    (tmp_path / "study.json").write_text(record.to_json())
+    row = {
+        "trial_id": 0,
+        "arm": None,
+        "status": "completed",
+        "score": 0.5,
+        "config/rate": 0.2,
+        f"config/{name}": "mine",
+    }
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "trials.parquet")
+    space = {"rate": tune.uniform(0.1, 0.5)}
+    assert len(observed(named({**space, name: "mine"}), [str(tmp_path)], "none")[0]) == 1
+    with pytest.raises(StudyError, match=f"ran with {name} mine, this study with other"):
+        observed(named({**space, name: "other"}), [str(tmp_path)], "none")
 
 
 # On Ray.

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from search.records import NO_DATA
 from trainables.data import torchvision_sets
 from trainables.data.class_folders import ClassFolders, counted, decode_classes, find_classes
 from trainables.data.forms import Wanted, choose_form, reform
@@ -74,7 +75,6 @@ _CIFAR = {
         "CIFAR100",
     ),
 }
-NO_DATA = "none"
 FOLDER = "folder"  # a data set of the user's own, read by what its folder holds
 DATASETS = (*_CIFAR, "digits", *torchvision_sets.NAMES, f"{FOLDER}:PATH")
 
