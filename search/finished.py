@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import shlex
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ import torch
 from PIL import Image
 
 from analysis import figures, load, pareto
-from search.definition import BOUND, SPACE_CODE, code
+from search.definition import BOUND, CALLER, SPACE_CODE, code
 from search.journal import JOURNAL_FILE, JournalError, read
-from search.records import COMPLETED, CONFIG, EPOCH, NO_DATA, STATUS, TRIAL_ID, StudyRecord, run_order
+from search.records import COMPLETED, CONFIG, EPOCH, NO_DATA, STATUS, TRIAL_ID, StudyRecord, own_code, run_order
 from search.study import Study, StudyError
 from search.study import load as load_space
 
@@ -40,14 +41,15 @@ class Results:
 
     `folder` is the run's folder, or a folder above it that holds runs of one study: then the newest run that has
     ended, or the newest. `study` is needed by `load_best` alone, and only if the run's trainable is neither this
-    project's nor in the space file that the run was started with.
+    project's nor in the space file that the run was started with; `space` is the file that it was loaded from.
 
     Raises ResultsError, also for a damaged folder.
     """
 
-    def __init__(self, folder: Path | str, study: Study | None = None) -> None:
+    def __init__(self, folder: Path | str, study: Study | None = None, space: Path | None = None) -> None:
         self._run = _newest(Path(folder))
         self._study = study
+        self._space = space
         self._predictor: Predictor | None = None
 
     def __repr__(self) -> str:
@@ -191,9 +193,14 @@ class Results:
         return frame
 
     def _trainable(self) -> Any:
-        if self._study is not None:
-            return self._study.trainable
         name, files = self.record.trainable, self.record.definition.get("code", {})
+        then = own_code(files)
+        if self._study is not None:
+            place = self._space or Path(getattr(sys.modules[CALLER], "__file__", None) or "notebook")
+            now = own_code(code(self._study.trainable, place))
+            # The study may stand in another file than it did: what both call by one name is compared.
+            self._require_alike(str(self._space or "the given study"), then, now, then.keys() & now.keys())
+            return self._study.trainable
         for file in files:
             if not file.startswith("trainables/"):
                 continue
@@ -211,14 +218,18 @@ class Results:
             study = load_space(space)
         except StudyError as error:
             raise ResultsError(str(error)) from None
-        own = code(study.trainable, space)
-        for part in (SPACE_CODE, BOUND):
-            if own.get(part) != files.get(part):
+        now = own_code(code(study.trainable, space))
+        self._require_alike(str(space), then, now, then.keys() | {SPACE_CODE, BOUND})
+        return study.trainable
+
+    def _require_alike(self, place: str, then: Mapping[str, str], now: Mapping[str, str], parts: Iterable[str]) -> None:
+        """Raise ResultsError if a part of the trainable's code is not the run's: its weights are another network's."""
+        for part in sorted(parts):
+            if then.get(part) != now.get(part):
                 raise ResultsError(
-                    f"{space}: {part} is not what {self.path} was begun with: give the study as it was, "
+                    f"{place}: {part} is not what {self.path} was begun with: give the study as it was, "
                     "Results(folder, study)"
                 )
-        return study.trainable
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.top < 1:
             raise UsageError(f"--top must be at least 1, got {options.top}")
         study = load(options.space) if options.space else None
-        results = Results(options.results, study)
+        results = Results(options.results, study, options.space)
         if results.path != options.results:
             print(f"by the best model of {results.path}", file=sys.stderr)
         print(table(results.predict(options.images), options.top))

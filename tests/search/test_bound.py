@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -20,10 +21,12 @@ from ray import cloudpickle, tune
 from torch import nn
 
 from search.bound import INSTALLED, described
-from search.definition import BOUND, define, differences
+from search.definition import BOUND, code, define, differences
 from search.finished import Results, ResultsError
 from search.records import Training
+from search.results import ResultsWriter, write_record
 from search.study import Study, load
+from tests.records import make_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -293,6 +296,38 @@ def test_a_best_model_is_not_loaded_into_a_network_with_another_bound_value(tmp_
     space.write_text(text.replace("width=4", "width=5"))
     with pytest.raises(ResultsError, match=f"{BOUND} is not what .* was begun with: give the study as it was"):
         Results(tmp_path / "results").load_best()
+
+
+def test_a_best_model_is_not_loaded_into_a_network_whose_file_beside_the_space_was_changed(tmp_path: Path) -> None:
+    """The file is named, whether the study is looked for or given; a study that was only moved is taken."""
+    text = IMAGES.replace("image_trainable(net)", "image_trainable(wide)")
+    text = text.replace("study =", "from net import wide\nstudy =")
+    beside = "from torch import nn\n\ndef wide(channels, classes):\n    return nn.Sequential(nn.Flatten(), nn.{})\n"
+    run, space, net = tmp_path / "results", tmp_path / "own.py", tmp_path / "net.py"
+    space.write_text(text)
+    net.write_text(beside.format("LazyLinear(10)"))
+    run.mkdir()
+    definition = {"code": code(load(space).trainable, space)}
+    command = f"python -m search.run {space}"
+    record = make_record(trainable="wide", dataset="digits", command=command, definition=definition, images={"size": 8})
+    write_record(run, record)
+    ResultsWriter(run).refresh({}, force=True)
+    moved = tmp_path / "elsewhere" / "another.py"
+    shutil.copytree(tmp_path, moved.parent, ignore=shutil.ignore_patterns("results"))
+    moved.with_name("own.py").rename(moved)
+
+    def found() -> list[Any]:
+        study = load(space)
+        return [Results(run)._trainable(), Results(run, study)._trainable(), Results(run, study, space)._trainable()]
+
+    assert [each.__name__ for each in found()] == ["wide"] * 3
+    assert Results(run, load(moved), moved)._trainable().__name__ == "wide"
+    net.write_text(beside.format("LazyLinear(20)"))
+    for given in ((), (load(space),), (load(space), space)):
+        with pytest.raises(
+            ResultsError, match=r"net\.py is not what .*results was begun with: give the study as it was"
+        ):
+            Results(run, *given)._trainable()
 
 
 def test_the_code_of_a_function_that_is_bound_counts(tmp_path: Path) -> None:
