@@ -103,7 +103,7 @@ def answered(study: Study, arms: Iterable[str] = ()) -> dict[str, str]:
     for arm in sorted(names, key=lambda arm: (-trainings[arm].members, running[arm], order[arm])):
         needed = quantities(study, arm)
         for other in run:
-            if enough(trainings[other], trainings[arm], needed):
+            if enough(trainings[other], trainings[arm], needed, whole=measures_whole(study)):
                 members = trainings[arm].members
                 found[arm] = other if trainings[other].members == members else f"{other}:{members}"
                 break
@@ -112,11 +112,19 @@ def answered(study: Study, arms: Iterable[str] = ()) -> dict[str, str]:
     return {arm: found[arm] for arm in names if arm in found}
 
 
-def enough(run: Training, arm: Training, needed: set[str]) -> bool:
-    """Return whether a trial that trains `run` reports the quantities `needed` of `arm`."""
+def enough(run: Training, arm: Training, needed: set[str], *, whole: bool = False) -> bool:
+    """Return whether a trial that trains `run` reports the quantities `needed` of `arm`.
+
+    `whole`: the trainable has metrics of its own, which are not kept for an ensemble's first members.
+    """
     if TIMED in needed:
         return run == arm
-    return run.answers(arm) and (run.members == arm.members or not needed & set(WHOLE))
+    return run.answers(arm) and (run.members == arm.members or not (whole or needed & set(WHOLE)))
+
+
+def measures_whole(study: Study) -> bool:
+    """Return whether the trainable has metrics of its own that judge a whole ensemble, not what the run took."""
+    return any(column.measured_on not in ("clock", "memory", "count") for column in study.metrics)
 
 
 def quantities(study: Study, arm: str) -> set[str]:
@@ -162,7 +170,7 @@ def known(
         seed = int(config["seed"])
         for record, other, seeds, folder in finished:
             run = record.training_of(other) if seed in seeds else None
-            if run and enough(run, training, needed):
+            if run and enough(run, training, needed, whole=measures_whole(study)):
                 first = "" if run.members == training.members else f":{training.members}"
                 found.setdefault(arm, {})[str(seed)] = f"{folder}: {other}{first}"
                 break

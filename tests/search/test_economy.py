@@ -28,6 +28,7 @@ from trainables.alexnet import BoostedAlexNet
 from trainables.base import build
 from trainables.data.datasets import ImageData
 from trainables.data.task import DeviceData
+from trainables.image_trainable import image_trainable
 from trainables.lenet import LeNetTrainable
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +184,28 @@ def test_an_arm_whose_time_is_claimed_runs_itself() -> None:
 def test_an_arm_whose_first_members_were_not_asked_runs_itself() -> None:
     claim = Claim("top five", "?", "none", ("one", "other"), quantity="test_top5_accuracy")
     assert answered(lenet(claim)) == {}
+
+
+def test_an_ensemble_does_not_answer_a_smaller_one_if_the_user_has_a_metric(
+    tmp_path: Path, tiny_data: ImageData
+) -> None:
+    """The metric is kept for whole ensembles only."""
+    trainable = image_trainable(small, metrics={"right": right})
+    study = dataclasses.replace(lenet(**ARMS, twin={"lr": 0.1}), trainable=trainable)
+    assert answered(study) == {"twin": "one"}
+    run = tmp_path / "economy" / "20260101-000000"
+    own = recorded(study, run, tiny_data).definition["code"]
+    finish(run, ("three", 0, "completed"))
+    found = known(study, study.replay_configs(1, 0), tiny_data.fingerprint, [str(tmp_path)], own=own)
+    assert found == {"three": {"0": f"{run}: three"}}
+
+
+def right(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return (probabilities.argmax(1) == labels).float().mean()
+
+
+def small(channels: int, classes: int) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(classes))
 
 
 # --arm and --set
