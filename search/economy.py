@@ -67,7 +67,7 @@ def economise(study: Study, request: Request, fingerprint: str, resumed: tuple[P
     may name this run's own results folder before it exists.
     """
     for place in map(Path, request.known):
-        if not place.is_dir() and place != request.results.absolute():
+        if resumed is None and not place.is_dir() and place != request.results.absolute():
             raise StudyError(f"--known must be a folder of results, got {place}, which is no folder")
         if resumed is None and place != request.results.absolute() and not any(place.rglob(STUDY_FILE)):
             raise StudyError(f"--known must be a folder of results, got {place}, which holds no run")

@@ -334,6 +334,18 @@ def test_an_extension_keeps_what_was_left_out_and_looks_for_the_new_seeds(tmp_pa
     assert {*STORED} >= {"arm", "known"}
 
 
+def test_a_replay_goes_on_without_the_results_that_it_knew(tmp_path: Path, tiny_data: ImageData) -> None:
+    """Its record holds which trials they had finished."""
+    study, folder, old = lenet(a={"lr": 0.1}, b={"lr": 0.2}), tmp_path / "new" / "run", tmp_path / "old"
+    recorded(study, old / "run", tiny_data)
+    finish(old / "run", ("a", 0, "completed"))
+    record = recorded(study, folder, tiny_data, "--known", str(old))
+    old.rename(tmp_path / "moved")
+    for option in (["--resume"], ["--extend", "1"]):
+        request = Request.parse(["space.py", *option]).restored(folder, record)
+        assert economise(study, request, tiny_data.fingerprint, (folder, record)).known == record.known
+
+
 # A real run
 
 SPACE = """
