@@ -92,7 +92,8 @@ def run(request: Request, study: Study | None = None) -> int:
             "\n".join([*ready.economy.told(), f"{ready.study.name}: every trial is known, so there is nothing to run"])
         )
         return 0
-    watch = Watch(0.0 if ready.request.smoke else None)  # the digits take seconds
+    # The digits take seconds; how long a Ray Tune trainable takes nobody knows.
+    watch = Watch(0.0 if ready.request.smoke and not ready.study.foreign else None)
     unmeasured = ready.request.smoke or ready.request.yes or ready.request.address or ready.study.foreign
     if not unmeasured and (ready.request.extend or not ready.resumed):
         with stage("measuring what the run costs", terminal_only=True):

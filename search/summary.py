@@ -30,7 +30,7 @@ from search.records import (
 )
 from search.request import Request
 from search.savings import savings
-from search.searchers import Proposals
+from search.searchers import Listed, Proposals
 from search.stages import stage
 from search.study import Study
 from search.targets import FOLDER
@@ -38,7 +38,7 @@ from search.tuner import Outcome
 
 
 def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster, economy: Economy) -> None:
-    trials = f"{proposals.total} trials of up to {study.trial_epochs} epochs"
+    trials = f"{proposals.total} trials of up to {_longest(study, proposals)} epochs"
     lines = [f"{study.name}: {study.question}", f"{trials}, {study.searcher} and {study.scheduler}; {folder}"]
     lines += economy.told()
     if cluster.dashboard:
@@ -53,13 +53,25 @@ def announce(study: Study, proposals: Proposals, folder: Path, cluster: Cluster,
     print("\n".join(map(fitted, lines)), flush=True)
 
 
+def _longest(study: Study, proposals: Proposals) -> int:
+    """Return the epochs of the longest trial; arms may be longer than what the space holds."""
+    configs = proposals.configs if isinstance(proposals, Listed) else []
+    lengths = (study.trainable.strategy.trial_epochs(study.settings(config)) for config, _ in configs)
+    return max(lengths, default=study.trial_epochs)
+
+
 def how_to_go_on(request: Request) -> str:
-    """Return the line that says how a run goes on, on the CPUs, GPUs and cluster that it was given."""
-    given = {name: value for name in PLACE if (value := getattr(request, name)) is not None}
+    """Return the line that says how a run goes on, on the CPUs, GPUs and cluster that it was given.
+
+    A smoke run says so: without --smoke a newer whole run, or an unfinished one, would go on in its stead.
+    """
+    given = {name: value for name in (*PLACE, "listen") if (value := getattr(request, name)) is not None}
     if request.hosted:
+        given = ({"smoke": True} if request.smoke else {}) | given
         told = "".join(f", {name}={value!r}" for name, value in given.items())
         return f"go on      run(study, resume=True, results={str(request.results)!r}{told})"
     words = ["python", "-m", "search.run", str(request.space), "--resume", "--results", str(request.results)]
+    words += ["--smoke"] if request.smoke else []
     for name, value in given.items():
         words += ["--" + name.replace("_", "-"), f"{value:.15g}" if isinstance(value, float) else str(value)]
     return f"go on      {shlex.join(words)}"
@@ -123,7 +135,7 @@ def summarise(study: Study, request: Request, folder: Path, outcome: Outcome) ->
     elif request.replay:
         print(f"next       python -m analysis.compare {place}")
     elif request.smoke:
-        print(f"next       python -m search.run {space} --data DIR --plan")
+        print(f"next       python -m search.run {space}" + ("" if study.foreign else " --data DIR --plan"))
     elif study.protocol != RECOVERY_PROTOCOL:
         print(f"next       python -m analysis.report {place} -o report.html")
     if outcome.interrupted and not outcome.out_of_time:
