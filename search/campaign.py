@@ -33,10 +33,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search.failures import UsageError
-from search.folders import check_writable, newest_run
+from search.folders import check_writable, newest_run, read_record
 from search.interrupts import end_in_order
 from search.journal import JOURNAL_FILE
-from search.options import PLACE, STORED, parser
+from search.options import PLACE, STORED, folder, parser
 from search.output import span
 from search.records import FAILED, STATUS, STUDY_FILE, RecordError, StudyRecord
 from search.request import DEFAULTS, Request
@@ -60,6 +60,11 @@ class Line:
     def asked(self) -> dict[str, object]:
         """Return the options by which a run is matched with the line that began it."""
         return _asked(self.request)
+
+    @property
+    def results(self) -> Path:
+        """Return the folder of the line's results, by one name however the line names it."""
+        return self.request.results.absolute()
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m search.campaign", description="Run the commands of a file.", allow_abbrev=False
     )
     options.add_argument("file", type=Path, help="a text file of search.run commands, one a line")
-    options.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="for lines without one")
+    options.add_argument("--results", type=folder, default=Path("results"), metavar="DIR", help="for lines without one")
     options.add_argument("--nice", type=int, choices=range(20), metavar="N", help="lower every run's priority by N")
     options.add_argument("--status", action="store_true", help="print what is done, running or to do; start nothing")
     return options
@@ -137,7 +142,7 @@ def read(file: Path, results: Path) -> list[Line]:
         except ValueError as error:
             raise UsageError(f"{where}: {error}") from None
         line = Line(number, shlex.join(words), request)
-        if twin := next((each for each in lines if each.asked == line.asked), None):
+        if twin := next((each for each in lines if (each.asked, each.results) == (line.asked, line.results)), None):
             raise UsageError(f"{where} repeats line {twin.number}: {line.text}: use --repeats or another --seed")
         lines.append(line)
     if not lines:
@@ -154,7 +159,7 @@ def begun_by(line: Line) -> Run | None:
     """Return the newest run in the line's results that its command began, also from another folder or by hand."""
     found: list[Run] = []
     for path in line.request.results.glob(f"*/*/{STUDY_FILE}"):
-        record = StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
+        record = read_record(path)
         command = record.command.removeprefix(COMMAND)
         try:
             asked = _asked(Request.parse(shlex.split(command)))

@@ -56,6 +56,17 @@ def _next_name(study: Path) -> str:
         return f"{last[0]}-{last[1] + 1}"
 
 
+def read_record(path: Path) -> StudyRecord:
+    """Return the record in the file `path`. Raises RecordError if it cannot be read, FileNotFoundError without one."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # in a folder of results that several users share, a run may be another's
+        raise RecordError(f"{path} cannot be read: {error.strerror}") from None
+    return StudyRecord.from_json(text, str(path))
+
+
 def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -> tuple[Path, StudyRecord]:
     """Return the newest run of the study, with `finished` also a finished one; a smoke run if there is no other.
 
@@ -64,10 +75,10 @@ def newest_run(results: Path, study: str, *, smoke_only: bool, finished: bool) -
     found: list[tuple[bool, tuple[str, int, str], Path, StudyRecord | RecordError]] = []
     for folder in (results / study).glob("*/"):
         path = folder / STUDY_FILE
-        if not path.is_file():
-            continue
         try:
-            record = StudyRecord.from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
+            record = read_record(path)
+        except FileNotFoundError:
+            continue
         except RecordError as error:
             smoke = folder.name.endswith("-smoke")
             found += [(not smoke, run_order(folder.name), folder, error)] if smoke or not smoke_only else []

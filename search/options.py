@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--path", type=_renamed("--path", "--engine"), help=argparse.SUPPRESS)
     parser.add_argument("--data", type=_path, metavar="DIR", help="class folders, Parquet, IDX or torchvision's files")
     parser.add_argument("--weights", type=_path, metavar="DIR", help="pretrained weights under torchvision's names")
-    parser.add_argument("--results", type=_folder, default=Path("results"), metavar="DIR", help="default results")
+    parser.add_argument("--results", type=folder, default=Path("results"), metavar="DIR", help="default results")
     parser.add_argument(
         "--log",
         action="append",
@@ -188,6 +188,8 @@ def _renamed(old: str, new: str) -> Callable[[str], str]:
 
 def _path(text: str) -> Path:
     """Return the path that `text` means, with ~ expanded: a shell leaves the ~ of --data=~/x as it is."""
+    if not text:  # pathlib takes it for the current folder
+        raise argparse.ArgumentTypeError(f"must be a path, got {text!r}")
     if not writable_text(text):
         raise argparse.ArgumentTypeError(f"must be a path without control characters and surrogates, got {text!r}")
     path = Path(os.path.expanduser(text))  # leaves the name of an unknown user as it is
@@ -199,7 +201,8 @@ def _path(text: str) -> Path:
     return path
 
 
-def _folder(text: str) -> Path:
+def folder(text: str) -> Path:
+    """Return the folder that `text` means, a path or file:///path."""
     if "://" not in text:
         return _path(text)
     if not text.startswith("file:///"):
@@ -207,11 +210,11 @@ def _folder(text: str) -> Path:
             f"must be a folder that every machine can write, as a path or file:///path, got {text!r}: "
             "a run appends to its journal, and an object store cannot append"
         )
-    return Path(urllib.request.url2pathname(text.removeprefix("file://")))
+    return _path(urllib.request.url2pathname(text.removeprefix("file://")))
 
 
 def _known(text: str) -> str:
-    return str(_folder(text).absolute())
+    return str(folder(text).absolute())
 
 
 def _duration(text: str) -> float:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.campaign import main, read, words_of
+from search.failures import UsageError
 from search.request import Request
 from search.results import write_record
 from tests.records import make_record
@@ -86,6 +87,30 @@ def test_a_wrong_line_is_named_before_anything_starts(
     assert main([str(write_queue("TOY --smoke", line))]) == 2
     (error,) = capsys.readouterr().err.splitlines()
     assert [word for word in words if word not in error] == [], error
+
+
+def test_two_lines_may_differ_in_their_results_alone(
+    write_queue: Queue, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(read(write_queue("TOY", "TOY --results other"), Path("results"))) == 2
+    with pytest.raises(UsageError, match="line 2 repeats line 1"):
+        read(write_queue("TOY", f"TOY --results {tmp_path}/results"), Path("results"))
+
+
+def test_a_restarted_campaign_finds_the_runs_of_results_in_the_home_folder(
+    write_queue: Queue, tmp_path: Path, toy_space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    begun(tmp_path / "home" / "x" / "toy" / "1", f"python -m search.run {toy_space}", finished=True)
+    assert main([str(write_queue("TOY")), "--results=~/x", "--status"]) == 0
+
+
+def test_a_run_that_may_not_be_read_is_named(
+    write_queue: Queue, tmp_path: Path, toy_space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results" / "toy" / "1" / "study.json").mkdir(parents=True)  # which root may not read either
+    assert main([str(write_queue("TOY")), "--status"]) == 2
+    assert "results/toy/1/study.json cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lines", [[], ["# nothing"]])

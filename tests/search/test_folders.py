@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +87,26 @@ def test_a_record_that_cannot_be_read_stands_in_the_way_of_older_runs_only(tmp_p
     (tmp_path / "toy/20260104-000000" / STUDY_FILE).write_text("{")
     with pytest.raises(RecordError, match=r"20260104-000000/study\.json"):
         newest_run(tmp_path, "toy", smoke_only=False, finished=True)
+
+
+def test_a_run_of_another_user_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("20260101-000000", "20260102-000000"):
+        (tmp_path / "toy" / name).mkdir(parents=True)
+        write_record(tmp_path / "toy" / name, make_record(run=name))
+    closed = tmp_path / "toy" / "20260102-000000"
+
+    def refused(path: str | Path, *given: Any, kept: Any, **more: Any) -> Any:
+        if Path(path).parent == closed:
+            raise PermissionError(13, "Permission denied")
+        return kept(path, *given, **more)
+
+    # A test that runs as root may read everything.
+    for name in ("stat", "open"):
+        monkeypatch.setattr(Path, name, functools.partialmethod(refused, kept=getattr(Path, name)))
+    with pytest.raises(RecordError, match=r"20260102-000000/study\.json cannot be read: Permission denied"):
+        newest_run(tmp_path, "toy", smoke_only=False, finished=True)
+    closed = tmp_path / "toy" / "20260101-000000"
+    assert newest_run(tmp_path, "toy", smoke_only=False, finished=True)[0].name == "20260102-000000"
 
 
 def test_results_that_no_file_system_can_hold_are_refused(tmp_path: Path) -> None:
