@@ -107,6 +107,7 @@ class _Call:
         self.request = Request.parse(self.words)
         self.pickled = _pickled(self.study) if self.study else b""
         self.last_words: list[str] = []
+        self.errors: list[str] = []  # lines of standard error alone: progress may come between these and the end
         self.folder = ""  # of the run, once it has ended in order
 
     @staticmethod
@@ -137,10 +138,11 @@ class _Call:
 
     def _why(self, status: int) -> str:
         told = [line.strip() for line in self.last_words if line.strip()]
-        if status == 2 and told:
-            return told[-1].removeprefix("search.run: ")
+        if status == 2 and (errors := [line.strip() for line in self.errors if line.strip()]):
+            return errors[-1].removeprefix("search.run: ")
         reason = next((line for line in reversed(told) if line.startswith(("halted", "search.run: halted"))), "")
-        return (reason or f"the search ended with status {status}") + "; run(study, resume=True) continues it"
+        again = "run(study, resume=True" + (", smoke=True)" if self.request.smoke else ")")
+        return (reason or f"the search ended with status {status}") + f"; {again} continues it"
 
     def _run(self, *, show: bool, lines: list[str] | None = None) -> int:
         """Run the search, print its output if `show`, and return its exit status."""
@@ -161,7 +163,8 @@ class _Call:
             start_new_session=True,  # Ctrl-C then reaches the search once, through this process
         )
         os.close(writing)
-        relays = [threading.Thread(target=self._relay, args=(process.stderr, sys.stderr, self.last_words), daemon=True)]
+        heard = (process.stderr, sys.stderr, self.last_words, self.errors)
+        relays = [threading.Thread(target=self._relay, args=heard, daemon=True)]
         if not terminal:
             to = sys.stdout if show else None
             kept = self.last_words if lines is None else lines
@@ -186,9 +189,10 @@ class _Call:
         return status
 
     @staticmethod
-    def _relay(pipe: Any, to: Any, kept: list[str]) -> None:
+    def _relay(pipe: Any, to: Any, *kept: list[str]) -> None:
         for line in pipe:
-            kept.append(line)
+            for lines in kept:
+                lines.append(line)
             if to is not None:
                 print(line, end="", file=to, flush=True)
 

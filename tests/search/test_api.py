@@ -111,6 +111,17 @@ def test_run_takes_every_option_of_the_command_line() -> None:
         plan(ROOT / "spaces" / "lenet_flip.py", sample=4)
 
 
+def test_a_refusal_is_told_and_not_the_progress_printed_after_it(
+    toy_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = tmp_path / "search"
+    search.write_text("#!/bin/sh\necho 'search.run: no such folder' >&2\nsleep 0.5\necho 'reading the data'\nexit 2\n")
+    search.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(search))
+    with pytest.raises(SearchError, match=r"^no such folder$"):
+        run(toy_space)
+
+
 # How a study of a script or notebook is recognised
 
 
