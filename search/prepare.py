@@ -78,6 +78,8 @@ def prepare(request: Request, study: Study | None = None) -> Prepared:
     bound_in(study.trainable)  # before objects in it are used, which may change them
     resources = choose_resources(request)
     require_sendable(study)
+    if request.replay and resumed is None:  # a run of before goes on with the seeds that it had
+        study.require_free_seeds(request.arm)
     proposals = propose(study, request)
     if resumed is None and not request.hosted:
         require_settled(space, request.space)

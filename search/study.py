@@ -557,6 +557,15 @@ class Study:
             if not arms or arm in arms
         ]
 
+    def require_free_seeds(self, arms: Sequence[str] = ()) -> None:
+        """Raise StudyError if one of the arms, all or those named, has a seed of its own, which a replay replaces."""
+        for arm, config in self.arms.items():
+            if "seed" in (whole := self.completed(config)) and (not arms or arm in arms):
+                raise StudyError(
+                    f"{self.name}: a replay gives each arm the seeds of --seed and --repeats, got "
+                    f"seed={whole['seed']} for arm {arm!r}: use --seed"
+                )
+
     @functools.cached_property
     def space(self) -> Space:
         """Return the search space by what can become of each hyperparameter."""
