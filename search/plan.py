@@ -16,6 +16,7 @@ from search.economy import Configs, Economy
 from search.flops import forward_flops
 from search.output import span
 from search.records import PARAMETERS
+from search.request import Request
 from search.resources import Resources
 from search.schedulers import make_rule
 from search.study import Study, StudyError
@@ -293,9 +294,15 @@ def check_fits(study: Study, data: ImageData) -> None:
             raise StudyError(str(error)) from None
 
 
-def how_to_shrink(plan: Plan) -> str:
+def how_to_shrink(plan: Plan, request: Request) -> str:
+    """Return the line that refuses a run of more than a day, with what its command can change."""
+    if request.extend:
+        ways = "a smaller --extend"
+    else:
+        fewer = "fewer arms (--arm NAME), fewer seeds (--repeats K)" if request.replay else "fewer trials (--samples N)"
+        ways = f"{fewer}, fewer images (--set train_images=4000), fewer epochs (--set epochs=3)"
     return (
         f"an estimated {span(plan.stopped_wall_seconds)} with early stopping ({span(plan.wall_seconds)} without) "
-        f"on this machine; to shrink the run: fewer trials (--samples N), fewer images (--set train_images=4000), "
-        f"fewer epochs (--set epochs=3), or a --time-budget; --plan shows the whole estimate, --yes starts anyway"
+        f"on this machine; to shrink the run: {ways}, or a --time-budget; --plan shows the whole estimate, "
+        "--yes starts anyway"
     )

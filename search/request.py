@@ -84,6 +84,10 @@ class Request:
             raise UsageError(
                 "--resume and --extend exclude each other, got both: --extend also finishes unfinished trials"
             )
+        if self.resume and self.plan:
+            raise UsageError(
+                "--plan measures what a new run or an --extend costs, got --resume too: leave one of them out"
+            )
         if self.address not in (None, HERE) and self.listen:
             raise UsageError(
                 f"--listen is for a Ray that this command starts, got {self.told_address} too: leave one of them out"

@@ -26,6 +26,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -104,12 +105,20 @@ def run(request: Request, study: Study | None = None) -> int:
 def plan(ready: Prepared) -> str:
     """Return what --plan prints: what the run would cost, measured on this machine."""
     study, request = ready.study, ready.request
+    if request.extend:
+        study = dataclasses.replace(study, samples=request.extend)
     head = f"{study.name} on {ready.data.name}, {machine_name()}\n\n"
     slots = ready.resources.slots(cpu_count(), torch.cuda.device_count())
     declared = study.replay_configs(request.repeats, request.seed, request.arm) if request.replay else []
+    declared = [(config, arm) for config, arm in declared if is_new(config, request)]
     configs = [config for config, _ in declared] or ready.configs
     made = make_plan(study, ready.data, ready.resources, slots, configs)
     return head + (replay_table(made, declared, ready.economy) if declared else made.table())
+
+
+def is_new(config: dict[str, Any], request: Request) -> bool:
+    """Return whether the command is to run this trial of an arm: --extend does not run those before again."""
+    return not request.extend or config["seed"] >= request.seed + request.repeats - request.extend
 
 
 def estimate(ready: Prepared, watch: Watch) -> None:
@@ -120,15 +129,14 @@ def estimate(ready: Prepared, watch: Watch) -> None:
     slots = ready.resources.slots(cpu_count(), torch.cuda.device_count())
     settle()
     study, configs = ready.study, ready.configs
-    if more := ready.request.extend:  # the trials before are not run again
+    if more := ready.request.extend:
         study = dataclasses.replace(study, samples=more)
-        seeds = {ready.request.seed + ready.request.repeats - each for each in range(1, more + 1)}
-        configs = configs and [config for config in configs if config["seed"] in seeds]
+        configs = configs and [config for config in configs if is_new(config, ready.request)]
         if configs == []:
             return  # other results hold them
     made = make_plan(study, ready.data, ready.resources, slots, configs)
     if made.stopped_wall_seconds > A_DAY and ready.request.time_budget is None:
-        raise UsageError(how_to_shrink(made))
+        raise UsageError(how_to_shrink(made, ready.request))
     watch.expect(made.epoch_seconds)
     print(f"estimated {span(made.stopped_wall_seconds)}, without early stopping {span(made.wall_seconds)}")
 

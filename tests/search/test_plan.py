@@ -21,6 +21,7 @@ from search.plan import (
     make_plan,
     replay_table,
 )
+from search.request import Request
 from search.resources import Resources
 from search.study import Study, StudyError
 from trainables.data.datasets import ImageData
@@ -185,10 +186,18 @@ def test_the_table_holds_both_costs_in_a_persons_units() -> None:
 
 
 def test_a_study_too_long_is_told_how_to_shrink() -> None:
-    text = how_to_shrink(made_up(stopped_device_seconds=400_000.0))
+    text = how_to_shrink(made_up(stopped_device_seconds=400_000.0), Request.parse(["space.py"]))
     assert "\n" not in text
     for words in ("2.3 days", "--samples", "train_images", "epochs", "--time-budget", "--yes"):
         assert words in text
+
+
+@pytest.mark.parametrize("asked", [["--replay"], ["--extend", "3"], []])
+def test_what_shrinks_a_run_is_what_its_command_takes(asked: list[str]) -> None:
+    text = how_to_shrink(made_up(stopped_device_seconds=400_000.0), Request.parse(["space.py", *asked]))
+    told = {option for option in ("--samples", "--arm", "--repeats", "--set", "--extend") if option in text}
+    ways = {"--replay": {"--arm", "--repeats", "--set"}, "--extend": {"--extend"}}
+    assert told == ways.get((asked or [""])[0], {"--samples", "--set"})
 
 
 @pytest.mark.parametrize(("name", "value", "most"), [("train_images", 55, 54), ("test_images", 21, 20)])

@@ -25,11 +25,12 @@ from torch import nn
 
 from search import run as run_module
 from search.domains import domain_edges
+from search.economy import Economy
 from search.execution import choose_resources
 from search.failures import UsageError
 from search.journal import Journal
 from search.options import PLACE, parser
-from search.prepare import adapt
+from search.prepare import Prepared, adapt, propose
 from search.provenance import commit_of, new_record
 from search.records import StudyRecord
 from search.request import Request
@@ -42,6 +43,7 @@ from search.summary import how_to_go_on
 from tests.records import make_record
 from trainables.data.datasets import load as load_data
 from trainables.image_trainable import image_trainable
+from trainables.lenet import LeNetTrainable
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,6 +131,9 @@ def lacks(line: str, words: list[str]) -> list[str]:
         (["--extend", "0"], ["--extend", "at least 1", "'0'"]),
         # What would have no effect.
         (["--resume", "--extend", "3"], ["--resume and --extend"]),
+        (["--resume", "--plan"], ["--plan measures what a new run or an --extend costs", "--resume"]),
+        *(([option, ""], [option, "must be a path, got ''"]) for option in ("--known", "--results", "--data")),
+        (["--results", "file:///a\0b"], ["--results", "control characters"]),
         (["--repeats", "3"], ["--repeats", "--replay", "3"]),
         (["--replay", "--samples", "3"], ["--replay", "--samples 3", "--repeats"]),
         (["--replay", "--searcher", "random"], ["--replay", "--searcher random"]),
@@ -522,6 +527,58 @@ def test_an_extension_of_more_than_a_day_is_refused(
     monkeypatch.setattr(run_module, "A_DAY", 1e-9)
     line = refusal_of("--extend", "2", space=space)
     assert lacks(line, ["an estimated", "--time-budget", "--yes starts anyway"]) == [], line
+
+
+def test_a_plan_of_an_extension_is_of_its_own_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(
+        name="rates",
+        question="?",
+        source="me",
+        trainable=LeNetTrainable,
+        dataset="digits",
+        epochs=1,
+        param_space={"lr": tune.loguniform(0.001, 0.1), "train_images": 40},
+        arms={"a": {"lr": 0.1}, "b": {"lr": 0.2}},
+    )
+
+    def planned(*arguments: str, **more: Any) -> str:
+        request = dataclasses.replace(Request.parse(["space.py", *arguments]), **more)
+        own = adapt(study, request)
+        proposals = propose(own, request)
+        data, resources = load_data("digits"), choose_resources(Request.parse(["space.py"]))
+        return run_module.plan(Prepared(request, study, own, data, proposals, resources, Economy(), None))
+
+    # What `restored` makes of them: 3 more trials after 5, and 1 more seed after 2.
+    assert "| without | 3 | 3 |" in planned("--extend", "3", samples=8)
+    assert "| all | 2 |" in planned("--extend", "1", replay=True, repeats=3)
+
+
+def test_a_replay_refuses_a_seed_that_it_would_replace(refusal_of: Refused, tmp_path: Path, toy_space: Path) -> None:
+    space = tmp_path / "armed.py"
+    text = (
+        "import dataclasses\nfrom pathlib import Path\nfrom search.study import load\n"
+        f"toy = load(Path({str(toy_space)!r}))\n"
+        "study = dataclasses.replace(toy, arms={'a': {}, 'b': {'seed': 3}})\n"
+    )
+    space.write_text(text)
+    assert lacks(refusal_of("--replay", "--smoke", space=space), ["seed=3 for arm 'b'", "use --seed"]) == []
+    asked = ("--replay", "--smoke", "--arm", "a", "--set", "seed=5")
+    assert lacks(refusal_of(*asked, space=space), ["seed=5 for arm 'a'", "use --seed"]) == []
+
+
+def test_a_slow_trial_of_a_ray_tune_trainable_is_not_taken_for_one_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = tmp_path / "mine.py"
+    space.write_text(
+        "from ray import tune\nfrom search.study import Study\ndef train(config):\n    tune.report({'score': 1.0})\n"
+        "study = Study(name='mine', question='?', source='me', trainable=train, metric='score', epochs=2, samples=2,\n"
+        "              reports={'score': 'max'}, param_space={'lr': tune.uniform(0.0, 1.0)})\n"
+    )
+    limits = []
+    monkeypatch.setattr(run_module, "start", lambda ready, watch: limits.append(watch.limit) or 0)
+    assert main([str(space), "--smoke", "--results", str(tmp_path)]) == 0
+    assert limits == [None]
 
 
 def test_a_whole_grid_is_not_extended(refusal_of: Refused, begun: Path) -> None:
