@@ -21,7 +21,7 @@ from search.plan import check_fits
 from search.records import StudyRecord
 from search.request import Request
 from search.resources import Resources
-from search.resume import as_recorded, require_same, require_settled, require_there
+from search.resume import as_recorded, require_same, require_settled, require_there, with_weights_in
 from search.searchers import Listed, Proposals, make_proposals
 from search.sendable import require_sendable
 from search.study import Study, StudyError, load
@@ -69,6 +69,8 @@ def prepare(request: Request, study: Study | None = None) -> Prepared:
         resumed = newest_run(request.results, space.name, smoke_only=request.smoke, finished=bool(request.extend))
         require_own(resumed[0])
         require_there(resumed[0])
+        if request.weights is not None:
+            resumed = resumed[0], with_weights_in(resumed[1], request.weights)
         request = request.restored(*resumed)
     study = adapt(space, request)
     if study.foreign:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search.definition import define, define_space, differences
-from search.events import EventError, check_measured
+from search.events import EventError, TrialLog, check_measured
 from search.failures import UsageError
 from search.journal import JOURNAL_FILE, Journal, JournalError
 from search.provenance import domain_name
@@ -55,6 +55,34 @@ def as_recorded(study: Study, record: StudyRecord) -> Study:
         for found in differences({name: held[name] for name in now}, now):
             raise StudyError(f"{record.study}/{record.run} was begun with another study: {found}, {_DECIDES}") from None
         raise
+
+
+def with_weights_in(record: StudyRecord, folder: Path) -> StudyRecord:
+    """Return the record of a run with --weights, whose folder has been moved to `folder`, with its new path.
+
+    The path stands in the definition and in each arm: a moved folder makes no other study.
+    """
+    old, new = record.options.get("weights"), str(folder.absolute())
+    if not isinstance(old, str) or old == new:
+        return record
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: moved(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [moved(item) for item in value]
+        # A domain's text has the path in quotes.
+        return new if value == old else value.replace(repr(old), repr(new)) if isinstance(value, str) else value
+
+    changes = {name: moved(getattr(record, name)) for name in ("arms", "fixed", "space", "definition")}
+    return dataclasses.replace(record, options={**record.options, "weights": new}, **changes)
+
+
+def find_weights(logs: Iterable[TrialLog], record: StudyRecord) -> None:
+    """Give the trials of a run with --weights the folder that its record names, where they were begun with another."""
+    for log in logs:
+        if record.options.get("weights") and log.config.get("weights", "random") != "random":
+            log.config["weights"] = record.options["weights"]
 
 
 def _in_order(values: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:

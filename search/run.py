@@ -49,7 +49,7 @@ from search.records import RecordError
 from search.request import Request
 from search.resources import cpu_count
 from search.results import schema_of, write_record
-from search.resume import require_journal
+from search.resume import find_weights, require_journal
 from search.searchers import LEARNING
 from search.stages import stage
 from search.study import Study, StudyError
@@ -151,6 +151,7 @@ def start(ready: Prepared, watch: Watch) -> int:
     with begun(folder, new=not resumed) as journal:
         guardian.tell(folder, how_to_go_on(request))
         if resumed:
+            find_weights(journal.trials.values(), resumed[1])
             require_journal(journal, resumed[1], study, propose(study, request, economy))
             if journal.dropped:
                 print(f"note       {journal.dropped}")

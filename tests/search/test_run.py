@@ -36,6 +36,7 @@ from search.records import StudyRecord
 from search.request import Request
 from search.resources import cpu_count
 from search.results import write_record
+from search.resume import find_weights, require_journal, with_weights_in
 from search.run import main
 from search.searchers import make_proposals
 from search.study import Study, StudyError, load, when
@@ -633,6 +634,39 @@ def test_weights_that_are_not_in_the_folder_are_named(
     # The arm that starts from random weights needs none, the other one does.
     line = refusal_of("--replay", "--weights", str(folder), space=pretrained_space)
     assert line == f"pretrained: vgg19-dcbb9e9d.pth not found in {folder}"
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_a_run_whose_folder_of_weights_was_moved_goes_on_with_the_new_one(
+    refusal_of: Refused, pretrained_space: Path, tmp_path: Path, searched: bool
+) -> None:
+    """It is the same study, and its unfinished trials find their weights."""
+    if searched:
+        text = PRETRAINED.replace('"lr":', '"weights": tune.choice(["random", None]), "lr":')
+        pretrained_space.write_text(text)
+    space, old, new = str(pretrained_space), tmp_path / "old", tmp_path / "new"
+    folder = tmp_path / "results" / "pretrained" / "20260101-100000"
+    folder.mkdir(parents=True)
+    asked = Request.parse([space, "--weights", str(old), "--engine", "plain"])
+    study = adapt(load(pretrained_space), asked)
+    proposals = make_proposals(study, study.searcher, study.samples, 0)
+    write_record(folder, new_record(study, asked, load_data("digits"), folder, proposals, study))
+    journal = Journal(folder)
+    for number in range(6):
+        config, arm, state = proposals.propose(number)
+        journal.append("suggest", number, name=f"{number:04d}", config=config, arm=arm, state=state)
+    journal.close()
+    line = refusal_of("--resume", "--weights", str(new), space=pretrained_space)
+    assert line == f"pretrained: resnet18-f37072fd.pth not found in {new}"  # as if it were begun there
+
+    moved = with_weights_in(StudyRecord.from_json((folder / "study.json").read_text()), new)
+    study = adapt(load(pretrained_space), Request.parse([space, "--resume"]).restored(folder, moved))
+    journal = Journal(folder, begun=True)
+    find_weights(journal.trials.values(), moved)
+    require_journal(journal, moved, study, make_proposals(study, study.searcher, study.samples, 0))
+    kept = {log.config["weights"] for log in journal.trials.values()}
+    assert kept == ({"random", str(new)} if searched else {str(new)})
+    journal.close()
 
 
 def test_offline_weights_are_refused_with_where_they_were_looked_for(
