@@ -43,6 +43,7 @@ from trainables.own_functions import (
     load_states,
     name_of,
     require_augmented,
+    require_readable,
     states,
     try_augment,
     unbound,
@@ -136,10 +137,12 @@ class NetworkRecipe(Recipe[NetworkSettings]):
     def require_images(cls, settings: NetworkSettings, channels: int, size: int, classes: int) -> None:
         """Raise ValueError unless the network, made for such images, turns two of them into logits [2, classes].
 
-        An augmentation of one's own must return two such images as images.
+        An augmentation of one's own must return two such images as images, and what a checkpoint holds of a network,
+        loss or augmentation must be readable.
         """
         own = tuple((name, getattr(settings, name)) for name in cls.own)
         _try(typing.cast(Any, cls), own, (classes, channels, size))
+        states({"loss": cls.loss})
         if cls.augment is not None:
             _try_augment(typing.cast(Any, cls), channels, size)
 
@@ -225,6 +228,7 @@ def _try(recipe: Any, own: tuple[tuple[str, Any], ...], of_data: tuple[int, int,
         )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise SettingError(f"{told} must have parameters to train, got none")
+    require_readable(told, network.state_dict())
 
 
 @functools.lru_cache(maxsize=16)

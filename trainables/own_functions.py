@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from trainables.training import checkpoint
 from trainables.training.settings import SettingError
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -40,14 +41,25 @@ def fresh(function: F, device: torch.device) -> F:
 
 
 def states(functions: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the states of those that have one, as a module's or a torchmetrics metric's `state_dict`."""
+    """Return the states of those that have one, as a module's or a torchmetrics metric's `state_dict`.
+
+    Raises SettingError for a state that a checkpoint cannot give back.
+    """
     found = {name: each.state_dict() for name, each in functions.items() if hasattr(each, "state_dict")}
+    for name, state in found.items():
+        require_readable(name_of(functions[name]), state)
     return {name: state for name, state in found.items() if state}
 
 
 def load_states(functions: Mapping[str, Any], states: Mapping[str, Any]) -> None:
     for name, state in states.items():
         functions[name].load_state_dict(state)
+
+
+def require_readable(told: str, state: Any) -> None:
+    """Raise SettingError unless a checkpoint that holds the state can be read again."""
+    if wrong := checkpoint.unreadable(state):
+        raise SettingError(f"{told}: its state_dict must hold tensors, numbers and text, got {wrong}")
 
 
 def unbound(function: Any) -> Any:
@@ -71,7 +83,8 @@ def try_augment(own: Augment, channels: int, size: int) -> None:
     images = torch.randint(256, (_TRIED, channels, size, size), dtype=torch.uint8, generator=draws)
     try:
         with torch.random.fork_rng(devices=[]):
-            made = copy.deepcopy(own)(images.clone(), draws)
+            tried = copy.deepcopy(own)
+            made = tried(images.clone(), draws)
     except Exception as error:  # noqa: BLE001 - a user's function may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         told = f"{name_of(own)} cannot augment images of {channels} x {size} x {size}"
@@ -81,6 +94,7 @@ def try_augment(own: Augment, channels: int, size: int) -> None:
     if made.dtype == torch.float32 and not ((made >= 0) & (made <= 1)).double().mean() > _WITHIN:
         low, high = made.min().item(), made.max().item()
         raise SettingError(f"{_augments(own, images)}, got floats from {low:.3g} to {high:.3g}")
+    states({"augment": tried})
 
 
 def require_augmented(own: Augment, images: torch.Tensor, made: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,11 @@ def load_predictor(
     try:
         state = checkpoint.parse(content)
     except Exception as error:  # noqa: BLE001 - damaged bytes raise anything
+        # An intact file of an earlier version may hold values of NumPy, in a state of the user's own.
+        if isinstance(error, pickle.UnpicklingError) and (asked := re.search(r"GLOBAL (\S+)", str(error))):
+            raise PredictorError(
+                f"best.pt must hold tensors, numbers and text, got {asked[1]}: a state_dict or get_extra_state returned it"
+            ) from None
         raise PredictorError(f"best.pt is damaged or no file of weights ({type(error).__name__})") from None
     if not (isinstance(state, dict) and isinstance(state.get("members"), list)):
         raise PredictorError("best.pt must hold the members of one trial: this trial trained something else")

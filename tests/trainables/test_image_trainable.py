@@ -486,6 +486,63 @@ def test_what_a_loss_augmentation_or_metric_remembers_is_one_trials_and_is_resto
     assert shown([restored.run_epoch() for _ in range(2)]) == shown(first[1:])
 
 
+class Kept:
+    """A loss, augmentation or metric whose state is a given value."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, first: torch.Tensor, second: Any) -> Any:
+        return first if first.ndim == 4 else F.cross_entropy(first, second, reduction="none")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"m": self.value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.value = state["m"]
+
+
+class Extra(Tutorial):
+    def get_extra_state(self) -> Any:
+        return {"seen": np.int64(3)}
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (np.float64(0.5), "numpy.float64 as m"),
+        ({"of": [np.zeros(2)]}, "numpy.ndarray as m['of'][0]"),
+        ({np.int64(1): 0}, "numpy.int64 as the key m[np.int64(1)]"),
+        (np.random.RandomState(0).get_state(), "numpy.ndarray as m[1]"),
+        (print, "builtin_function_or_method as m"),
+    ],
+)
+def test_a_state_that_no_checkpoint_gives_back_is_refused_before_the_start(value: Any, got: str, digits) -> None:
+    words = f"Kept: its state_dict must hold tensors, numbers and text, got {got}"
+    for given in ({"loss": Kept(value)}, {"augment": Kept(value)}):
+        recipe = image_trainable(small, **given).recipe
+        with pytest.raises(SettingError) as caught:
+            recipe.require_images(recipe.settings_type(), 3, 32, 10)
+        assert str(caught.value) == words
+        training = build(image_trainable(small, **given), TINY, DeviceData(digits))
+        with pytest.raises(SettingError, match="got "):  # also if it turns so in training
+            training.state_dict()
+
+
+def test_a_state_that_a_checkpoint_gives_back_is_taken() -> None:
+    for value in (torch.ones(2), 1, 0.5, True, None, "text", b"bytes", (1, [2.0]), {"of": {3: torch.float32}}):
+        recipe = image_trainable(small, loss=Kept(value), augment=Kept(value)).recipe
+        recipe.require_images(recipe.settings_type(), 3, 32, 10)
+
+
+def test_a_network_whose_extra_state_no_checkpoint_gives_back_is_refused_before_the_start() -> None:
+    recipe = image_trainable(Extra).recipe
+    with pytest.raises(SettingError, match=r"Extra\(.*\): its state_dict must hold .*, got numpy.int64 as _extra_state"):
+        recipe.require_images(recipe.settings_type(), 3, 32, 10)
+
+
 def test_a_loss_with_parameters_to_train_is_refused() -> None:
     class Temperature(nn.Module):
         def __init__(self) -> None:

@@ -118,6 +118,7 @@ def test_weights_that_make_no_predictor_are_refused_in_one_line(digits) -> None:
         (weights[:100], {}, "damaged"),
         (weights, {"conv1": 7}, "does not fit the network"),
         (bytes(checkpoint.dump({"runs": {}})), {}, "must hold the members"),
+        (bytes(checkpoint.dump({"members": [np.float64(1)]})), {}, "must hold tensors, numbers and text, got numpy"),
     ):
         with pytest.raises(PredictorError, match=words) as caught:
             LeNetTrainable.load_network(spoilt, config, *like)

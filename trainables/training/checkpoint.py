@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import pickle
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def settle(folder: Path) -> None:
     read(folder)
 
 
-def dump(state: dict[str, Any]) -> memoryview:
+def dump(state: Any) -> memoryview:
     """Serialise `state` with `torch.save` into memory, so that a full disk is an OSError when the result is written."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -67,3 +69,25 @@ def parse(content: bytes) -> dict[str, Any]:
     """
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state
+
+
+_CONTAINERS = (dict, OrderedDict, list, tuple)
+
+
+def unreadable(state: Any, place: str = "") -> str | None:
+    """Return the type and place of a value that `dump` would write but `parse` refuse, None without any."""
+    if isinstance(state, torch.Tensor):
+        return None
+    if type(state) not in _CONTAINERS:
+        try:
+            parse(bytes(dump(state)))
+        except (pickle.PickleError, AttributeError, TypeError):  # as what cannot be pickled fails
+            kind = type(state)
+            return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.") + (f" as {place}" if place else "")
+        return None
+    entries = state.items() if isinstance(state, dict) else enumerate(state)
+    for key, value in entries:
+        inner = f"{place}[{key!r:.40}]" if place else str(key)
+        if found := unreadable(key, f"the key {inner}") or unreadable(value, inner):
+            return found
+    return None
