@@ -46,11 +46,11 @@ def member_logits(member: Member, split: Split, epoch: int) -> torch.Tensor:
     recipe, seed = member.recipe, member.recipe.settings.seed
     images, _, indices = images_of(recipe.task, split)
     if not augments(recipe.settings, split):
-        return member.logits(images, indices)
+        return member.logits(images, indices, epoch=epoch)
     if split == "test":
-        return member.logits(images, indices, generator(seed, 0, "test", epoch, recipe.device))
+        return member.logits(images, indices, generator(seed, 0, "test", epoch, recipe.device), epoch)
     draws = generator(seed, 0, "evaluation", epoch, recipe.device)
-    return member.logits(recipe.training_images(), indices, draws)
+    return member.logits(recipe.training_images(), indices, draws, epoch)
 
 
 def measures_training(settings: Settings, epoch: int, *, last: bool) -> bool:

@@ -203,7 +203,7 @@ class AdaBoost:
         """Weigh the round's member and, for the next round, the training images."""
         recipe, variant = self.recipe, self.settings.boosting
         member = self.members[-1]
-        predicted = member.logits(recipe.training_images(), recipe.task.train).argmax(1)
+        predicted = member.logits(recipe.training_images(), recipe.task.train, epoch=epoch).argmax(1)
         wrong = (predicted != labels_of(recipe.task, "train")).cpu()
         error = 1 - outcome.accuracy if variant == "note" else self.weights[wrong].sum().item()
         weight = alpha(variant, error, recipe.task.data.classes)
@@ -226,7 +226,8 @@ class AdaBoost:
             return torch.stack([member_logits(member, split, epoch) for member in self.members])
         kept = self._finished[split]
         for member in self.members[len(kept) : len(self.alphas)]:
-            kept.append(member_logits(member, split, epoch))
+            # Its own last epoch decides what it draws: a restored trial computes these anew, in a later epoch.
+            kept.append(member_logits(member, split, (len(kept) + 1) * self.settings.epochs))
         return torch.stack([*kept, *(member_logits(m, split, epoch) for m in self.members[len(self.alphas) :])])
 
     def _prefix_parameters(self) -> list[int]:

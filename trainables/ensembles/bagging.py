@@ -127,7 +127,7 @@ class Bagging:
         for member in self.members:
             unseen = task.train[~torch.isin(task.train, member.images)]
             if len(unseen):
-                labels = member.probabilities(task.data.train_images, unseen).argmax(1)
+                labels = member.probabilities(task.data.train_images, unseen, self.epoch + 1).argmax(1)
                 counts[unseen] += torch.nn.functional.one_hot(labels, classes)
             voted = counts.sum(1) > 0
             right = accuracy(most_votes(counts[voted]), task.data.train_labels[voted])

@@ -83,7 +83,9 @@ def unreadable(state: Any, place: str = "") -> str | None:
             parse(bytes(dump(state)))
         except (pickle.PickleError, AttributeError, TypeError):  # as what cannot be pickled fails
             kind = type(state)
-            return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.") + (f" as {place}" if place else "")
+            return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.") + (
+                f" as {place}" if place else ""
+            )
         return None
     entries = state.items() if isinstance(state, dict) else enumerate(state)
     for key, value in entries:

@@ -117,17 +117,22 @@ class Member:
         return epoch_outcome(self, epoch, loss_sum.item() / seen, correct.item() / seen, seen, lr)
 
     @torch.no_grad()
-    def probabilities(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    def probabilities(self, images: torch.Tensor, indices: torch.Tensor, epoch: int = 0) -> torch.Tensor:
         """Return softmax outputs [len(indices), classes] on images[indices], in evaluation mode. Raises Diverged."""
-        return self.logits(images, indices).softmax(1)
+        return self.logits(images, indices, epoch=epoch).softmax(1)
 
     @torch.no_grad()
     def logits(
-        self, images: torch.Tensor, indices: torch.Tensor, augmentation: torch.Generator | None = None
+        self,
+        images: torch.Tensor,
+        indices: torch.Tensor,
+        augmentation: torch.Generator | None = None,
+        epoch: int = 0,
     ) -> torch.Tensor:
         """Return outputs [len(indices), classes] on images[indices], in evaluation mode, as float32.
 
-        With `augmentation` the images are prepared as for training. Raises Diverged if an output is not finite.
+        With `augmentation` the images are prepared as for training. A network that draws in evaluation too, as some of
+        one's own do, draws the same whenever it is measured in an epoch. Raises Diverged if an output is not finite.
         """
 
         def inputs(batch: torch.Tensor) -> torch.Tensor:
@@ -136,7 +141,8 @@ class Member:
             return self.recipe.train_inputs(batch, augmentation)
 
         self.network.eval()
-        with engine.precision(self.recipe.settings.evaluation == engine.BF16, self.recipe.device):
+        device, bf16 = self.recipe.device, self.recipe.settings.evaluation == engine.BF16
+        with seeded(self.seed, self.index, "measuring", epoch, device), engine.precision(bf16, device):
             outputs = [self.network(inputs(images[batch])) for batch in indices.split(EVALUATION_BATCH)]
         logits = torch.cat(outputs).float()
         # An epoch's last update can overflow the weights after every training loss was finite.

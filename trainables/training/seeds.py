@@ -15,7 +15,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-Purpose = Literal["weights", "dropout", "order", "augmentation", "bootstrap", "cache", "evaluation", "test"]
+Purpose = Literal[
+    "weights", "dropout", "order", "augmentation", "bootstrap", "cache", "evaluation", "test", "measuring"
+]
 _PURPOSES: dict[Purpose, int] = {
     "weights": 0,
     "dropout": 1,
@@ -25,6 +27,7 @@ _PURPOSES: dict[Purpose, int] = {
     "cache": 5,
     "evaluation": 6,
     "test": 7,
+    "measuring": 8,  # what a network or metric of one's own draws while it is evaluated
 }
 
 

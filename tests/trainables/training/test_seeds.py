@@ -7,7 +7,7 @@ import torch
 
 from trainables.training.seeds import derive, generator, seeded
 
-PURPOSES = ("weights", "dropout", "order", "augmentation", "bootstrap", "cache", "evaluation", "test")
+PURPOSES = ("weights", "dropout", "order", "augmentation", "bootstrap", "cache", "evaluation", "test", "measuring")
 
 
 def test_a_seed_is_a_function_of_its_arguments_alone():
