@@ -46,9 +46,11 @@ from trainables.own_functions import (
     require_readable,
     states,
     try_augment,
+    try_metric,
     unbound,
 )
 from trainables.training.recipe import Recipe, channels_last
+from trainables.training.seeds import seeded
 from trainables.training.settings import SettingError, Settings
 from trainables.training.torch_names import (
     NOT_ELEMENTWISE,
@@ -102,6 +104,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
     loss: ClassVar[Loss | None] = None
     reduces: ClassVar[bool] = False  # whether the loss takes `reduction`
     augment: ClassVar[Augment | None] = None
+    measures: ClassVar[tuple[Callable[..., Any], ...]] = ()  # metrics of one's own
     normalize: ClassVar[bool] = True
 
     def __init__(self, settings: NetworkSettings, task: Task) -> None:
@@ -126,7 +129,7 @@ class NetworkRecipe(Recipe[NetworkSettings]):
         return states({"loss": self.own_loss, "augment": self.own_augment})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        load_states({"loss": self.own_loss, "augment": self.own_augment}, state)
+        load_states({"loss": self.own_loss, "augment": self.own_augment}, state, self.device)
 
     @classmethod
     def require(cls, settings: NetworkSettings) -> None:
@@ -137,14 +140,15 @@ class NetworkRecipe(Recipe[NetworkSettings]):
     def require_images(cls, settings: NetworkSettings, channels: int, size: int, classes: int) -> None:
         """Raise ValueError unless the network, made for such images, turns two of them into logits [2, classes].
 
-        An augmentation of one's own must return two such images as images, and what a checkpoint holds of a network,
-        loss or augmentation must be readable.
+        An augmentation of one's own must return two such images as images, a metric one number, and what a checkpoint
+        holds of any of them must be readable.
         """
         own = tuple((name, getattr(settings, name)) for name in cls.own)
         _try(typing.cast(Any, cls), own, (classes, channels, size))
         states({"loss": cls.loss})
         if cls.augment is not None:
             _try_augment(typing.cast(Any, cls), channels, size)
+        _try_metrics(typing.cast(Any, cls), classes)
 
     def network(self) -> nn.Module:
         data = self.task.data
@@ -236,6 +240,12 @@ def _try_augment(recipe: Any, channels: int, size: int) -> None:
     try_augment(recipe.augment, channels, size)
 
 
+@functools.lru_cache(maxsize=16)
+def _try_metrics(recipe: Any, classes: int) -> None:
+    for function in recipe.measures:
+        try_metric(function, classes)
+
+
 class MeasuredBagging(PatientBagging):
     """Bagging that also measures the whole predictor by functions of one's own, on validation and test images."""
 
@@ -257,7 +267,8 @@ class MeasuredBagging(PatientBagging):
                 continue
             labels = labels_of(self.recipe.task, split)
             for name, function in self.functions.items():
-                metrics[f"{short}_{name}"] = float(function(self.measured[split], labels))
+                with seeded(self.settings.seed, 0, "measuring", self.epoch, self.recipe.device):  # a bootstrap draws
+                    metrics[f"{short}_{name}"] = float(function(self.measured[split], labels))
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -265,7 +276,7 @@ class MeasuredBagging(PatientBagging):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        load_states(self.functions, state.get("metrics", {}))
+        load_states(self.functions, state.get("metrics", {}), self.recipe.device)
 
 
 _SHORT: dict[Literal["validation", "test"], str] = {"validation": "val", "test": "test"}
@@ -329,7 +340,8 @@ def image_trainable(
             raise ValueError(f"loss, metrics and augment must be functions, got {function!r:.80}")
         if name_of(function) == "<lambda>":
             raise ValueError("a function must be written with def, so that a run knows when it changes, got a lambda")
-    if isinstance(loss, nn.Module) and (names := [name for name, p in loss.named_parameters() if p.requires_grad]):
+    inner = unbound(loss)
+    if isinstance(inner, nn.Module) and (names := [name for name, p in inner.named_parameters() if p.requires_grad]):
         raise ValueError(
             f"a loss must have no parameters to train, since only the network's are trained, got {name_of(loss)} with "
             f"{', '.join(names)}: make them buffers, or parts of the network"
@@ -350,6 +362,7 @@ def image_trainable(
             "loss": None if loss is None else staticmethod(loss),
             "reduces": loss is not None and _reduces(loss),
             "augment": None if augment is None else staticmethod(augment),
+            "measures": tuple(metric.function for metric in measured.values()),
             "normalize": normalize,
             "memory_format": torch.channels_last if channels_last else torch.contiguous_format,
         },

@@ -10,12 +10,13 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 
 from trainables.training import checkpoint
+from trainables.training.seeds import seeded
 from trainables.training.settings import SettingError
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -34,9 +35,16 @@ def changes(function: Callable[..., Any] | None) -> bool:
 
 def fresh(function: F, device: torch.device) -> F:
     """Return the function as it was given, on the device: a worker's earlier trials have changed copies only."""
-    own = copy.deepcopy(function)
-    if isinstance(own, nn.Module):
-        own.to(device)  # e.g. the weights of classes in a loss
+    return cast(F, _moved(copy.deepcopy(function), device))
+
+
+def _moved(own: Any, device: torch.device) -> Any:
+    """Return a tensor, module or partial function on the device, e.g. the weights of classes in a loss."""
+    if isinstance(own, nn.Module | torch.Tensor):
+        return own.to(device)
+    if isinstance(own, functools.partial):
+        given = {name: _moved(value, device) for name, value in own.keywords.items()}
+        return functools.partial(_moved(own.func, device), *(_moved(value, device) for value in own.args), **given)
     return own
 
 
@@ -45,15 +53,30 @@ def states(functions: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises SettingError for a state that a checkpoint cannot give back.
     """
-    found = {name: each.state_dict() for name, each in functions.items() if hasattr(each, "state_dict")}
+    inner = {name: unbound(each) for name, each in functions.items()}
+    found = {name: each.state_dict() for name, each in inner.items() if hasattr(each, "state_dict")}
     for name, state in found.items():
         require_readable(name_of(functions[name]), state)
     return {name: state for name, state in found.items() if state}
 
 
-def load_states(functions: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+def load_states(functions: Mapping[str, Any], states: Mapping[str, Any], device: torch.device) -> None:
+    """Restore what `states` returned, its tensors on the device: a checkpoint is read on the CPU."""
     for name, state in states.items():
-        functions[name].load_state_dict(state)
+        unbound(functions[name]).load_state_dict(_placed(state, device))
+
+
+def _placed(state: Any, device: torch.device) -> Any:
+    if isinstance(state, torch.Tensor):
+        # PyTorch takes a generator's state, which is bytes, on the CPU alone.
+        return state if state.dtype == torch.uint8 else state.to(device)
+    if isinstance(state, dict):
+        placed = copy.copy(state)  # a module's holds the versions of its parts beside the entries
+        placed.update({name: _placed(value, device) for name, value in state.items()})
+        return placed
+    if type(state) in (list, tuple):
+        return type(state)(_placed(value, device) for value in state)
+    return state
 
 
 def require_readable(told: str, state: Any) -> None:
@@ -95,6 +118,27 @@ def try_augment(own: Augment, channels: int, size: int) -> None:
         low, high = made.min().item(), made.max().item()
         raise SettingError(f"{_augments(own, images)}, got floats from {low:.3g} to {high:.3g}")
     states({"augment": tried})
+
+
+def try_metric(own: Callable[..., Any], classes: int) -> None:
+    """Raise SettingError unless a metric, tried on a copy, returns one number for images of every class."""
+    draws = torch.Generator().manual_seed(0)
+    probabilities = torch.randn(_TRIED * classes, classes, generator=draws).softmax(1)
+    labels = torch.arange(classes).repeat(_TRIED)
+    told = f"the metric {name_of(own)} must return one number for probabilities {list(probabilities.shape)} and labels"
+    tried = fresh(own, torch.device("cpu"))
+    try:
+        with seeded(0, 0, "measuring"):
+            value = tried(probabilities, labels)
+    except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SettingError(f"{told}, got {type(error).__name__}: {reason:.300}") from None
+    try:
+        float(value)
+    except (TypeError, ValueError, RuntimeError):
+        got = list(value.shape) if isinstance(value, torch.Tensor) else f"{value!r:.60}"
+        raise SettingError(f"{told}, got {got}") from None
+    states({"metric": tried})
 
 
 def require_augmented(own: Augment, images: torch.Tensor, made: Any) -> None:

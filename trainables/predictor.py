@@ -122,7 +122,7 @@ def load_predictor(
         # An intact file of an earlier version may hold values of NumPy, in a state of the user's own.
         if isinstance(error, pickle.UnpicklingError) and (asked := re.search(r"GLOBAL (\S+)", str(error))):
             raise PredictorError(
-                f"best.pt must hold tensors, numbers and text, got {asked[1]}: a state_dict or get_extra_state returned it"
+                f"best.pt must hold tensors, numbers and text, got {asked[1]} in a state_dict or an extra state"
             ) from None
         raise PredictorError(f"best.pt is damaged or no file of weights ({type(error).__name__})") from None
     if not (isinstance(state, dict) and isinstance(state.get("members"), list)):

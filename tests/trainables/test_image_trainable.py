@@ -23,6 +23,7 @@ from trainables.data.datasets import ImageData, load
 from trainables.data.task import DeviceData
 from trainables.ensembles.bagging import Bagging
 from trainables.image_trainable import Bounds, Metric, image_trainable
+from trainables.own_functions import fresh, load_states
 from trainables.training import checkpoint
 from trainables.training.settings import SettingError
 from trainables.training.torch_names import Optimizer, Scheduler, TorchSettings, multiple, plateau_multiple
@@ -430,10 +431,10 @@ class Hardening(nn.Module):
         super().__init__()
         self.register_buffer("step", torch.zeros(()))
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor, pace: float = 0.2) -> torch.Tensor:
         self.step += 1
         losses = F.cross_entropy(logits, labels, reduction="none")
-        return losses * losses.detach() ** (self.step / 5)
+        return losses * losses.detach() ** (self.step * pace)
 
 
 class Fading(nn.Module):
@@ -465,8 +466,9 @@ class Smoothed:
         self.mean = state["mean"]
 
 
-def test_what_a_loss_augmentation_or_metric_remembers_is_one_trials_and_is_restored(digits) -> None:
-    trainable = image_trainable(small, loss=Hardening(), augment=Fading(), metrics={"smoothed": Smoothed()})
+@pytest.mark.parametrize("loss", [Hardening(), functools.partial(Hardening(), pace=0.3)])
+def test_what_a_loss_augmentation_or_metric_remembers_is_one_trials_and_is_restored(loss, digits) -> None:
+    trainable = image_trainable(small, loss=loss, augment=Fading(), metrics={"smoothed": Smoothed()})
     config = TINY | {"epochs": 3, "members": 2, "lr": 0.01, "engine": "fuse"}
     data = DeviceData(digits)
 
@@ -539,8 +541,111 @@ def test_a_state_that_a_checkpoint_gives_back_is_taken() -> None:
 
 def test_a_network_whose_extra_state_no_checkpoint_gives_back_is_refused_before_the_start() -> None:
     recipe = image_trainable(Extra).recipe
-    with pytest.raises(SettingError, match=r"Extra\(.*\): its state_dict must hold .*, got numpy.int64 as _extra_state"):
+    with pytest.raises(
+        SettingError, match=r"Extra\(.*\): its state_dict must hold .*, got numpy.int64 as _extra_state"
+    ):
         recipe.require_images(recipe.settings_type(), 3, 32, 10)
+
+
+def test_a_partial_functions_tensors_and_module_go_to_the_trials_device_and_the_given_ones_stay() -> None:
+    device = torch.device("meta")
+    weights = torch.ones(10)
+    moved = fresh(functools.partial(F.cross_entropy, weight=weights, ignore_index=3), device)
+    assert (moved.keywords["weight"].device, moved.keywords["ignore_index"], weights.device.type) == (device, 3, "cpu")
+    given = functools.partial(functools.partial(Noise(0.1)), weights)
+    moved = fresh(given, device)
+    assert (moved.func.scale.device, moved.args[0].device, given.func.scale.device.type) == (device, device, "cpu")
+
+
+def test_an_objects_state_is_restored_on_the_trials_device_but_a_generators_bytes() -> None:
+    device = torch.device("meta")
+    metric, bytes_ = Kept(None), torch.Generator().get_state()
+    load_states({"kept": metric}, {"kept": {"m": {"sums": [torch.ones(3), 2], "generator": bytes_}}}, device)
+    assert (metric.value["sums"][0].device, metric.value["sums"][1]) == (device, 2)
+    assert torch.equal(metric.value["generator"], bytes_)
+
+
+def labels_alike(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return probabilities.argmax(1) == labels
+
+
+def of_20_classes(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return probabilities[:, 19].mean()
+
+
+def nothing(probabilities: torch.Tensor, labels: torch.Tensor) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("metric", "got"),
+    [
+        (labels_alike, "got [20]"),
+        (of_20_classes, "got IndexError: index 19 is out of bounds for dimension 1 with size 10"),
+        (nothing, "got None"),
+    ],
+)
+def test_a_metric_that_returns_no_number_is_refused_before_the_start(metric, got: str) -> None:
+    recipe = image_trainable(small, metrics={"own": metric}).recipe
+    with pytest.raises(SettingError) as caught:
+        recipe.require_images(recipe.settings_type(), 3, 32, 10)
+    told = f"the metric {metric.__name__} must return one number for probabilities [20, 10] and labels, {got}"
+    assert str(caught.value) == told
+    smoothed = Smoothed()
+    recipe = image_trainable(small, metrics={"a": macro_recall, "b": Metric(cost, "min"), "c": smoothed}).recipe
+    recipe.require_images(recipe.settings_type(), 3, 32, 10)
+    assert smoothed.mean == 0  # a copy was tried
+
+
+class Sampling(nn.Module):
+    """A network that drops outputs in evaluation too, as Monte Carlo dropout does."""
+
+    def __init__(self, classes: int, channels: int = 3, size: int = 32) -> None:
+        super().__init__()
+        self.head = nn.Linear(channels * size * size, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(F.dropout(images.flatten(1), 0.5))
+
+
+def grainy(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images.float() / 255 + 0.1 * torch.randn_like(images, dtype=torch.float32)
+
+
+def bootstrapped(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    drawn = torch.randint(len(labels), (len(labels),))
+    return probabilities[drawn, labels[drawn]].mean() + np.random.rand()
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "config"),
+    [
+        (Sampling, {}, {"members": 2}),
+        (small, {"augment": grainy}, {"train_measure": "augmented"}),
+        (small, {"metrics": {"drawn": bootstrapped}}, {}),
+    ],
+)
+def test_what_is_drawn_in_evaluation_comes_from_the_seed_and_a_restored_trial_repeats_it(
+    make: Any, given: dict[str, Any], config: dict[str, Any], digits
+) -> None:
+    trainable = image_trainable(make, **given)
+
+    def shown(result: dict[str, Any]) -> list[Any]:
+        return [result[name] for name in ("each_val_accuracy", "val_loss", "train_accuracy", "test_loss")] + [
+            result.get("val_drawn")
+        ]
+
+    torch.manual_seed(1)
+    np.random.seed(1)
+    _, first = trained(trainable, digits, **config)
+    begun = build(trainable, TINY | config, DeviceData(digits))
+    begun.run_epoch()
+    restored = build(trainable, TINY | config, DeviceData(digits))
+    restored.load_state_dict(checkpoint.parse(bytes(checkpoint.dump(begun.state_dict()))))
+    torch.manual_seed(2)
+    np.random.seed(2)
+    assert shown(restored.run_epoch()) == shown(first[-1])
+    _, other = trained(trainable, digits, **config, seed=1)
+    assert shown(other[-1]) != shown(first[-1])
 
 
 def test_a_loss_with_parameters_to_train_is_refused() -> None:
@@ -554,6 +659,8 @@ def test_a_loss_with_parameters_to_train_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"must have no parameters to train, .*, got Temperature with log_t: make"):
         image_trainable(small, loss=Temperature())
+    with pytest.raises(ValueError, match=r"got Temperature with log_t"):
+        image_trainable(small, loss=functools.partial(Temperature()))
     frozen = Temperature().requires_grad_(False)
     assert image_trainable(small, loss=frozen).recipe.loss is not None
 
