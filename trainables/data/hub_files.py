@@ -51,6 +51,7 @@ class _Columns(NamedTuple):
     image: str
     label: str
     names: tuple[str, ...] | None  # the classes' names by the metadata, if they have any
+    others: tuple[str, ...]  # columns that could be labels too, by their names
 
 
 def find_parts(folder: Path, files: Iterable[Path]) -> HubFiles | None:
@@ -92,6 +93,8 @@ def decode_hub(found: HubFiles, wanted: Wanted, report: Progress) -> Decoded:
     """
     report(f"reading {len(found.files)} Parquet files in {found.folder}")
     columns = {path: _columns_of(path) for path in found.files}
+    if others := columns[found.files[0]].others:
+        report(f"labels are those of column {columns[found.files[0]].label}, not read: {', '.join(others)}")
     values = {part: [(path, _values(path, columns[path])) for path in paths] for part, paths in found.parts.items()}
     for part, given in values.items():
         if not any(each for _, each in given):
@@ -129,14 +132,27 @@ def _columns_of(path: Path) -> _Columns:
     image = usual[0] if len(usual) == 1 else images[0]
     listed = {name: names for name in arrow.names if (names := _listed(features.get(name)))}
     kinds = [name for name in arrow.names if name != image and _is_label(arrow.field(name).type)]
+    for name in LABEL_COLUMNS:
+        if name in kinds:
+            break
+        # Another column in its place would make other labels, without a word.
+        if name in arrow.names and name != image:
+            raise DataError(
+                f"{path}: column {name} must hold whole numbers or text, got {arrow.field(name).type!s:.40}"
+            )
     fit = [name for name in LABEL_COLUMNS if name in kinds] or [name for name in kinds if name in listed]
     if not fit and len(kinds) == 1:
         fit = kinds
+    if len(fit) > 1 and fit[0] not in LABEL_COLUMNS:
+        raise DataError(
+            f"{path}: one column of labels required, found {', '.join(fit)}: name the one to use label, or leave the "
+            "others out"
+        )
     if not fit:
         raise DataError(
             f"{path}: a column of labels required (one of {', '.join(LABEL_COLUMNS)}), found {_told(arrow)}"
         )
-    return _Columns(image, fit[0], listed.get(fit[0]))
+    return _Columns(image, fit[0], listed.get(fit[0]), tuple(fit[1:]))
 
 
 def _told(arrow: pa.Schema) -> str:

@@ -116,6 +116,31 @@ def test_numbers_of_pictures_are_no_labels(tmp_path: Path) -> None:
         load(f"folder:{tmp_path}", None, tmp_path / "cache")
 
 
+@pytest.mark.parametrize(("values", "kind"), [([0.0, 1.0, 2.0], "double"), ([True, False, True], "bool")])
+def test_a_label_column_that_holds_no_labels_is_not_replaced_by_another(tmp_path: Path, values, kind: str) -> None:
+    pictures, labels = gray(30)
+    write(tmp_path / "images.parquet", pictures, values * 10, source=["a", "b"] * 15)
+    with pytest.raises(DataError, match=rf"column label must hold whole numbers or text, got {kind}$"):
+        load("folder", tmp_path, tmp_path / "cache")
+    # A further column beside good labels is none of the reader's business.
+    write(tmp_path / "images.parquet", pictures, labels, target=values * 10)
+    assert load("folder", tmp_path, tmp_path / "cache").class_names == ("0", "1", "2")
+
+
+def test_of_several_possible_label_columns_one_must_be_named_and_a_choice_is_told(tmp_path: Path) -> None:
+    pictures, labels = gray(30)
+    told: list[str] = []
+    write(tmp_path / "images.parquet", pictures, labels, target=["a", "b"] * 15)
+    assert load("folder", tmp_path, tmp_path / "cache", told.append).class_names == ("0", "1", "2")
+    assert "labels are those of column label, not read: target" in told
+    classes = {name: {"names": ["a", "b", "c"], "_type": "ClassLabel"} for name in ("artist", "style")}
+    table = pa.table({"image": [{"bytes": p, "path": None} for p in pictures], "artist": labels, "style": labels})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": classes}})})
+    pq.write_table(table, tmp_path / "images.parquet")
+    with pytest.raises(DataError, match=r"one column of labels required, found artist, style: name the one to use lab"):
+        load("folder", tmp_path, tmp_path / "cache")
+
+
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_an_empty_part_is_refused_by_its_name(tmp_path: Path, part: str) -> None:
     pictures, labels = gray(30)
