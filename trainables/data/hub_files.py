@@ -41,6 +41,7 @@ class HubFiles(NamedTuple):
 
     folder: Path
     parts: Mapping[str, tuple[Path, ...]]
+    ignored: tuple[Path, ...] = ()  # Parquet files that are not read
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -78,12 +79,34 @@ def find_parts(folder: Path, files: Iterable[Path]) -> HubFiles | None:
     (chosen,) = training
     where = Path(os.path.commonpath([file.path.parent for file in chosen]))
     there = {file.part for file in chosen}
+    others = [file for found in sets.values() if found is not chosen for file in found]
+    # Without a word of it another test set would be drawn from the training images.
+    if missed := next((file for file in others if file.part not in there and _holds_images(file.path)), None):
+        raise DataError(
+            f"one set of Parquet files required in {folder}, found {chosen[0].path.relative_to(folder)} without "
+            f"{missed.part} images and {missed.path.relative_to(folder)}, whose name belongs to another set: name them "
+            f"train.parquet and {missed.part}.parquet in one folder, or move the other away"
+        )
     parts: dict[str, tuple[Path, ...]] = {
         part: in_order(chosen, part, where) for part in ("train", "validation", "test") if part in there
     }
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
-    return HubFiles(where, parts)
+    return HubFiles(where, parts, (*(file.path for file in others), *unplaced))
+
+
+def _holds_images(path: Path) -> bool:
+    """Return whether a Parquet file has a column of pictures, or cannot be read."""
+    try:
+        with opened(path) as file:
+            return bool(_image_columns(file.schema_arrow))
+    except DataError:
+        return True
+
+
+def _image_columns(arrow: pa.Schema) -> list[str]:
+    images = [name for name in arrow.names if holds_pictures(arrow.field(name).type)]
+    return images or [name for name in IMAGE_COLUMNS if name in arrow.names and _is_bytes(arrow.field(name).type)]
 
 
 def decode_hub(found: HubFiles, wanted: Wanted, report: Progress) -> Decoded:
@@ -91,6 +114,9 @@ def decode_hub(found: HubFiles, wanted: Wanted, report: Progress) -> Decoded:
 
     Raises DataError, naming file and row.
     """
+    if found.ignored:
+        more = f" and {len(found.ignored) - 1} more" if len(found.ignored) > 1 else ""
+        report(f"not read, since its name does not belong to the set in {found.folder}: {found.ignored[0]}{more}")
     report(f"reading {len(found.files)} Parquet files in {found.folder}")
     columns = {path: _columns_of(path) for path in found.files}
     if others := columns[found.files[0]].others:
@@ -122,8 +148,7 @@ def _columns_of(path: Path) -> _Columns:
     with opened(path) as file:
         arrow = file.schema_arrow
     features = features_of(arrow, path)
-    images = [name for name in arrow.names if holds_pictures(arrow.field(name).type)]
-    images = images or [name for name in IMAGE_COLUMNS if name in arrow.names and _is_bytes(arrow.field(name).type)]
+    images = _image_columns(arrow)
     usual = [name for name in IMAGE_COLUMNS if name in images]
     if len(images) != 1 and len(usual) != 1:
         raise DataError(

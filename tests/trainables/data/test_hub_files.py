@@ -109,6 +109,38 @@ def test_two_data_sets_in_one_folder_are_named(tmp_path: Path) -> None:
         load("folder", tmp_path, tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train_v2.parquet", "test.parquet"),
+        ("data_train.parquet", "test.parquet"),
+        ("clean/train.parquet", "test.parquet"),
+    ],
+)
+def test_a_test_file_of_another_name_is_not_passed_over(tmp_path: Path, train: str, test: str) -> None:
+    pictures, labels = gray(30)
+    write(tmp_path / train, pictures, labels)
+    write(tmp_path / test, pictures, labels)
+    words = rf"found {train} without test images and {test}, whose .*: name them train.parquet and test.parquet in one "
+    with pytest.raises(DataError, match=words):
+        load("folder", tmp_path, tmp_path / "cache")
+
+
+def test_parquet_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    pictures, labels = gray(30)
+    for part in ("train", "test"):
+        write(tmp_path / f"{part}.parquet", pictures, labels)
+    write(tmp_path / "old" / "test.parquet", pictures, labels)
+    write(tmp_path / "captions_validation.parquet", ["x"] * 30, labels, image="caption", kind=pa.string())
+    told: list[str] = []
+    data = load("folder", tmp_path, tmp_path / "cache", told.append)
+    assert (len(data.train_labels), data.validation_images) == (30, 0)
+    assert [line for line in told if line.startswith("not read, since its name does not belong")] == [
+        f"not read, since its name does not belong to the set in {tmp_path}: {tmp_path}/captions_validation.parquet and "
+        "1 more"
+    ]
+
+
 def test_numbers_of_pictures_are_no_labels(tmp_path: Path) -> None:
     pictures, _ = gray(30)
     write(tmp_path / "images.parquet", pictures, list(range(1000, 1030)), label="image_id")
