@@ -186,10 +186,10 @@ def _is_picture(name: str) -> bool:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in ENDINGS for path in _walked(folder))
+    return any(path.suffix.lower() in ENDINGS for path in contents(folder))
 
 
-def _walked(folder: Path) -> Iterator[Path]:
+def contents(folder: Path) -> Iterator[Path]:
     """Yield every file at any depth, hidden ones left out; links to folders are followed, each folder once."""
     seen = set[str]()
     for here, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
@@ -210,7 +210,7 @@ def _classes(folders: list[Path]) -> tuple[dict[str, tuple[Path, ...]], list[Pat
     for folder in folders:
         if not writable_text(folder.name):
             raise DataError(f"a class's name must be text without control characters, got the folder {folder.name!r}")
-        files = list(_walked(folder))
+        files = list(contents(folder))
         pictures = tuple(path for path in files if path.suffix.lower() in ENDINGS)
         ignored += [path for path in files if path.suffix.lower() not in ENDINGS]
         if pictures:

@@ -28,10 +28,10 @@ from PIL import Image
 
 from search.records import NO_DATA
 from trainables.data import torchvision_sets
-from trainables.data.class_folders import ClassFolders, counted, decode_classes, find_classes
+from trainables.data.class_folders import ClassFolders, contents, counted, decode_classes, find_classes
 from trainables.data.forms import Wanted, choose_form, reform
-from trainables.data.hub_files import HubFiles, decode_hub, find_parts
-from trainables.data.idx_files import IdxSet, decode_idx, find_idx
+from trainables.data.hub_files import HubFiles, decode_hub, find_parts, holds_images
+from trainables.data.idx_files import IdxSet, decode_idx, find_idx, is_idx
 from trainables.data.image_data import DataError, ImageData, Images, Progress, channel_statistics
 from trainables.data.parquet_files import Decoded, ParquetSet, Schema, decode_set, find, walk
 from trainables.data.pictures import Shape, what_is
@@ -345,7 +345,14 @@ def _own(folder: Path, wanted: Wanted) -> _Source:
     """Find the one data set of a folder: class folders, Parquet or IDX files. Raises DataError for none or several."""
     classes = find_classes(folder)
     if classes is not None:
-        return _classes(classes, wanted)
+        beside = _beside(folder)
+        if not beside:
+            return _classes(classes, wanted)
+        if len(classes.names) > 1:
+            raise DataError(
+                f"one data set required in {folder}, found class folders ({', '.join(classes.names[:4])}"
+                f"{', ...' * (len(classes.names) > 4)}) and {beside}: name one's folder"
+            )
     files = list(walk(folder))
     hub, idx = find_parts(folder, files), find_idx(folder, files)
     if hub is not None and idx is not None:
@@ -358,6 +365,14 @@ def _own(folder: Path, wanted: Wanted) -> _Source:
         f"a data set required in {folder} as one folder of pictures a class (in train/ and test/, or without), as "
         f"Parquet files or as IDX files, found none of them, but {_contents(folder)}"
     )
+
+
+def _beside(folder: Path) -> str:
+    """Return what kind of files beside class folders is a data set too, "" if none is: pictures may illustrate it."""
+    files = list(contents(folder))
+    if any(path.suffix.lower() == ".parquet" and holds_images(path) for path in files):
+        return "Parquet files"
+    return "IDX files" if any(map(is_idx, files)) else ""
 
 
 def _classes(found: ClassFolders, wanted: Wanted) -> _Source:

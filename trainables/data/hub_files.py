@@ -81,7 +81,7 @@ def find_parts(folder: Path, files: Iterable[Path]) -> HubFiles | None:
     there = {file.part for file in chosen}
     others = [file for found in sets.values() if found is not chosen for file in found]
     # Without a word of it another test set would be drawn from the training images.
-    if missed := next((file for file in others if file.part not in there and _holds_images(file.path)), None):
+    if missed := next((file for file in others if file.part not in there and holds_images(file.path)), None):
         raise DataError(
             f"one set of Parquet files required in {folder}, found {chosen[0].path.relative_to(folder)} without "
             f"{missed.part} images and {missed.path.relative_to(folder)}, whose name belongs to another set: name them "
@@ -95,7 +95,7 @@ def find_parts(folder: Path, files: Iterable[Path]) -> HubFiles | None:
     return HubFiles(where, parts, (*(file.path for file in others), *unplaced))
 
 
-def _holds_images(path: Path) -> bool:
+def holds_images(path: Path) -> bool:
     """Return whether a Parquet file has a column of pictures, or cannot be read."""
     try:
         with opened(path) as file:

@@ -31,6 +31,10 @@ class IdxSet(NamedTuple):
     test_labels: Path
 
 
+def is_idx(path: Path) -> bool:
+    return _NAME.fullmatch(path.name) is not None
+
+
 def find_idx(folder: Path, files: Iterable[Path]) -> IdxSet | None:
     """Return the one data set that `files`, all under `folder`, hold; None without any. Raises DataError.
 

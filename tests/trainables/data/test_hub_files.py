@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainables.data.pictures_on_disk import crops, digits, png
+from tests.trainables.data.pictures_on_disk import crops, digits, png, write_digits
 from trainables.data.datasets import DataError, load
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -139,6 +139,27 @@ def test_parquet_files_that_are_not_read_are_told(tmp_path: Path) -> None:
         f"not read, since its name does not belong to the set in {tmp_path}: {tmp_path}/captions_validation.parquet and "
         "1 more"
     ]
+
+
+def test_pictures_that_illustrate_a_data_set_are_not_read_in_its_place(tmp_path: Path) -> None:
+    pictures, labels = gray(30)
+    write(tmp_path / "data" / "train.parquet", pictures, labels)
+    alone = load("folder", tmp_path, tmp_path / "cache")
+    for place, folder in enumerate(("assets", "figures")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "plot.png").write_bytes(pictures[place])
+        if folder == "assets":
+            assert load("folder", tmp_path, tmp_path / "cache").fingerprint == alone.fingerprint
+    words = r"one data set required in .*, found class folders \(assets, figures\) and Parquet files: name one's folder"
+    with pytest.raises(DataError, match=words):
+        load("folder", tmp_path, tmp_path / "cache")
+
+
+def test_class_folders_are_read_beside_a_parquet_file_without_pictures(tmp_path: Path) -> None:
+    write_digits(tmp_path, 30)
+    alone = load("folder", tmp_path, tmp_path / "cache")
+    pq.write_table(pa.table({"file_name": ["0/000.png"], "age": [3]}), tmp_path / "metadata.parquet")
+    assert load("folder", tmp_path, tmp_path / "cache").fingerprint == alone.fingerprint
 
 
 def test_numbers_of_pictures_are_no_labels(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainables.data.pictures_on_disk import write_fashion, write_idx
+from tests.trainables.data.pictures_on_disk import write_digits, write_fashion, write_idx
 from trainables.data.datasets import DataError, load
 
 
@@ -71,3 +71,10 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path, spoil, words: str
     with pytest.raises(DataError, match=words) as caught:
         load("KMNIST", tmp_path / "data", tmp_path / "cache")
     assert "\n" not in str(caught.value)
+
+
+def test_class_folders_beside_idx_files_are_two_data_sets(tmp_path: Path) -> None:
+    write_fashion(tmp_path / "raw")
+    write_digits(tmp_path, 30)
+    with pytest.raises(DataError, match=r"found class folders \(.*\) and IDX files: name one's folder"):
+        load("folder", tmp_path, tmp_path / "cache")
