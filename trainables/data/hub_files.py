@@ -81,7 +81,9 @@ def find_parts(folder: Path, files: Iterable[Path]) -> HubFiles | None:
     there = {file.part for file in chosen}
     others = [file for found in sets.values() if found is not chosen for file in found]
     # Without a word of it another test set would be drawn from the training images.
-    if missed := next((file for file in others if file.part not in there and holds_images(file.path)), None):
+    if missed := next(
+        (file for file in others if file.part not in there and holds_images(file.path) is not False), None
+    ):
         raise DataError(
             f"one set of Parquet files required in {folder}, found {chosen[0].path.relative_to(folder)} without "
             f"{missed.part} images and {missed.path.relative_to(folder)}, whose name belongs to another set: name them "
@@ -95,13 +97,13 @@ def find_parts(folder: Path, files: Iterable[Path]) -> HubFiles | None:
     return HubFiles(where, parts, (*(file.path for file in others), *unplaced))
 
 
-def holds_images(path: Path) -> bool:
-    """Return whether a Parquet file has a column of pictures, or cannot be read."""
+def holds_images(path: Path) -> bool | None:
+    """Return whether a Parquet file has a column of pictures; None if it cannot be read."""
     try:
         with opened(path) as file:
             return bool(_image_columns(file.schema_arrow))
     except DataError:
-        return True
+        return None
 
 
 def _image_columns(arrow: pa.Schema) -> list[str]:
@@ -126,6 +128,7 @@ def decode_hub(found: HubFiles, wanted: Wanted, report: Progress) -> Decoded:
         if not any(each for _, each in given):
             empty = ", ".join(path.name for path, _ in given[:4])
             raise DataError(f"{part} images required in {found.folder}, found none: {empty} is empty")
+    _require_labels(columns, values, report)
     names = _class_names(columns, values)
     _require_repeated(columns, values["train"])
     labels = {part: np.concatenate([_labels(*each, names) for each in given]) for part, given in values.items()}
@@ -157,6 +160,8 @@ def _columns_of(path: Path) -> _Columns:
     image = usual[0] if len(usual) == 1 else images[0]
     listed = {name: names for name in arrow.names if (names := _listed(features.get(name)))}
     kinds = [name for name in arrow.names if name != image and _is_label(arrow.field(name).type)]
+    # A column of nulls alone has no type of its own; its part is refused as one without labels.
+    kinds += [name for name in LABEL_COLUMNS if name in arrow.names and pa.types.is_null(arrow.field(name).type)]
     for name in LABEL_COLUMNS:
         if name in kinds:
             break
@@ -201,9 +206,26 @@ def _listed(feature: Any) -> tuple[str, ...] | None:
 def _values(path: Path, columns: _Columns) -> list[Any]:
     with opened(path) as file:
         values: list[Any] = file.read(columns=[columns.label]).column(columns.label).to_pylist()
-    if None in values:
-        raise DataError(f"{path}: row {values.index(None)}: a label required in {columns.label}, got null")
     return values
+
+
+def _require_labels(
+    columns: Mapping[Path, _Columns], values: Mapping[str, list[tuple[Path, list[Any]]]], report: Progress
+) -> None:
+    """Raise DataError for a part or row without a label: null, or -1 as the Hub writes it if -1 is no class."""
+    known = {value for _, each in values["train"] for value in each}
+    named = any(each.names for each in columns.values())
+    missing = {None, -1} if named or -1 not in known else {None}
+    for part, given in values.items():
+        if part != "train" and {value for _, each in given for value in each} <= missing:
+            files = ", ".join(path.name for path, _ in given[:4])
+            raise DataError(f"the {part} part has no labels: take its files out of the folder ({files})")
+        for path, each in given:
+            if None in each:
+                raise DataError(f"{path}: row {each.index(None)}: a label required in {columns[path].label}, got null")
+    if -1 not in missing:
+        rows = sum(each.count(-1) for _, each in values["train"])
+        report(f"label -1 of {rows} training images is read as a class: if it means none, take these rows out")
 
 
 def _class_names(

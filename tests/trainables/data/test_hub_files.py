@@ -136,8 +136,8 @@ def test_parquet_files_that_are_not_read_are_told(tmp_path: Path) -> None:
     data = load("folder", tmp_path, tmp_path / "cache", told.append)
     assert (len(data.train_labels), data.validation_images) == (30, 0)
     assert [line for line in told if line.startswith("not read, since its name does not belong")] == [
-        f"not read, since its name does not belong to the set in {tmp_path}: {tmp_path}/captions_validation.parquet and "
-        "1 more"
+        f"not read, since its name does not belong to the set in {tmp_path}: {tmp_path}/captions_validation.parquet "
+        "and 1 more"
     ]
 
 
@@ -160,6 +160,27 @@ def test_class_folders_are_read_beside_a_parquet_file_without_pictures(tmp_path:
     alone = load("folder", tmp_path, tmp_path / "cache")
     pq.write_table(pa.table({"file_name": ["0/000.png"], "age": [3]}), tmp_path / "metadata.parquet")
     assert load("folder", tmp_path, tmp_path / "cache").fingerprint == alone.fingerprint
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], None])
+@pytest.mark.parametrize("missing", [-1, None])
+def test_a_part_without_labels_is_refused_with_what_to_do(tmp_path: Path, names, missing) -> None:
+    pictures, labels = gray(30)
+    write(tmp_path / "train.parquet", pictures, labels, names)
+    write(tmp_path / "test.parquet", pictures, [missing] * 30, names)
+    with pytest.raises(DataError, match=r"^the test part has no labels: take its files out .* \(test.parquet\)$"):
+        load("folder", tmp_path, tmp_path / "cache")
+
+
+def test_a_class_minus_one_is_read_and_told(tmp_path: Path) -> None:
+    pictures, labels = gray(30)
+    write(tmp_path / "train.parquet", pictures, [label - 1 for label in labels])
+    write(tmp_path / "test.parquet", pictures[:5], [-1] * 5)
+    told: list[str] = []
+    data = load("folder", tmp_path, tmp_path / "cache", told.append)
+    assert (data.class_names, data.test_labels.tolist()) == (("-1", "0", "1"), [0] * 5)
+    count = labels.count(0)
+    assert f"label -1 of {count} training images is read as a class: if it means none, take these rows out" in told
 
 
 def test_numbers_of_pictures_are_no_labels(tmp_path: Path) -> None:
