@@ -73,11 +73,14 @@ class Predictor(nn.Module):
             raise ValueError(
                 f"uint8 images [n, {self.channels}, {self.size}, {self.size}] required, got {list(images.shape)}: {how}"
             )
-        images = images.to(self.recipe.device)
-        batches = [self.recipe.test_inputs(batch) for batch in images.split(BATCH)]
-        with engine.precision(self.recipe.settings.evaluation == engine.BF16, self.recipe.device):
-            outputs = [torch.cat([network(batch) for batch in batches]).float() for network in self.networks]
-        return torch.stack(outputs)
+        device, bf16 = self.recipe.device, self.recipe.settings.evaluation == engine.BF16
+        outputs = []
+        # Prepared images are floats, resized perhaps: all at once would take gigabytes.
+        for batch in images.split(BATCH):
+            inputs = self.recipe.test_inputs(batch.to(device))
+            with engine.precision(bf16, device):
+                outputs.append(torch.stack([network(inputs).float() for network in self.networks]))
+        return torch.cat(outputs, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return probabilities [n, classes] for uint8 images [n, c, h, w]: the members' mean, weighted if boosted."""

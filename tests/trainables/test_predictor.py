@@ -98,6 +98,21 @@ def test_outputs_have_the_precision_of_the_trials_evaluation(digits, evaluation:
     assert predictor.logits(images).tolist() == outputs.tolist()
 
 
+def test_images_are_prepared_one_batch_at_a_time(digits, monkeypatch) -> None:
+    weights, _ = trained(LeNetTrainable, TINY | {"epochs": 1}, digits)
+    predictor = LeNetTrainable.load_network(weights, TINY | {"epochs": 1}, digits.described(), digits.class_names)
+    images = torch.from_numpy(digits.train_images[:260])
+    order: list[str] = []
+    prepare = predictor.recipe.test_inputs
+    monkeypatch.setattr(predictor.recipe, "test_inputs", lambda batch: order.append("prepared") or prepare(batch))
+    for network in predictor.networks:
+        network.register_forward_hook(lambda *_: order.append("predicted"))
+    with torch.no_grad():
+        assert predictor.logits(images).shape == (3, 260, 10)
+    assert order == ["prepared", *["predicted"] * 3] * 3
+    assert predictor.logits(images[:0]).shape == (3, 0, 10)
+
+
 def weighted(classes: int, channels: int, size: int, weights: str = "wide") -> torch.nn.Module:
     width = {"wide": 8, "narrow": 2}[weights]
     layers = torch.nn.Linear(channels * size * size, width), torch.nn.Linear(width, classes)
