@@ -8,7 +8,8 @@ of the round's last epoch. Its image weights do not: those printed in 4.4 (image
 of six) sum to 1 over the running predictions, 54 % right, only if members err nearly independently; but then
 three such images in six would not have been right in all rounds. Predictions of the finished member, in
 evaluation mode on its training images, fit both. So here those predictions decide which images were wrong, and also
-give SAMME's error.
+give SAMME's error. They give the note's too if images are drawn by their weights (weighting "sampling"), since the
+running accuracy is then that of the drawn images.
 
 The arithmetic for K classes is SAMME's or note A's variant of it. Both start from the odds of a member with error e
 against chance, (K-1) (1-e)/e:
@@ -205,7 +206,12 @@ class AdaBoost:
         member = self.members[-1]
         predicted = member.logits(recipe.training_images(), recipe.task.train, epoch=epoch).argmax(1)
         wrong = (predicted != labels_of(recipe.task, "train")).cpu()
-        error = 1 - outcome.accuracy if variant == "note" else self.weights[wrong].sum().item()
+        if variant == "samme":
+            error = self.weights[wrong].sum().item()
+        elif self.settings.weighting == "sampling":
+            error = wrong.double().mean().item()
+        else:
+            error = 1 - outcome.accuracy
         weight = alpha(variant, error, recipe.task.data.classes)
         if weight == 0 and self.alphas:
             self.members.pop()

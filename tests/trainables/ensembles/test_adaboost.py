@@ -187,6 +187,16 @@ def test_the_note_weighs_a_member_by_its_running_accuracy_and_images_by_its_pred
     torch.testing.assert_close(training.weights, weights)
 
 
+def test_the_notes_error_counts_every_image_alike_although_some_are_drawn_more_often(make_boosting):
+    training = make_boosting(boosting="note", weighting="sampling", epochs=3)
+    results = run(training)
+    for member in range(3):
+        error = (predictions(training, member) != labels(training)).double().mean().item()
+        last = results[3 * member + 2]
+        assert last["each_alpha"][member] == alpha("note", error, 10)
+        assert error != pytest.approx(1 - last["running_train_accuracy"])
+
+
 def test_samme_weighs_a_member_by_its_weighted_error(make_boosting):
     training = make_boosting(boosting="samme")
     results = run(training)
