@@ -320,7 +320,8 @@ def image_trainable(
                    direction is better; reported as val_NAME after each epoch and test_NAME after the last
     augment        augment(images uint8 [n, c, h, w], generator) -> images, uint8 or float32 from 0 to 1 (noise may go
                    beyond), in training only
-    normalize      subtract the training set's channel means and divide by its standard deviations
+    normalize      subtract the training set's channel means and divide by its standard deviations (validation images
+                   included)
     channels_last  lay images and weights out channels last, which is faster, but `Tensor.view` may then fail
 
     A loss, metric or augmentation that is an object is copied for each trial; a loss or augmentation, for each member.

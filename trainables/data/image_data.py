@@ -70,7 +70,11 @@ class ImageData:
 
     @functools.cached_property
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return `channel_statistics` of the training images, computed once: workers receive the driver's result."""
+        """Return `channel_statistics` of the training images, computed once: workers receive the driver's result.
+
+        The validation images, which are the last or are held out of these, count too: one normalisation serves searches
+        and replays. Test images do not.
+        """
         return channel_statistics(self.train_images)
 
 
