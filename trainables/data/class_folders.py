@@ -245,7 +245,7 @@ def decode_classes(found: ClassFolders, wanted: Wanted, report: Progress) -> Dec
     }
     ends = np.cumsum([len(each) for each in labels.values()])[:-1]
     parts = dict(zip(labels, np.split(images, ends), strict=True))
-    return arranged(parts, labels, names, rule, found.folder)
+    return arranged(parts, labels, names, rule, found.folder, report)
 
 
 def _reader(path: Path) -> Callable[[], bytes]:
@@ -259,7 +259,12 @@ def _reader(path: Path) -> Callable[[], bytes]:
 
 
 def arranged(
-    images: Mapping[str, Images], labels: Mapping[str, Indices], names: tuple[str, ...], rule: str, where: object
+    images: Mapping[str, Images],
+    labels: Mapping[str, Indices],
+    names: tuple[str, ...],
+    rule: str,
+    where: object,
+    report: Progress,
 ) -> Decoded:
     """Return the parts "train", perhaps "validation" and "test", as a data set; a missing test set is split off.
 
@@ -287,7 +292,21 @@ def arranged(
             validation = int((kept >= len(of_train) - validation).sum())
         train, of_train, test, of_test = train[kept], of_train[kept], train[drawn], of_train[drawn]
         told.append(f"test set: {count} of {count + len(kept)} pictures, drawn class by class with seed {SPLIT_SEED}")
+    tell_repeated(train, test, where, report)
     return Decoded(train, of_train, test, of_test, names, validation, "; ".join(told))
+
+
+def tell_repeated(train: Images, test: Images, where: object, report: Progress) -> None:
+    """Report how many test images equal a training image: accuracy measured on these is no test."""
+    tested = list(map(_digest, test))
+    shared = set(tested).intersection(map(_digest, train))
+    if shared:
+        count = sum(each in shared for each in tested)
+        report(f"{count:,} of {len(test):,} test images in {where} equal a training image, pixel by pixel")
+
+
+def _digest(image: Images) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
 
 
 def counted(

@@ -28,7 +28,7 @@ from PIL import Image
 
 from search.records import NO_DATA
 from trainables.data import torchvision_sets
-from trainables.data.class_folders import ClassFolders, contents, counted, decode_classes, find_classes
+from trainables.data.class_folders import ClassFolders, contents, counted, decode_classes, find_classes, tell_repeated
 from trainables.data.forms import Wanted, choose_form, reform
 from trainables.data.hub_files import HubFiles, decode_hub, find_parts, holds_images
 from trainables.data.idx_files import IdxSet, decode_idx, find_idx, is_idx
@@ -396,6 +396,7 @@ def _idx(found: IdxSet, names: Any) -> _Source:
             raise DataError(f"{found.train_labels}: at least 2 classes required, got {len(told)}")
         form, rule = choose_form({Shape(images["train"].shape[3], images["train"].shape[2], True): 1}, Wanted())
         arrays = {part: reform(each, form) for part, each in images.items()}
+        tell_repeated(arrays["train"], arrays["test"], found.train_images.parent, report)
         prepared = "; ".join(filter(None, (rule, left_out)))
         return Decoded(arrays["train"], labels["train"], arrays["test"], labels["test"], told, 0, prepared)
 

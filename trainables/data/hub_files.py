@@ -144,7 +144,7 @@ def decode_hub(found: HubFiles, wanted: Wanted, report: Progress) -> Decoded:
             report(f"decoding {path}")
             decoded.append(_pictures(path, columns[path].image, lambda read, named: decode_pictures(read, named, form)))
         images[part] = np.concatenate(decoded)
-    return arranged(images, labels, tuple(map(str, names)), rule, found.folder)
+    return arranged(images, labels, tuple(map(str, names)), rule, found.folder, report)
 
 
 def _columns_of(path: Path) -> _Columns:

@@ -106,7 +106,7 @@ def decode_published(sets: Mapping[str, Any], name: str, where: Path, wanted: Wa
                 raise DataError(f"{name} in {where}, {part} picture {place}: {error}") from None
     count = 1 + max(int(each.max()) for each in labels.values() if len(each))
     names = class_names(getattr(sets["train"], "classes", getattr(sets["train"], "categories", None)), count)
-    return arranged(images, labels, names, rule, where)
+    return arranged(images, labels, names, rule, where, report)
 
 
 def _item(given: Any, part: str, place: int, told: str) -> tuple[Image.Image, Any]:

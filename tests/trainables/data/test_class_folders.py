@@ -61,6 +61,17 @@ def test_own_parts_are_kept_and_the_validation_part_is_what_a_trial_is_chosen_by
     assert (len(data.train_labels), data.validation_images, len(data.test_labels)) == (30, 0, 9)
 
 
+def test_test_images_that_are_training_images_too_are_counted_and_kept(tmp_path: Path, read: Read) -> None:
+    write_digits(tmp_path / "set" / "train", 30)
+    write_digits(tmp_path / "set" / "test", 60)
+    data = read(tmp_path / "set")
+    assert (len(data.train_labels), len(data.test_labels)) == (30, 60)
+    assert f"30 of 60 test images in {tmp_path / 'set'} equal a training image, pixel by pixel" in read.told
+    other = write_digits(tmp_path / "other", 30)
+    read(other)
+    assert not any("equal a training image" in line for line in read.told)
+
+
 @pytest.mark.parametrize(
     "parts",
     [
