@@ -151,8 +151,8 @@ class AlexNetEnsembleSettings(BoostedAlexNetSettings):
 class AlexNetRecipe(Recipe[AlexNetSettings]):
     """Note A's preprocessing: augment, convert to gray if asked, normalise; the network itself resizes to 224x224.
 
-    Gray images are divided by the luma of the three channels' deviations, which is above the gray images' own unless the
-    channels vary together. Runs on record were made so.
+    Gray images are divided by the luma of the three channels' deviations, which is above the gray images' own unless
+    the channels vary together.
     """
 
     settings_type: ClassVar[type[Settings]] = AlexNetSettings
