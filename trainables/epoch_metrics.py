@@ -46,7 +46,7 @@ def member_logits(member: Member, split: Split, epoch: int) -> torch.Tensor:
     recipe, seed = member.recipe, member.recipe.settings.seed
     images, _, indices = images_of(recipe.task, split)
     if not augments(recipe.settings, split):
-        return member.logits(images, indices, epoch=epoch)
+        return member.logits(images, indices, None, epoch)
     if split == "test":
         return member.logits(images, indices, generator(seed, 0, "test", epoch, recipe.device), epoch)
     draws = generator(seed, 0, "evaluation", epoch, recipe.device)

@@ -306,7 +306,7 @@ def tell_repeated(train: Images, test: Images, where: object, report: Progress) 
 
 
 def _digest(image: Images) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def counted(

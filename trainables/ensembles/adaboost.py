@@ -204,7 +204,7 @@ class AdaBoost:
         """Weigh the round's member and, for the next round, the training images."""
         recipe, variant = self.recipe, self.settings.boosting
         member = self.members[-1]
-        predicted = member.logits(recipe.training_images(), recipe.task.train, epoch=epoch).argmax(1)
+        predicted = member.logits(recipe.training_images(), recipe.task.train, None, epoch).argmax(1)
         wrong = (predicted != labels_of(recipe.task, "train")).cpu()
         if variant == "samme":
             error = self.weights[wrong].sum().item()

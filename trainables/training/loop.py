@@ -119,7 +119,7 @@ class Member:
     @torch.no_grad()
     def probabilities(self, images: torch.Tensor, indices: torch.Tensor, epoch: int = 0) -> torch.Tensor:
         """Return softmax outputs [len(indices), classes] on images[indices], in evaluation mode. Raises Diverged."""
-        return self.logits(images, indices, epoch=epoch).softmax(1)
+        return self.logits(images, indices, None, epoch).softmax(1)
 
     @torch.no_grad()
     def logits(

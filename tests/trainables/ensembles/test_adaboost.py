@@ -190,11 +190,9 @@ def test_the_note_weighs_a_member_by_its_running_accuracy_and_images_by_its_pred
 def test_the_notes_error_counts_every_image_alike_although_some_are_drawn_more_often(make_boosting):
     training = make_boosting(boosting="note", weighting="sampling", epochs=3)
     results = run(training)
-    for member in range(3):
-        error = (predictions(training, member) != labels(training)).double().mean().item()
-        last = results[3 * member + 2]
-        assert last["each_alpha"][member] == alpha("note", error, 10)
-        assert error != pytest.approx(1 - last["running_train_accuracy"])
+    errors = [(predictions(training, k) != labels(training)).double().mean().item() for k in range(3)]
+    assert results[-1]["each_alpha"] == [alpha("note", error, 10) for error in errors]
+    assert errors != pytest.approx([1 - running for running in results[-1]["each_running_train_accuracy"]])
 
 
 def test_samme_weighs_a_member_by_its_weighted_error(make_boosting):
