@@ -18,8 +18,8 @@ from search.study import Study
 from spaces.notes import replay, reported
 from trainables.by_model import ConvNetOrPretrained
 
-own = *_, cnn5 = reported("d-cnn2", "d-cnn3", "d-cnn5")
-pretrained = vgg, _, vit, swin = reported("d-vgg19", "d-resnet101", "d-vit-b-32", "d-swin-b")
+own = cnn2, cnn3, cnn5 = reported("d-cnn2", "d-cnn3", "d-cnn5")
+pretrained = vgg, resnet, vit, swin = reported("d-vgg19", "d-resnet101", "d-vit-b-32", "d-swin-b")
 
 study = Study(
     name="model_size",
