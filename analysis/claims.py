@@ -75,12 +75,11 @@ def _claims(results: Sequence[Results]) -> pd.DataFrame:
 
 def _told_once(frame: pd.DataFrame) -> pd.DataFrame:
     """Leave out rows on the same trials, and a claim's untested sizes if another size tests it."""
-    seeds = frame["clean_n"].where(frame["verdict"] == CONFOUNDED, frame["n"]).astype("float64").fillna(0)
     order = {
         claim: place for place, claim in enumerate(dict.fromkeys(zip(frame["study"], frame["claim"], strict=True)))
     }
     place = [order[claim] for claim in zip(frame["study"], frame["claim"], strict=True)]
-    frame = frame.assign(_seeds=seeds, _place=place)
+    frame = frame.assign(_seeds=deciding_seeds(frame), _place=place)
     most = frame.groupby("_place")["_seeds"].transform("max")
     # A claim that no size tests keeps one row.
     frame = frame[(frame["_seeds"] > 0) | ((most == 0) & ~frame["_place"].duplicated())]
@@ -88,6 +87,16 @@ def _told_once(frame: pd.DataFrame) -> pd.DataFrame:
         ~frame.assign(clean_trials=frame["clean_trials"].astype(str)).duplicated(["_place", "trials", "clean_trials"])
     ]
     return frame.sort_values("_place", kind="stable", ignore_index=True).drop(columns=["_seeds", "_place"])
+
+
+def deciding_seeds(frame: pd.DataFrame) -> pd.Series:
+    """Return the number of seeds behind each verdict that counts, of a confounded claim those of its clean arms."""
+    return frame["clean_n"].where(frame["verdict"] == CONFOUNDED, frame["n"]).astype("float64").fillna(0)
+
+
+def measured_claims(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims whose own arms or clean arms have a seed that they share."""
+    return frame[(frame["n"] > 0) | (deciding_seeds(frame) > 0)]
 
 
 def declared(results: Sequence[Results]) -> list[tuple[str, Claim]]:

@@ -66,7 +66,7 @@ def tested(results: Sequence[Results]) -> pd.DataFrame:
     """Return the claims, as `analysis.claims` judges them, that at least one seed tests; sorted by note."""
     frame = claims.claims(results)
     # A confounded comparison alone decides nothing.
-    frame = frame[frame["clean_n"].fillna(frame["n"]) > 0]
+    frame = frame[claims.deciding_seeds(frame) > 0]
     return frame.sort_values("source", key=_note, kind="stable", ignore_index=True)
 
 

@@ -41,12 +41,14 @@ class Mark:
 class Row:
     """What the plot shows of one claim; `low` and `high` are the ends of the region in which the claim holds.
 
-    `effect` is the effect that counts, in words.
+    `effect` is the effect that counts, in words; `by_clean_arms` says whose it is, also if the note's `own` comparison
+    was not measured.
     """
 
     verdict: str
     unit: str
     effect: str
+    by_clean_arms: bool
     ours: Mark
     own: Mark | None
     note: Mark | None
@@ -73,6 +75,7 @@ class Row:
             verdict=str(one[prefix + "verdict"]),
             unit=unit,
             effect=claims.measured(one, prefix),
+            by_clean_arms=confounded,
             ours=mark(prefix) or Mark(math.nan, math.nan, math.nan),
             own=mark("") if confounded else None,
             note=note,
@@ -160,7 +163,7 @@ def _axis(scale: Scale) -> str:
 
 def _row(row: Row, said: dict[Any, str], scale: Scale | None, link: str) -> str:
     style = row.verdict.replace(" ", "-")
-    by = " by clean arms" if row.own else ""
+    by = " by clean arms" if row.by_clean_arms else ""
     mark = f"{row.verdict}{by}: {row.effect}" if math.isfinite(row.ours.at) else row.verdict
     statement = escape(said["claim"])
     head = f'<span class="said">{statement}</span>{_strip(row, scale)}<span class="mark">{escape(mark)}</span>'

@@ -79,8 +79,8 @@ def report(results: Sequence[Results], read: Sequence[str] = (), again: int | No
     parts = [_text(line, "soft") for line in read]
     if len(studies) > 1:
         parts.append(_contents([(anchors[study], runs, own[study]) for study, runs in studies.items()]))
-        if (tested := verdicts[verdicts["n"] > 0]).size:
-            drawn = forest.forest(tested, link=anchors)
+        if len(measured := claims.measured_claims(verdicts)):
+            drawn = forest.forest(measured, link=anchors)
             parts.append(
                 page.fold("<h2>All claims tested</h2>", _legend() + drawn, "claims", opened=True, style="part")
             )
@@ -108,7 +108,7 @@ def _contents(studies: Sequence[tuple[str, list[Results], pd.DataFrame]]) -> str
 
 def _found(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
     trials = sum(len(result.trials) for result in results)
-    decided = [claims.summary(verdicts)] if (verdicts["n"] > 0).any() else []
+    decided = [claims.summary(verdicts)] if len(claims.measured_claims(verdicts)) else []
     return "; ".join([f"{trials} trials", *decided])
 
 
@@ -174,7 +174,7 @@ def answer(results: Sequence[Results], verdicts: pd.DataFrame) -> str:
         reached = [_reached(best, metric) for metric in told if not pd.isna(best.get(metric))]
         run = f"{record.run}/" if len(results) > 1 else ""
         said.append(f"trial {run}{best[TRIAL_ID]} is best, {' and '.join(reached)} from one seed ({setting})")
-    if (verdicts["n"] > 0).any():
+    if len(claims.measured_claims(verdicts)):
         said.append(claims.summary(verdicts))
         if len(verdicts) <= FEW:
             said += [f"“{one['statement'].rstrip('.')}”: {one['verdict']}" for one in verdicts.to_dict("records")]
@@ -216,7 +216,7 @@ def _legend() -> str:
 def _verdicts(verdicts: pd.DataFrame) -> list[str]:
     if verdicts.empty:
         return []
-    if not (verdicts["n"] > 0).any():
+    if claims.measured_claims(verdicts).empty:
         return [_text(f"{len(verdicts)} claims; none of their arms has finished (search.run --replay runs them).")]
     rules = page.fold("The rules", "".join(map(_text, claims.NOTES)))
     return [_legend(), forest.forest(verdicts), rules]

@@ -259,6 +259,22 @@ def test_a_run_that_has_barely_begun(make_results, tmp_path):
     assert "importance needs 20 finished searched trials with val_accuracy, got 0: 20 more" in said
 
 
+def test_a_claim_that_only_its_clean_arms_decide_is_told_and_drawn(make_results, make_claim, tmp_path):
+    for name in ("one", "two"):
+        claim = make_claim(arms=("own", "small"), confounded_by=("lr",), clean_arms=("small", "large"))
+        study = make_results(study=name, run=name, claims=[claim])
+        for seed, spread in enumerate((0.0, 0.004, -0.003, 0.002, -0.001)):
+            for arm, test in (("small", 0.5 + spread), ("large", 0.4)):
+                study.trial(arm=arm, seed=seed, protocol="replay", test=test)
+        study.write(tmp_path / name)
+    page = report.report(load([tmp_path]))
+    assert "none of their arms has finished" not in page
+    assert "All claims tested" in page
+    assert page.count("10 trials; 1 claims: 1 confounded (1 with q at most 0.05") == 2  # in the contents
+    assert page.count("”: confounded") == 2  # in the answers
+    assert page.count("reproduced by clean arms: +10.04 points") == 4  # of all claims, and in each study
+
+
 def test_a_trial_that_was_not_tested_answers_without_a_test_accuracy(make_results, tmp_path):
     study = make_results(space={"flip": "[True, False]"})
     study.trial(val=[0.2, 0.4], config={"flip": True})
