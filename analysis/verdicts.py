@@ -165,6 +165,9 @@ class _Weighing:
             return Weighed(NOT_TESTED, n=len(shared), why=told, trials=trials, changed=changed)
         seeds = shared[: look(len(shared)) or None]
         paired = {arm: series[seeds].to_numpy() for arm, series in self.values.items()}
+        if reason := self._undefined(paired):
+            told = "; ".join([reason, *lost])
+            return Weighed(NOT_TESTED, n=len(seeds), why=told, trials=trials, changed=changed)
         joints, spread = self._joints(paired, seeds)
         weighed = self._judged(joints, len(seeds))
         why = [*([weighed.why] if weighed.why else []), *self._waiting(len(shared), len(seeds)), *lost]
@@ -180,6 +183,8 @@ class _Weighing:
         if len(shared) < 2 or self.exact or self._untestable(self._changes()) or self._no_ensembles():
             return None
         paired = {arm: series[shared].to_numpy() for arm, series in self.values.items()}
+        if self._undefined(paired):
+            return None
         joints, _ = self._joints(paired, shared)
         alpha = LOOK_ALPHA / len(joints)
         hardest = max(joints, key=lambda joint: _width(joint.seeds.interval(PROMISE_LEVEL)))
@@ -233,6 +238,12 @@ class _Weighing:
             if one and ensemble_sizes(self.results, self.own[a]) & ensemble_sizes(self.results, self.own[b]):
                 return f"{a} and {b} are the same members"
         return ""
+
+    def _undefined(self, paired: dict[str, np.ndarray]) -> str:
+        below = self.arms[-1]
+        if self.claim.kind != "ratio" or paired[below].mean():
+            return ""
+        return f"the mean {self.claim.quantity} of {below} is 0, and a ratio to 0 is undefined"
 
     def _near_chance(self, seeds: Sequence[int]) -> bool:
         """Return whether no arm has learnt enough to test the claim; a level of accuracy or loss may be chance."""
@@ -401,7 +412,8 @@ class _Weighing:
             return weighed  # without a spread any figure would fit
         if several:
             effects = [float(paired[arm].mean()) for arm in self.arms]
-            fits = all(abs(e - f) <= h for e, f, h in zip(effects, figures, halves, strict=True))
+            each = figures if len(figures) > 1 else figures * len(effects)  # one figure is that of every arm
+            fits = all(abs(e - f) <= h for e, f, h in zip(effects, each, halves, strict=True))
             return dataclasses.replace(weighed, size=FITS if fits else DIFFERS)
         assert claim.effect is not None
         half = max(halves)
@@ -419,9 +431,10 @@ class _Weighing:
     def _run_variance(self, weights: Weights, paired: dict[str, np.ndarray], n: int) -> tuple[float, float]:
         """Return the variance of one run's effect, for runs that share no seed, and its degrees of freedom."""
         scale = dict(weights)
-        if self.claim.kind == "ratio":  # to first order, each arm counts with its share of the ratio's effect
-            (a, b), ratio = tuple(weights), _ratio(paired, weights)
-            scale = {a: ratio / paired[a].mean(), b: ratio / paired[b].mean()}
+        if self.claim.kind == "ratio":  # to first order, d(a / b) = (da - ratio * db) / b
+            a, b = tuple(weights)
+            below = float(paired[b].mean())
+            scale = {a: 1 / below, b: -float(paired[a].mean()) / below**2}
         if not all(split_arm(self.own[arm]).whole for arm in weights):
             effects = np.sum([w * paired[arm] for arm, w in scale.items()], axis=0)
             return float(effects.var(ddof=1)), n - 1
@@ -439,11 +452,6 @@ _OF_THE_MACHINE = (SECONDS_PER_EPOCH, SECONDS, IMAGES_PER_SECOND, PEAK_MEMORY_BY
 
 def _squares(weights: Weights) -> float:
     return sum(w * w for w in weights.values())
-
-
-def _ratio(paired: dict[str, np.ndarray], weights: Weights) -> float:
-    above, below = tuple(weights)
-    return float(paired[above].mean() / paired[below].mean())
 
 
 def _width(interval: Interval) -> float:

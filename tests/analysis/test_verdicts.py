@@ -7,6 +7,7 @@ import pytest
 from analysis import claims
 from analysis.intervals import LOOK_ALPHA, critical, mean_effect
 from analysis.load import load
+from analysis.next import plan
 
 SPREAD = (0.0, 0.006, -0.004, 0.003, -0.005)
 
@@ -325,3 +326,39 @@ def test_seeds_that_wait_for_the_next_look_move_no_interval(make_results, make_c
     assert now["spread"] == then["spread"] == "pooled, 6 degrees of freedom"
     for name in ("n", "effect", "low", "high", "p", "detectable"):
         assert now[name] == then[name]
+
+
+def test_a_ratio_of_epochs_keeps_what_they_share_out_of_the_prediction_interval(make_results, make_claim, tmp_path):
+    claim = make_claim(
+        kind="ratio", arms=("small@3", "small@1"), quantity="train_loss", expected="less", printed=("0.5000",)
+    )
+    study = make_results(claims=[claim])
+    ratios = [0.500, 0.502, 0.499, 0.501, 0.498]
+    for seed, (first, ratio) in enumerate(zip((1.0, 1.2, 0.8, 1.1, 0.9), ratios, strict=True)):
+        losses = [first, 0.7 * first, ratio * first]
+        study.trial(arm="small", seed=seed, protocol="replay", test=[0.1, 0.2, 0.3], train_loss=losses)
+    (row,) = claims.claims(load([study.write(tmp_path / "run")])).to_dict("records")
+    half = critical(4, 0.05) * np.std(ratios, ddof=1) * math.sqrt(1 + 1 / 5)
+    assert (row["verdict"], row["size"]) == ("reproduced", "fits")
+    assert row["size_high"] - row["effect"] == pytest.approx(half, rel=0.1)
+
+
+@pytest.mark.parametrize(("printed", "size"), [(("50 %",), "fits"), (("60 %",), "differs")])
+def test_one_printed_figure_is_that_of_every_arm(verdict_of, printed, size):
+    claim = {"kind": "level", "arms": ("a", "b"), "low": 0.4, "printed": printed}
+    assert verdict_of({"a": 0.5, "b": 0.505}, **claim)["size"] == size
+
+
+@pytest.mark.parametrize("quantity", ["parameters", "train_loss"])
+def test_a_ratio_to_0_is_not_tested(make_results, make_claim, tmp_path, quantity):
+    study = make_results(claims=[make_claim(kind="ratio", quantity=quantity, effect=2.0)])
+    for seed in range(5):
+        for arm, one in (("small", 1), ("large", 0)):
+            measured = {"parameters": one, "train_loss": [0.1 * seed * one]}
+            study.trial(arm=arm, seed=seed, protocol="replay", test=[0.5], **measured)
+    folder = study.write(tmp_path / "run")
+    (row,) = claims.claims(load([folder])).to_dict("records")
+    assert (row["verdict"], row["n"], row["size"]) == ("not tested", 5, "")
+    assert row["why"] == f"the mean {quantity} of large is 0, and a ratio to 0 is undefined"
+    assert math.isnan(row["p"])
+    plan(load([folder]), hours=1)
