@@ -260,14 +260,15 @@ def chance_accuracy(results: Sequence[Results], arm: str) -> float | None:
 CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
 
 
-def best_values(results: Sequence[Results], arm: str, column: str) -> pd.Series:
-    """Return one number a seed: the best of a trial's epochs, the highest accuracy or the lowest loss."""
+def values_at_best(results: Sequence[Results], arm: str, column: str) -> pd.Series:
+    """Return one number a seed: `column` at the trial's epoch of highest test accuracy, the first of equal ones."""
     rows = arm_trials(results, arm)
     best = []
     for result, trial in zip(rows["result"], rows[TRIAL_ID], strict=True):
         epochs = results[result].epochs
-        of_trial = epochs.loc[epochs[TRIAL_ID] == trial, column]
-        best.append(of_trial.min() if column.endswith("loss") else of_trial.max())
+        of_trial = epochs[epochs[TRIAL_ID] == trial].sort_values(EPOCH)
+        tested = of_trial[TEST_ACCURACY].dropna()
+        best.append(of_trial.loc[tested.idxmax(), column] if len(tested) else np.nan)
     series = pd.Series(best, index=rows[SEED].astype("int64"), dtype="float64").dropna()
     return series.groupby(level=0).mean()
 

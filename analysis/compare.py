@@ -1,7 +1,7 @@
 """Compare each replayed arm with the run that its note reports, figure by figure and epoch by epoch.
 
 Ours is the mean over seeds with its 95 % t interval. The note's result is measured as the note measured it: at the last
-epoch, or at the best test epoch if the note printed that. Losses are compared if the note's unit is known (bits are
+epoch, or, if the note printed its best test epoch, at the epoch of highest test accuracy. Losses are compared if the note's unit is known (bits are
 converted to nats). Note D's least training loss is not compared: it lies so far below the final one that it must be a
 single batch's (inferred). The notes' times come from other machines: they are shown, not judged.
 
@@ -23,7 +23,7 @@ import pandas as pd
 
 from analysis import cli, figures
 from analysis.answers import with_answers
-from analysis.arms import SECONDS_PER_EPOCH, arm_trials, arm_values, best_values, trial_names
+from analysis.arms import SECONDS_PER_EPOCH, arm_trials, arm_values, trial_names, values_at_best
 from analysis.intervals import mean_interval
 from analysis.load import Results, by_study
 from analysis.sizes import by_size
@@ -174,7 +174,7 @@ def _ours(results: Sequence[Results], run: Reported, quantity: str) -> pd.Series
     if quantity == TEST_LOSS and run.loss_unit == KL:
         quantity = TEST_KL_LOSS
     if run.selection == "best" and quantity in (TEST_ACCURACY, TEST_TOP5_ACCURACY, TEST_LOSS, TEST_KL_LOSS):
-        return best_values(results, run.arm, quantity)
+        return values_at_best(results, run.arm, quantity)
     return arm_values(results, run.arm, quantity)
 
 
