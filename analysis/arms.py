@@ -32,6 +32,7 @@ from search.records import (
     MEMBER_TEST_ACCURACY,
     MEMBER_VAL_ACCURACY,
     MEMBERS,
+    ONE_IMAGE_MEMORY_BYTES,
     PARAMETERS,
     PREDICTED,
     PROTOCOL,
@@ -45,6 +46,7 @@ from search.records import (
 
 GAP, SECONDS_PER_EPOCH = columns.GAP, columns.SECONDS_PER_EPOCH
 QUANTITIES = columns.quantities()
+EXACT = (PARAMETERS, ONE_IMAGE_MEMORY_BYTES)  # quantities without chance, which one run decides
 HARD = "hard"  # name of the vote by labels
 
 

@@ -8,7 +8,8 @@ folder reports is not tested; the others are.
     size        fits | differs | not comparable
 
 A claim whose comparison changes more than one thing is confounded, whatever it measures; beside it stands the verdict
-of the arms that change one thing only. The parameter count of a model is exact: one run decides it.
+of the arms that change one thing only. A model's parameter count and the memory to train it on one image
+are exact: one run decides a claim on them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import pandas as pd
 
 from analysis import cli
 from analysis.answers import with_answers
-from analysis.arms import GAP, SECONDS_PER_EPOCH, UnmeasuredError, quantity_name, split_arm
+from analysis.arms import EXACT, GAP, SECONDS_PER_EPOCH, UnmeasuredError, quantity_name, split_arm
 from analysis.comparisons import region
 from analysis.family import Families
 from analysis.intervals import CONTRADICTED, DISCOVERY, LOOKS, NOT_TESTED, REPRODUCED, RULES, UNDECIDED, false_discovery
@@ -124,7 +125,7 @@ def _undisclosed(claim: Claim, study: str, results: Sequence[Results]) -> list[s
 
     An arm that no reported run has is taken to resemble all runs of the study: it lacks what each of them lacks.
     """
-    if claim.quantity == PARAMETERS or claim.quantity.startswith(SECONDS_PER_EPOCH):
+    if quantity_name(claim.quantity) in (*EXACT, SECONDS_PER_EPOCH):
         return []
     lacking: set[str] = set()
     for arm in (*claim.arms, *claim.clean_arms):
@@ -222,7 +223,7 @@ def amount(value: float, quantity: str, kind: str = "difference") -> str:
     name = quantity_name(quantity)
     if name == GAP or name.endswith("accuracy"):
         return f"{100 * value:{sign}.2f}"
-    return f"{value:{sign},.0f}" if name == PARAMETERS else f"{value:{sign},.3g}"
+    return f"{value:{sign},.0f}" if name in EXACT else f"{value:{sign},.3g}"
 
 
 def unit(quantity: str, kind: str) -> str:

@@ -37,7 +37,7 @@ other setting; a smoke run and another data set are. For the same reason a claim
 has a margin ("within 2 points") is not tested on runs with other settings, whose directions can be tested: an end at no
 difference (0; of a ratio 1) is a direction.
 
-Machines. Times, images per second and memory are tested on the runs of one machine only.
+Machines. Times, images per second and peak memory are tested on the runs of one machine only.
 
 Many claims. `p` is the least overall level at which the verdict would have been reached, `q` Benjamini and Hochberg's
 over the claims tested together ("Controlling the false discovery rate", 1995).

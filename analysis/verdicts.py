@@ -16,6 +16,7 @@ import numpy as np
 
 from analysis import intervals as rules
 from analysis.arms import (
+    EXACT,
     GAP,
     SECONDS_PER_EPOCH,
     arm_trials,
@@ -62,7 +63,6 @@ from analysis.load import Results
 from analysis.untestable import another_size, other_data, other_machines, resized, taken_away, without_result
 from search.records import (
     IMAGES_PER_SECOND,
-    PARAMETERS,
     PEAK_MEMORY_BYTES,
     PROTOCOL,
     SECONDS,
@@ -145,7 +145,7 @@ class _Weighing:
         self.used = {arm: arm_trials(results, full) for arm, full in self.own.items()}
         self.comparisons = comparisons(claim, arms)
         self.region = region(claim)
-        self.exact = claim.quantity == PARAMETERS
+        self.exact = split_quantity(claim.quantity)[0] in EXACT
         self.of_the_machine = split_quantity(claim.quantity)[0] in _OF_THE_MACHINE
 
     def weighed(self) -> Weighed:

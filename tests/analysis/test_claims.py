@@ -174,6 +174,17 @@ def test_parameters_are_exact(judge_claim):
     assert (row["verdict"], row["effect"], row["low"], row["high"]) == ("reproduced", 1.5, 1.5, 1.5)
 
 
+def test_the_memory_of_one_image_is_exact(make_results, make_claim, tmp_path):
+    claim = {"quantity": "one_image_memory_bytes", "expected": "less", "effect": -1_500_000}
+    study = make_results(claims=[make_claim(**claim)])
+    for arm, size in (("small", 2_000_000), ("large", 3_500_000)):
+        study.trial(arm=arm, protocol="replay", test=[0.5], one_image_memory_bytes=size)
+    frame = claims.claims(load([study.write(tmp_path / "run")]))
+    (row,) = frame.to_dict("records")
+    assert (row["verdict"], row["n"], row["size"], row["rests_on"]) == ("reproduced", 1, "fits", "")
+    assert claims.readable(frame)["ours (95 %)"][0] == "-1,500,000 bytes (-1,500,000 to -1,500,000)"
+
+
 def test_parameters_within(judge_claim):
     row = judge_claim(seeds=1, arms=("d", "b", "a"), quantity="parameters", kind="within", margin=50)
     assert (row["verdict"], row["effect"]) == ("contradicted", 50)  # not less than its margin
