@@ -1,9 +1,10 @@
 """Compare each replayed arm with the run that its note reports, figure by figure and epoch by epoch.
 
 Ours is the mean over seeds with its 95 % t interval. The note's result is measured as the note measured it: at the last
-epoch, or, if the note printed its best test epoch, at the epoch of highest test accuracy. Losses are compared if the note's unit is known (bits are
-converted to nats). Note D's least training loss is not compared: it lies so far below the final one that it must be a
-single batch's (inferred). The notes' times come from other machines: they are shown, not judged.
+epoch, or, if the note printed its best test epoch, at the epoch of highest test accuracy. Losses are compared if the
+note's unit is known (bits are converted to nats). Note D's least training loss is not compared: it lies so far below
+the final one that it must be a single batch's (inferred). The notes' times come from other machines: they are shown,
+not judged.
 
 leaves_at       the first printed epoch at which our mean lies farther than --band from the printed figure
 changed         settings that --set made different from the reported run: our figures are then those of another run

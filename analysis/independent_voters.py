@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import special
 
 from analysis.load import Results
 from search.records import LABEL, MEMBER_PREDICTED
@@ -23,27 +24,30 @@ def vote_accuracy(members: int, accuracy: float, classes: int) -> float:
 
     members >= 1, accuracy in [0, 1], classes >= 2.
     """
-    total = 0.0
-    for right in range(1, members + 1):
-        given = math.comb(members, right) * accuracy**right * (1 - accuracy) ** (members - right)
-        total += given * _wins(right, members - right, classes - 1)
-    return min(1.0, total)
+    right = np.arange(members + 1)
+    # In logarithms, since a factorial of 171 is no float.
+    ways = special.gammaln(members + 1) - special.gammaln(right + 1) - special.gammaln(members - right + 1)
+    given = np.exp(ways + special.xlogy(right, accuracy) + special.xlog1py(members - right, -accuracy))
+    return min(1.0, sum(float(given[n]) * _wins(n, members - n, classes - 1) for n in range(1, members + 1)))
 
 
 def _wins(right: int, wrong: int, labels: int) -> float:
     """Return the chance that a label with `right` votes wins if `wrong` votes fall alike on `labels` other labels."""
-    # Exponential generating functions: a label with i of the wrong votes is (x / labels)^i / i!, and the coefficient
-    # of x^wrong, times wrong!, is a probability.
-    fewer = np.array([labels**-i / math.factorial(i) for i in range(min(right, wrong + 1))])
-    as_many = labels**-right / math.factorial(right)
+    if not wrong:
+        return 1.0
+    # Wrong votes that fall alike are counts of Poisson's, one a label, given their sum: every factor is a probability.
+    counts = np.arange(max(right, wrong) + 1)
+    log = special.xlogy(counts, wrong / labels) - wrong / labels - special.gammaln(counts + 1)
+    fewer = np.exp(log[: min(right, wrong + 1)])
+    log_of_sum = special.xlogy(wrong, wrong) - wrong - special.gammaln(wrong + 1)
     chance = 0.0
     for ties in range(min(labels, wrong // right) + 1):
         rest = wrong - ties * right
         below = _power(fewer, labels - ties, rest)
         if rest < len(below):
-            ways = math.comb(labels, ties) * as_many**ties * below[rest]
-            chance += ways * math.factorial(wrong) / (ties + 1)
-    return chance
+            log_ways = special.gammaln(labels + 1) - special.gammaln(ties + 1) - special.gammaln(labels - ties + 1)
+            chance += math.exp(log_ways + ties * log[right] - log_of_sum) * below[rest] / (ties + 1)
+    return float(chance)
 
 
 def _power(polynomial: np.ndarray, exponent: int, degree: int) -> np.ndarray:

@@ -38,8 +38,9 @@ def test_one_or_two_members_are_a_single_one():
 
 
 def test_chance_stays_chance_and_anything_better_ends_at_certainty():
-    for members in (3, 8, 25):
+    for members in (3, 8, 25, 171, 400):
         assert vote_accuracy(members, 0.1, 10) == pytest.approx(0.1)
+    assert vote_accuracy(171, 0.001, 1000) == pytest.approx(0.001)
     assert vote_accuracy(60, 0.2, 100) > 0.99
 
 
