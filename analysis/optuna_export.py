@@ -1,8 +1,9 @@
 """Export a run as an Optuna study in a SQLite file, for optuna-dashboard and every tool that reads Optuna.
 
 Finished trials become COMPLETE, those stopped early PRUNED with their values by epoch, diverged and failed
-ones FAIL; a trial still running is left out. The trial's row (arm, seed, test accuracy, ...) is in its user
-attributes. The Optuna study is called STUDY/RUN.
+ones FAIL; a trial still running is left out, and so is one that has finished without an objective, as a replay
+without validation images does. The trial's row (arm, seed, test accuracy, ...) is in its user attributes. The Optuna
+study is called STUDY/RUN.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ STATES = {
     DIVERGED: TrialState.FAIL,
     FAILED: TrialState.FAIL,
 }
+
+
+class NothingLeftError(ResultsError):
+    """A run none of whose ended trials can be exported."""
 
 
 def distributions(result: Results) -> dict[str, BaseDistribution]:
@@ -103,17 +108,14 @@ def parameters(row: dict[str, Any], domains: dict[str, BaseDistribution]) -> dic
 
 
 def trial(result: Results, row: dict[str, Any], domains: dict[str, BaseDistribution]) -> FrozenTrial:
-    """Return a row of trials.parquet as an Optuna trial. Raises ResultsError if a finished one lacks an objective."""
+    """Return a row of trials.parquet as an Optuna trial."""
     record, state = result.record, STATES[row[STATUS]]
-    values = [float(row.get(metric, math.nan)) for metric in record.objectives]
-    if state == TrialState.COMPLETE and not all(map(math.isfinite, values)):
-        raise ResultsError(f"{result.path}: trial {row[TRIAL_ID]} has finished without {', '.join(record.objectives)}")
     found = parameters(row, domains)
     epochs = result.epochs[result.epochs[TRIAL_ID] == row[TRIAL_ID]]
     by_epoch = dict(zip(epochs[EPOCH], epochs[record.metric], strict=True)) if record.metric in epochs else {}
     return create_trial(
         state=state,
-        values=values if state == TrialState.COMPLETE else None,
+        values=_values(result, row) if state == TrialState.COMPLETE else None,
         params=found,
         distributions={name: domains[name] for name in found},
         intermediate_values={int(e): float(v) for e, v in by_epoch.items() if math.isfinite(v)},
@@ -123,10 +125,34 @@ def trial(result: Results, row: dict[str, Any], domains: dict[str, BaseDistribut
     )
 
 
+def _values(result: Results, row: dict[str, Any]) -> list[float]:
+    return [float(row.get(metric, math.nan)) for metric in result.record.objectives]
+
+
+def without_objective(result: Results) -> int:
+    """Return how many of the run's trials finished without an objective of the study."""
+    return sum(row[STATUS] == COMPLETED and not _has_values(result, row) for row in result.trials.to_dict("records"))
+
+
+def _has_values(result: Results, row: dict[str, Any]) -> bool:
+    return all(map(math.isfinite, _values(result, row)))
+
+
 def exported(result: Results) -> list[FrozenTrial]:
-    """Return the run's ended trials as Optuna's. Raises ResultsError."""
+    """Return the run's ended trials as Optuna's, less those that finished without an objective.
+
+    Raises NothingLeftError if these are all, and ResultsError for domains that cannot be read.
+    """
+    ended = [row for row in result.trials.to_dict("records") if row[STATUS] in STATES]
+    kept = [row for row in ended if row[STATUS] != COMPLETED or _has_values(result, row)]
+    if ended and not kept:
+        raise NothingLeftError(f"{result.path}: no trial to export, {_left_out(result)}")
     domains = distributions(result)
-    return [trial(result, row, domains) for row in result.trials.to_dict("records") if row[STATUS] in STATES]
+    return [trial(result, row, domains) for row in kept]
+
+
+def _left_out(result: Results) -> str:
+    return f"{without_objective(result)} finished without {', '.join(result.record.objectives)}"
 
 
 def _name(result: Results) -> str:
@@ -172,14 +198,23 @@ def write(results: list[Results], args: argparse.Namespace) -> None:
         if (first := places.setdefault(_name(result), result.path)) is not result.path:
             raise ResultsError(f"each run must be named once, got {_name(result)} in {first} and in {result.path}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    everything = [(result, exported(result)) for result in results]  # no file is left of which a part is missing
+    everything, nothing = [], list[str]()  # read first: no file is left of which a part is missing
+    for result in results:
+        try:
+            everything.append((result, exported(result)))
+        except NothingLeftError as error:
+            nothing.append(str(error))
+    if not everything:
+        raise ResultsError(nothing[0])
     for result, trials in everything:
         try:
             study = export(result, _storage(args.output), trials)
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise ResultsError(f"{args.output} cannot be written: {error}") from None
-        print(f"{args.output}: study {study.study_name}, {len(study.trials)} trials")
-    print(*args.read, sep="\n", end="\n" if args.read else "", file=sys.stderr)
+        told = f" ({_left_out(result)}: left out)" if without_objective(result) else ""
+        print(f"{args.output}: study {study.study_name}, {len(study.trials)} trials{told}")
+    for line in (*args.read, *(f"Not exported: {line}." for line in nothing)):
+        print(line, file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

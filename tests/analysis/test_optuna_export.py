@@ -35,6 +35,11 @@ def study(make_results):
     return study
 
 
+def replayed(study):
+    """Leave only finished trials, without a validation accuracy."""
+    study.trials[:] = [trial | {"val_accuracy": None} for trial in study.trials if trial["status"] == "completed"]
+
+
 def exported(folder, tmp_path):
     file = tmp_path / "study.db"
     assert optuna_export.main([str(folder), "-o", str(file)]) == 0
@@ -113,14 +118,28 @@ def test_an_arm_at_0_lies_outside_a_logarithmic_range(make_results, tmp_path):
 
 
 def test_nothing_is_written_where_a_run_cannot_be(make_results, tmp_path, capsys):
-    whole, lacking = make_results(run="a"), make_results(run="b")
-    for study, val in ((whole, [0.3]), (lacking, [])):
-        study.trial(val=val, test=0.3, config={"lr": 0.1, "batch_size": 16})
+    whole, lacking = make_results(run="a"), make_results(run="b", space={"rho": "(0, 1)"})
+    for study in (whole, lacking):
+        study.trial(val=[0.3], test=0.3, config={"lr": 0.1, "batch_size": 16})
         study.write(tmp_path / "results" / study.record.run)
     file = tmp_path / "all.db"
     assert optuna_export.main([str(tmp_path / "results"), "-o", str(file)]) == 2
-    assert "has finished without val_accuracy" in capsys.readouterr().err
+    assert "no trial has a column config/rho" in capsys.readouterr().err
     assert not file.exists()
+
+
+def test_trials_that_finished_without_an_objective_are_left_out_and_counted(study, make_results, tmp_path, capsys):
+    study.trials[0]["val_accuracy"] = None
+    study.trials[5]["val_accuracy"] = None
+    replay = make_results(run="r2", space=SPACE, protocol="replay")
+    replay.trial(arm="c", protocol="replay", test=0.4, config={"lr": 0.1, "members": 2})
+    for each in (study, replay):
+        each.write(tmp_path / "results" / each.record.run)
+    loaded = exported(tmp_path / "results", tmp_path)
+    assert [trial.user_attrs["trial_id"] for trial in loaded.trials] == [1, 2, 3, 6]
+    told = capsys.readouterr()
+    assert told.out.endswith("study batch_size/r1, 4 trials (2 finished without val_accuracy: left out)\n")
+    assert told.err.endswith("r2: no trial to export, 1 finished without val_accuracy.\n")
 
 
 def test_a_run_and_its_copy_are_not_written_as_one(study, tmp_path, capsys):
@@ -157,7 +176,7 @@ def test_several_objectives(study, tmp_path):
         (lambda study, file: study.record.space.update(lr="uniform(0, 1)"), "got 'uniform(0, 1)' for lr"),
         (lambda study, file: study.record.space.update(lr="0.5"), "got '0.5' for lr"),
         (lambda study, file: study.record.space.update(rho="(0, 1)"), "no trial has a column config/rho"),
-        (lambda study, file: study.trials[0].update(val_accuracy=None), "trial 0 has finished without"),
+        (lambda study, file: replayed(study), "no trial to export, 3 finished without val_accuracy"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(study, tmp_path, capsys, spoil, message):
