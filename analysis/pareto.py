@@ -55,7 +55,7 @@ def candidates(results: Sequence[Results], protocol: str | None = None) -> pd.Da
 
     Columns: `COLUMNS` (`run` after study if there are several runs), `INTERVAL` if any row has one, then the config/
     columns that differ between rows. Raises ResultsError if the runs differ in data set or protocol, if `protocol` is
-    that of no finished trial, or if what two runs of a study share was edited between them.
+    that of no finished trial, or if what two runs of a study share ran with another --set or was edited between them.
     """
     require_one_data_set(results)
     measured = sorted({name for result in results for name in result.finished()[PROTOCOL]})

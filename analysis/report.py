@@ -37,6 +37,7 @@ from analysis import (
 )
 from analysis.importance import importance
 from analysis.load import Results, ResultsError, by_study
+from analysis.sizes import by_size
 from search.records import (
     ARM,
     CONFIG,
@@ -250,16 +251,26 @@ def _search(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
     return parts
 
 
+def _protocols(results: Sequence[Results]) -> list[str]:
+    return list(dict.fromkeys(protocol for result in results for protocol in result.finished()[PROTOCOL]))
+
+
 def _front(results: Sequence[Results], numbers: Iterator[int]) -> list[str]:
-    parts = []
-    for protocol in dict.fromkeys(p for result in results for p in result.finished()[PROTOCOL]):
-        rows = pareto.candidates(results, protocol)
-        if rows.empty:
+    parts, seen = [], list[tuple[Any, ...]]()
+    views = by_size(results)
+    for view, protocol in [(each, name) for each in views for name in _protocols(each)]:
+        rows = pareto.candidates(view, protocol)
+        # Searched trials stand in the view of every size.
+        own = (protocol, *sorted(map(tuple, rows.filter(["run", "trial", "members"]).to_numpy().tolist())))
+        if rows.empty or own in seen:
             continue
+        seen.append(own)
         front = pareto.non_dominated(rows)
-        reported = pareto.reported_points(results)
+        reported = pareto.reported_points(view)
+        changed = {result.changed_of(arm) for result in view for arm in result.finished()[ARM].dropna()} - {""}
+        under = "; ".join([protocol, *sorted(changed)]) if len(views) > 1 else protocol
         parts += [
-            _text(f"Protocol {protocol}: {len(front)} of {len(rows)} candidates are not dominated."),
+            _text(f"Protocol {under}: {len(front)} of {len(rows)} candidates are not dominated."),
             _figure(figures.pareto(rows, front, reported), numbers),
             _table(front),
         ]

@@ -122,12 +122,20 @@ def _conflict(result: Results, other: Results) -> str | None:
 
 
 def edited(result: Results, other: Results) -> str | None:
-    """Return what `result` and `other`, runs of one study, both finished but trained differently; None if nothing."""
+    """Return what `result` and `other`, runs of one study, both finished but trained differently, and why.
+
+    None if there is nothing.
+    """
     for arm in sorted(_protocols(result).keys() & _protocols(other).keys()):
         if not same_training(result, other, arm):
             what, parts = f"arm {arm}", "its settings or its code were"
             if arm == SEARCHED:
                 what, parts = "searched network", "its code was"
+            elif (mine := result.changed_of(arm)) != (its := other.changed_of(arm)):
+                return (
+                    f"its arm {arm} ran with another --set than in {other.path}: {mine or 'nothing changed'} against "
+                    f"{its or 'nothing changed'}"
+                )
             return f"its {what} was another than in {other.path}: {parts} edited between"
     return None
 

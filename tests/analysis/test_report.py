@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from analysis import report
-from analysis.load import load
+from analysis import pareto, report
+from analysis.load import ResultsError, load
 
 TEXT = "Is a smaller batch <better> & faster?"
 CURVE = [{"epoch": e, "train_accuracy": 0.2 + e / 20, "test_accuracy": 0.1 + e / 20} for e in (1, 2, 3)]
@@ -257,6 +257,31 @@ def test_a_run_that_has_barely_begun(make_results, tmp_path):
     said = text_of(file)
     assert "No trial has finished that could answer." in said
     assert "importance needs 20 finished searched trials with val_accuracy, got 0: 20 more" in said
+
+
+def test_runs_of_two_sizes_have_a_front_each(make_results, make_claim, tmp_path):
+    for name, epochs in (("whole", 4), ("short", 2)):
+        arms = {arm: {"lr": lr, "epochs": epochs, "members": 1} for arm, lr in (("small", 0.1), ("large", 0.2))}
+        study = make_results(
+            run=name,
+            protocol="replay",
+            epochs=epochs,
+            arms=arms,
+            declared={arm: settings | {"epochs": 4} for arm, settings in arms.items()},
+            options={"set": [] if epochs == 4 else ["epochs=2"]},
+            claims=[make_claim()],
+        )
+        for seed in range(3):
+            for arm, settings in arms.items():
+                test = 0.1 * epochs + settings["lr"] + 0.01 * seed
+                study.trial(arm=arm, seed=seed, protocol="replay", val=[test], test=test, config=settings)
+        study.write(tmp_path / name)
+    runs = [tmp_path / "whole", tmp_path / "short"]
+    page = report.report(load(runs))
+    assert "Protocol replay: 1 of 6 candidates are not dominated." in page
+    assert "Protocol replay; epochs=2: 1 of 6 candidates are not dominated." in page
+    with pytest.raises(ResultsError, match=r"ran with another --set than in .*: nothing changed against epochs=2"):
+        pareto.pareto_front(load(runs))
 
 
 def test_a_claim_that_only_its_clean_arms_decide_is_told_and_drawn(make_results, make_claim, tmp_path):
