@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis.arms import majority
 from analysis.load import Results, by_study
+from analysis.untestable import SHARES
 from search import columns
 from search.records import (
     ARM,
@@ -174,8 +175,12 @@ def _answer(of: Trained, rows: pd.DataFrame, record: StudyRecord, arm: str, want
     if first is not None and CONFIG + MEMBERS in told:
         told[CONFIG + MEMBERS] = first
     here = source.record.run if source.record.study == record.study else f"{source.record.study}/{source.record.run}"
+    shares = {name: source.record.options.get(name) for name in SHARES}
+    options = {**record.options, **shares}
     return Answer(
-        record=dataclasses.replace(record, run=here, machine=source.record.machine, answered_by={}, known={}),
+        record=dataclasses.replace(
+            record, run=here, machine=source.record.machine, options=options, answered_by={}, known={}
+        ),
         trials=told.astype({TRIAL_ID: "int64", SEED: "int64", EPOCHS: "int64"}),
         epochs=pd.concat(epochs, ignore_index=True),
         members=pd.concat(members, ignore_index=True),

@@ -39,7 +39,7 @@ from analysis.further_seeds import Outlook
 from analysis.intervals import LOOKS, NOT_TESTED, POWER, RULES, UNDECIDED
 from analysis.load import Results
 from analysis.tables import Table
-from analysis.untestable import another_size
+from analysis.untestable import SHARES, another_size
 from analysis.verdicts import outlook, weigh
 from search.records import ARM, DIVERGED, SECONDS, SEED, STATUS, Claim, Training
 
@@ -297,27 +297,50 @@ def _ranges(seeds: frozenset[int]) -> list[tuple[int, int]]:
 
 
 def command(result: Results, arms: Sequence[str], seed: int, repeats: int) -> str:
-    """Return the command that replays `arms` with `repeats` seeds from `seed` on, as `result` was run."""
+    """Return the command that replays `arms` with `repeats` seeds from `seed` on, as `result` was run.
+
+    For a study that Python handed over that is the call of `search.api.run`: what its record names is the user's own
+    script, which would run.
+    """
     record, options = result.record, result.record.options
     words = shlex.split(record.command)
+    folder = _results_folder(words)
+    # A folder that was moved since is not written to.
+    kept = folder and (folder / record.study / record.run).resolve() == result.path.resolve()
+    given = {name: options[name] for name in ("data", "weights", *SHARES) if options.get(name) not in (None, "")}
+    if result.engine != "plain":
+        given = {"engine": result.engine} | given
+    if kept:
+        given["results"] = str(folder)
+    if words[:1] == ["search.api.run"]:
+        return _call(arms, seed, repeats, options.get("set", ()), given, smoke=record.smoke)
     space = next((word for word in words if word.endswith(".py")), f"spaces/{record.study}.py")
     parts = ["python", "-m", "search.run", space, "--replay", "--seed", str(seed), "--repeats", str(repeats)]
     for arm in arms:
         parts += ["--arm", arm]
     for one in options.get("set", ()):
         parts += ["--set", one]
-    if result.engine != "plain":
-        parts += ["--engine", result.engine]
-    for name in ("data", "weights"):
-        if options.get(name):
-            parts += [f"--{name}", str(options[name])]
+    for name, value in given.items():
+        parts += ["--" + name.replace("_", "-"), f"{value:.15g}" if isinstance(value, float) else str(value)]
     if record.smoke:
         parts.append("--smoke")
-    folder = _results_folder(words)
-    # A folder that was moved since is not written to.
-    if folder and (folder / record.study / record.run).resolve() == result.path.resolve():
-        parts += ["--results", str(folder)]
     return shlex.join(parts)
+
+
+def _call(
+    arms: Sequence[str],
+    seed: int,
+    repeats: int,
+    assigned: Sequence[str],
+    given: Mapping[str, Any],
+    *,
+    smoke: bool,
+) -> str:
+    """Return the call of `search.api.run` that stands for a command; `study` is the caller's own."""
+    fixed = {name: value for name, _, value in (one.partition("=") for one in assigned)}
+    arguments = {"seed": seed, "repeats": repeats, "arms": list(arms)} | ({"set": fixed} if fixed else {}) | given
+    told = "".join(f", {name}={value!r}" for name, value in arguments.items())
+    return f"run(study, replay=True{told}{', smoke=True' if smoke else ''})"
 
 
 def _results_folder(words: Sequence[str]) -> Path | None:

@@ -34,10 +34,25 @@ def another_size(claim: Claim, changed: str) -> str:
     return f"the {stated} that it states is of the note's own settings, and these runs have others"
 
 
+SHARES = ("cpus_per_trial", "gpus_per_trial")  # options that say how much of its machine a trial had
+
+
 def other_machines(records: Sequence[StudyRecord]) -> str:
-    """Return which machines the runs are of if they are several, or ""."""
-    machines = sorted({", ".join(f"{name} {value}" for name, value in record.machine.items()) for record in records})
+    """Return which machines the runs are of, and a trial's share of each, if they are several, or ""."""
+    machines = sorted({_machine(record) for record in records})
     return f"it is measured by the machine, and the runs are of {'; '.join(machines)}" if len(machines) > 1 else ""
+
+
+def _machine(record: StudyRecord) -> str:
+    """Return a run's machine, and a trial's share of it unless that is one CPU and, if there is one, one GPU."""
+    usual = dict(zip(SHARES, (1, 1 if record.machine.get("gpus") else 0), strict=True))
+    given = {name: record.options.get(name) for name in SHARES}
+    of_trial = {
+        name.replace("_", " "): f"{share:g}"
+        for name, share in given.items()
+        if isinstance(share, int | float) and share != usual[name]
+    }
+    return ", ".join(f"{name} {value}" for name, value in (record.machine | of_trial).items())
 
 
 def taken_away(

@@ -1,9 +1,12 @@
+import ast
+import inspect
 import shlex
 
 import pytest
 
 from analysis import next
 from analysis.load import load
+from search import api
 from search.options import parser
 
 SPREAD = (0.0, 0.008, -0.008)
@@ -196,6 +199,46 @@ def test_the_commands_write_where_the_runs_lie(make_results, make_claim, tmp_pat
     assert (f"--results {results}" in told) == kept
     moved = folder.rename(tmp_path / "moved")
     assert "--results" not in next.plan(load([moved]), 5)[0]["command"].iloc[0]
+
+
+def test_a_study_run_from_python_goes_on_from_python(make_results, make_claim, tmp_path):
+    results = tmp_path / "mine"
+    study = make_results(
+        protocol="replay",
+        arms={"base": {"lr": 0.1, "epochs": 3}, "better": {"lr": 0.2, "epochs": 3}},
+        claims=[make_claim(arms=("better", "base"))],
+        options={"set": ["epochs=3"], "engine": "bf16", "cpus_per_trial": 2.0, "gpus_per_trial": 0.0},
+        command=f"search.api.run /home/u/my_script.py --replay --repeats=3 --results={results}",
+    )
+    study.trial(arm="base", seed=0, protocol="replay", test=[0.5], seconds=60.0, config={"arm": "base"})
+    folder = study.write(results / study.record.study / study.record.run)
+    told = next.plan(load([folder]), 5)[0]["command"].iloc[0]
+    call = ast.parse(told, mode="eval").body
+    assert "my_script" not in told
+    given = {argument.arg: ast.literal_eval(argument.value) for argument in call.keywords}
+    assert given.keys() <= inspect.signature(api.run).parameters.keys()
+    assert given["arms"]
+    assert given["repeats"] > 0
+    assert {name: given[name] for name in ("replay", "set", "engine", "results")} == {
+        "replay": True,
+        "set": {"epochs": "3"},
+        "engine": "bf16",
+        "results": str(results),
+    }
+    assert (given["cpus_per_trial"], given["gpus_per_trial"]) == (2.0, 0.0)
+
+
+def test_the_commands_give_a_trial_the_same_share_of_the_machine(make_results, make_claim, tmp_path):
+    study = make_results(
+        protocol="replay",
+        arms={"base": {"lr": 0.1}, "better": {"lr": 0.2}},
+        claims=[make_claim(arms=("better", "base"))],
+        options={"cpus_per_trial": 2.0, "gpus_per_trial": 0.5},
+    )
+    study.trial(arm="base", seed=0, protocol="replay", test=[0.5], seconds=60.0, config={"arm": "base"})
+    told = next.plan(load([study.write(tmp_path / "run")]), 5)[0]["command"].iloc[0]
+    options = parser().parse_args(shlex.split(told)[3:])
+    assert (float(options.cpus_per_trial), float(options.gpus_per_trial)) == (2, 0.5)
 
 
 def test_the_command(folder, capsys):

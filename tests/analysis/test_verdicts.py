@@ -269,6 +269,29 @@ def test_figures_of_two_machines_decide_nothing(make_results, make_claim, tmp_pa
         assert row["why"] == f"it is measured by the machine, and the runs are of {machines}"
 
 
+@pytest.mark.parametrize("quantity", ["seconds_per_epoch", "peak_memory_bytes"])
+@pytest.mark.parametrize("share", [{"cpus_per_trial": 2.0}, {"gpus_per_trial": 0.5}, {"cpus_per_trial": 1.0}])
+def test_figures_of_two_shares_of_one_machine_decide_nothing(make_results, make_claim, tmp_path, quantity, share):
+    folders = []
+    for arm, seconds, options in (("a", 10, {}), ("b", 30, share)):
+        declared = trained({each: {"arm": each} for each in ("a", "b")})
+        machine = {"name": "H200", "gpus": 1}
+        claim = make_claim(arms=("a", "b"), quantity=quantity)
+        study = make_results(run=arm, machine=machine, options=options, claims=[claim], **declared)
+        for seed in range(3):
+            study.trial(
+                arm=arm, seed=seed, protocol="replay", test=[0.3], seconds=seconds + SPREAD[seed], config={"arm": arm}
+            )
+        folders.append(study.write(tmp_path / arm))
+    (row,) = claims.claims(load(folders)).to_dict("records")
+    if share == {"cpus_per_trial": 1.0}:  # what a trial has if nothing is said
+        assert row["verdict"] != "not tested"
+    else:
+        ((name, value),) = share.items()
+        shared = f"name H200, gpus 1, {name.replace('_', ' ')} {value:g}"
+        assert row["why"] == f"it is measured by the machine, and the runs are of name H200, gpus 1; {shared}"
+
+
 def test_a_time_that_another_studys_run_answers_is_of_that_runs_machine(make_results, make_claim, tmp_path):
     folders = []
     for name, arms, machine in (("one", ("a",), "H200"), ("two", ("b", "other"), "EPYC")):
