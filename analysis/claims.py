@@ -57,13 +57,15 @@ def claims(results: Sequence[Results]) -> pd.DataFrame:
     names settings that the note does not print, so that the verdict rests on the values taken for them; `least` and
     `most` are the size that the statement gives, `holds_above` and `holds_below` the ends of the region in which the
     effect lies if the claim holds; `q` belongs to the verdict that counts, for a confounded claim that of
-    its clean arms; `rules` is the version of the rules. Runs of one study are pooled, under the claims of the newest.
-    Raises ResultsError if they differ in data set or the trials of one arm in protocol.
+    its clean arms, and is NaN for exact quantities; `rules` is the version of the rules. Runs of one study are pooled,
+    under the claims of the newest. Raises ResultsError if they differ in data set or the trials of one arm in protocol.
     """
     frames = [_claims(view) for view in by_size(results)]
     frame = frames[0] if len(frames) == 1 else _told_once(pd.concat(frames, ignore_index=True))
     p = frame["clean_p"].where(frame["verdict"] == CONFOUNDED, frame["p"])
-    return frame.assign(q=false_discovery(p.astype("float64")), rules=RULES)
+    # The exact have no chance of being false: p = 0 would help the others' q.
+    p = p.mask(frame["quantity"].map(quantity_name).isin(EXACT)).astype("float64")
+    return frame.assign(q=false_discovery(p), rules=RULES)
 
 
 def _claims(results: Sequence[Results]) -> pd.DataFrame:
@@ -242,7 +244,7 @@ def unit(quantity: str, kind: str) -> str:
 
 def _probability(value: float) -> str:
     """Return a p or q with three digits; one above .05 keeps as many as show that it is."""
-    if value < 0.001 or value >= 1:
+    if value < 0.001 or value >= 0.9995:
         return "<.001" if value < 0.001 else "1"
     digits = next(n for n in range(3, 18) if (float(f"{value:.{n}f}") <= DISCOVERY) == (value <= DISCOVERY))
     return f"{value:.{digits}f}".lstrip("0")
@@ -326,7 +328,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def discoveries(frame: pd.DataFrame) -> int:
-    """Return how many verdicts stand after the correction for many claims."""
+    """Return how many verdicts stand after the correction for many claims; exact ones do not count."""
     return int((frame["q"] <= DISCOVERY).sum())
 
 

@@ -37,7 +37,6 @@ from analysis.intervals import (
     FITS,
     LOOK_ALPHA,
     LOOKS,
-    NEAR_CHANCE,
     NOT_COMPARABLE,
     NOT_TESTED,
     PROMISE_GATE,
@@ -47,6 +46,7 @@ from analysis.intervals import (
     Joint,
     Mean,
     Pool,
+    clear_of_chance,
     image_effect,
     image_ratio,
     least_alpha,
@@ -173,7 +173,10 @@ class _Weighing:
         why = [*([weighed.why] if weighed.why else []), *self._waiting(len(shared), len(seeds)), *lost]
         if self._near_chance(seeds):
             weighed = Weighed(NOT_TESTED, effect=weighed.effect, low=weighed.low, high=weighed.high, n=weighed.n)
-            why = [f"not testable at this size: no arm is above {NEAR_CHANCE:g} times the chance rate", *lost]
+            why = [
+                f"not testable at this size: no arm is above {self._nearest()} test accuracy, too near chance",
+                *lost,
+            ]
         else:
             weighed = self._sized(weighed, paired, changed)
         return dataclasses.replace(weighed, why="; ".join(why), trials=trials, changed=changed, spread=spread)
@@ -257,9 +260,13 @@ class _Weighing:
             accuracies = arm_values(self.results, full, at)
             chance = chance_accuracy(self.results, full)
             known = accuracies[accuracies.index.isin(seeds)]
-            if known.empty or chance is None or known.mean() > NEAR_CHANCE * chance:
+            if known.empty or chance is None or known.mean() > clear_of_chance(chance):
                 return False
         return True
+
+    def _nearest(self) -> str:
+        chances = {chance for full in self.own.values() if (chance := chance_accuracy(self.results, full))}
+        return " or ".join(f"{100 * clear_of_chance(chance):.3g} %" for chance in sorted(chances))
 
     @staticmethod
     def _waiting(shared: int, seen: int) -> list[str]:

@@ -174,6 +174,23 @@ def test_parameters_are_exact(judge_claim):
     assert (row["verdict"], row["effect"], row["low"], row["high"]) == ("reproduced", 1.5, 1.5, 1.5)
 
 
+def test_exact_claims_make_no_other_claim_a_discovery(make_results, make_claim, tmp_path):
+    count = {"arms": ("a", "c"), "quantity": "parameters", "expected": "less"}
+    exact = [make_claim(name=f"exact {i}", **count) for i in range(9)]
+    confounded = make_claim(name="confounded", **count, confounded_by=("lr",), clean_arms=("a", "b"))
+    study = make_results(claims=[*exact, confounded, make_claim(name="seeds", arms=("a", "c"))])
+    for arm, (centre, spread) in ARMS.items():
+        for seed in range(3):
+            test, parameters = centre + 3 * spread[seed], {"a": 100}.get(arm, 200)
+            study.trial(arm=arm, seed=seed, protocol="replay", test=test, parameters=parameters)
+    frame = claims.claims(load([study.write(tmp_path / "run")]))
+    *of_exact, of_seeds = frame.to_dict("records")
+    assert all(math.isnan(row["q"]) for row in of_exact)
+    assert [row["verdict"] for row in of_exact] == ["reproduced"] * 9 + ["confounded"]
+    assert of_seeds["q"] == of_seeds["p"]
+    assert claims.discoveries(frame) == (of_seeds["p"] <= ALPHA)
+
+
 def test_the_memory_of_one_image_is_exact(make_results, make_claim, tmp_path):
     claim = {"quantity": "one_image_memory_bytes", "expected": "less", "effect": -1_500_000}
     study = make_results(claims=[make_claim(**claim)])

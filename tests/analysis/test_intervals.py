@@ -185,6 +185,22 @@ def test_the_looks_together_are_wrong_as_often_as_declared():
     assert wrong.mean() == pytest.approx(ALPHA, abs=0.005)
 
 
+def test_the_overall_level_of_the_looks_is_not_too_small():
+    values = np.random.default_rng(4).normal(size=(200_000, 20))
+    least = np.ones(len(values))
+    for n in LOOKS:
+        least = np.minimum(least, stats.ttest_1samp(values[:, :n], 0, axis=1).pvalue)
+    for alpha in (0.0003, 0.00129, 0.004, 0.0129, 0.03, 0.15, 0.4, 0.8):
+        share = (least < alpha).mean()
+        error = math.sqrt(share / len(values))
+        assert overall(alpha) == pytest.approx(share, rel=0.015, abs=3 * error)
+    levels = np.geomspace(1e-15, 1, 500)
+    told = np.array([overall(level) for level in levels])
+    assert (np.diff(told) >= 0).all()
+    assert (told <= np.minimum(1, 5 * levels * (1 + 1e-12))).all()
+    assert (told >= levels).all()
+
+
 def test_a_pool_is_what_arms_and_seeds_leave_unexplained():
     rng = np.random.default_rng(5)
     table = rng.normal(size=(4, 5)) + np.arange(4)[:, None] + 3 * rng.normal(size=5)

@@ -135,8 +135,24 @@ def test_arms_near_chance_test_nothing(verdict_of, quantity, centres, verdict):
     row = verdict_of(centres, arms=("a", "b"), quantity=quantity, record={"dataset": "cifar100"})
     assert row["verdict"] == verdict
     if verdict == "not tested":
-        assert row["why"] == "not testable at this size: no arm is above 2 times the chance rate"
+        assert row["why"] == "not testable at this size: no arm is above 2 % test accuracy, too near chance"
         assert math.isnan(row["p"])
+
+
+@pytest.mark.parametrize(("classes", "near", "clear"), [(2, 0.62, 0.63), (3, 0.49, 0.51), (10, 0.19, 0.21)])
+def test_few_classes_are_tested_once_an_arm_is_a_quarter_of_the_way_from_chance(
+    make_results, make_claim, tmp_path, classes, near, clear
+):
+    for best in (near, clear):
+        study = make_results(run=str(best), dataset="mine", claims=[make_claim()])
+        labels = np.arange(1000) % classes
+        for place, (arm, centre) in enumerate((("small", best), ("large", 1 / classes))):
+            for seed in range(5):
+                right = np.arange(1000) < round(1000 * (centre + SPREAD[(seed + place) % 5] / 2))
+                trial = study.trial(arm=arm, seed=seed, protocol="replay", test=float(right.mean()))
+                study.labels(trial, labels, np.where(right, labels, (labels + 1) % classes))
+        (row,) = claims.claims(load([study.write(tmp_path / str(best))])).to_dict("records")
+        assert row["verdict"] == ("not tested" if best == near else "reproduced")
 
 
 @pytest.mark.parametrize(("quantity", "verdict"), [("test_accuracy", "reproduced"), ("gap", "not tested")])
@@ -310,7 +326,7 @@ def test_a_time_that_another_studys_run_answers_is_of_that_runs_machine(make_res
 def test_a_row_near_chance_promises_nothing(verdict_of):
     record, claim = {"dataset": "cifar100"}, {"arms": ("a", "b"), "effect": 0.05}
     row = verdict_of({"a": 0.018, "b": 0.0175}, record=record, **claim)
-    assert row["why"] == "not testable at this size: no arm is above 2 times the chance rate"
+    assert row["why"] == "not testable at this size: no arm is above 2 % test accuracy, too near chance"
     assert (row["note_seeds"], row["seeds_needed"], row["size"]) == (None, None, "")
     assert math.isnan(row["detectable"])
     assert math.isnan(row["size_low"])

@@ -31,6 +31,7 @@ from analysis.intervals import (
     PROMISE_GATE,
     PROMISE_LEVEL,
     RULES,
+    overall,
     power,
     rounding_variance,
     seeds_to_decide,
@@ -247,7 +248,7 @@ def p_values(claim: Claim, compared: Sequence[Comparison]) -> np.ndarray:
         middle = (inside + outside) / 2
         decided = verdicts(claim, compared, np.exp(middle)) != 0
         inside, outside = np.where(decided, middle, inside), np.where(decided, outside, middle)
-    return np.where(never, 1.0, np.minimum(1, np.exp(inside) * ALPHA / LOOK_ALPHA))
+    return np.where(never, 1.0, np.vectorize(overall, otypes=[float])(np.exp(inside)))
 
 
 # What is told of them.
