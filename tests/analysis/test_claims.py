@@ -381,7 +381,7 @@ def test_the_command(judge_claim, tmp_path, capsys):
     assert out.startswith("batch_size on cifar10, 1 claims: 1 confounded (0 with q at most 0.05)\n")
     assert RULES in out
     assert "| confounded by rate; clean arms: +0.10 points (" in out
-    assert "| 5 | 1 | 1 | +3.00 (differs) | a, b | test accuracy, difference | own pairs: " in out
+    assert "| 5 | .989 | .989 | +3.00 (differs) | a, b | test accuracy, difference | own pairs: " in out
     assert claims.main([str(tmp_path / "run"), "--format", "csv"]) == 0
     (row,) = pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("records")
     assert row["effect"] == pytest.approx(0.05, abs=1e-3)
