@@ -2,11 +2,13 @@
 
 Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing hyperparameter importance", 2014, as Optuna computes
 it: same forest, same shares, but from the boxes of all leaves at once, since an interval over resamples needs hundreds
-of forests.
+of forests. Unlike Optuna, a logarithmic range counts by its logarithm, as the search draws from it: by the values
+themselves nine tenths of a range from 1e-4 to 1e-1 lie above 1e-2, and what happens below hardly counts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,8 @@ TREES, DEPTH = 16, 8
 @dataclass(frozen=True)
 class Encoding:
     """Hyperparameters as a forest's columns: a number has one column, a choice one for each of its values.
+
+    The column of a logarithmic range holds the natural logarithm.
 
     bounds    [columns, 2], the space's ends in each column
     columns   for each hyperparameter, its columns
@@ -41,7 +45,7 @@ class Encoding:
             if isinstance(domain, CategoricalDistribution):
                 ends = [(0.0, 1.0)] * len(domain.choices)
             elif isinstance(domain, FloatDistribution | IntDistribution):
-                ends = [(domain.low, domain.high)]
+                ends = [(_place(domain, domain.low), _place(domain, domain.high))]
             else:
                 raise TypeError(f"a domain must be a range or choices, got {type(domain).__name__}")
             columns.append(np.arange(len(bounds), len(bounds) + len(ends)))
@@ -56,7 +60,7 @@ class Encoding:
                 if isinstance(domain, CategoricalDistribution):
                     row[columns[int(domain.to_internal_repr(one[name]))]] = 1
                 else:
-                    row[columns[0]] = one[name]
+                    row[columns[0]] = _place(domain, one[name])
         return rows
 
     def shares(self, rows: np.ndarray, values: np.ndarray, seed: int) -> np.ndarray:
@@ -72,6 +76,10 @@ class Encoding:
         ]
         shares = np.mean(found, axis=0)
         return shares / shares.sum() if shares.sum() > 0 else shares
+
+
+def _place(domain: BaseDistribution, value: float) -> float:
+    return math.log(value) if getattr(domain, "log", False) else value
 
 
 def _tree(rows: np.ndarray, values: np.ndarray, seed: int) -> Any:

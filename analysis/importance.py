@@ -5,15 +5,17 @@ stopping ended are not seen, so a hyperparameter that ruins a trial at once can 
 2.5th and 97.5th percentile over bootstrap resamples of the trials. The row "(noise)" is a hyperparameter that does
 nothing, drawn at random: a hyperparameter that ranks no clearer has not been shown to matter. `p` is by permutation:
 how often the share is as large if the metric is dealt out to the trials at random, so that nothing matters.
-A hyperparameter that some trials lack, since another one excludes it, stands at the middle of its domain there.
+A hyperparameter that some trials lack, since another one excludes it, stands at the middle of its domain there. A
+logarithmic range counts by its logarithm.
 
 Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing hyperparameter importance", 2014, as Optuna
-computes it.
+computes it but for logarithmic ranges, which Optuna takes by their values.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -101,9 +103,8 @@ def _middle(domain: BaseDistribution) -> Any:
     if isinstance(domain, CategoricalDistribution):
         return domain.choices[len(domain.choices) // 2]
     assert isinstance(domain, FloatDistribution | IntDistribution)
-    if isinstance(domain, IntDistribution):
-        return (domain.low + domain.high) // 2
-    return (domain.low * domain.high) ** 0.5 if domain.log else (domain.low + domain.high) / 2
+    middle = math.sqrt(domain.low * domain.high) if domain.log else (domain.low + domain.high) / 2
+    return int(middle) if isinstance(domain, IntDistribution) else middle
 
 
 def answer(results: list[Results], args: argparse.Namespace) -> Table:

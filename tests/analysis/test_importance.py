@@ -3,8 +3,10 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from analysis import importance
+from analysis.importance import _middle
 from analysis.load import ResultsError, load
 
 
@@ -88,3 +90,16 @@ def test_the_command(run, capsys):
     assert table["hyperparameter"][0] == "lr"
     assert importance.main([str(run), "--resamples", "3", "--permutations", "3"]) == 0
     assert "(40 finished searched trials)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("domain", "middle"),
+    [
+        (IntDistribution(1, 100, log=True), 10),
+        (IntDistribution(1, 12), 6),
+        (FloatDistribution(1e-4, 1e-2, log=True), 1e-3),
+        (FloatDistribution(0, 1), 0.5),
+    ],
+)
+def test_a_hyperparameter_that_a_trial_lacks_is_halfway_along_its_own_scale(domain, middle):
+    assert _middle(domain) == pytest.approx(middle)
