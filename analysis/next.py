@@ -338,7 +338,7 @@ def _call(
 ) -> str:
     """Return the call of `search.api.run` that stands for a command; `study` is the caller's own."""
     fixed = {name: value for name, _, value in (one.partition("=") for one in assigned)}
-    arguments = {"seed": seed, "repeats": repeats, "arms": list(arms)} | ({"set": fixed} if fixed else {}) | given
+    arguments = {"seed": seed, "repeats": repeats, "arms": list(arms), **({"set": fixed} if fixed else {}), **given}
     told = "".join(f", {name}={value!r}" for name, value in arguments.items())
     return f"run(study, replay=True{told}{', smoke=True' if smoke else ''})"
 
