@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import pickle
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,7 @@ def unreadable(state: Any, place: str = "") -> str | None:
     if type(state) not in _CONTAINERS:
         try:
             parse(bytes(dump(state)))
-        except (pickle.PickleError, AttributeError, TypeError):  # as what cannot be pickled fails
+        except Exception:  # noqa: BLE001 - what cannot be written or read raises anything
             kind = type(state)
             return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.") + (
                 f" as {place}" if place else ""
