@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import hashlib
@@ -205,6 +206,7 @@ def run_study(
     started = time.monotonic()
     gc.collect()
     gc.freeze()  # what has been imported stays: looking through it for garbage would take half a second each time
+    atexit.register(gc.unfreeze)  # what still stays when Python ends, Triton's bindings report as leaked, line by line
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pool keeps pages of every table that it has made
     early_stopping = make_early_stopping(study, scheduler)
     progress = Progress(study, journal, early_stopping, proposals.total, slots())

@@ -267,3 +267,13 @@ def test_a_finished_search_is_extended(tmp_path: Path) -> None:
     assert set(trials["status"]) <= {"completed", "stopped"}
     record = StudyRecord.from_json((folder / "study.json").read_text())
     assert (record.samples, record.options["samples"], record.finished) == (4, 4, True)
+
+
+@pytest.mark.long
+def test_a_run_that_imports_torchvision_ends_with_what_to_do_next(tmp_path: Path) -> None:
+    """torchvision brings Triton, whose bindings list everything that is left when Python ends."""
+    command = [sys.executable, "-m", "search.run", "spaces/lenet_best.py", "--smoke", "--results", str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.rstrip().splitlines()[-1].startswith("next ")
+    assert "leaked" not in ran.stderr
