@@ -151,7 +151,8 @@ def read(file: Path, results: Path) -> list[Line]:
 
 
 def _asked(request: Request) -> dict[str, Any]:
-    asked = {name: getattr(request, name) for name in (*STORED, "space") if name not in PLACE}
+    # What other results had finished changes nothing in what is asked, and they lie elsewhere in another clone.
+    asked = {name: getattr(request, name) for name in (*STORED, "space") if name not in (*PLACE, "known")}
     return asked | {name: os.path.abspath(value) for name in ("space", "data", "weights") if (value := asked[name])}
 
 
