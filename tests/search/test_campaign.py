@@ -97,6 +97,16 @@ def test_two_lines_may_differ_in_their_results_alone(
         read(write_queue("TOY", f"TOY --results {tmp_path}/results"), Path("results"))
 
 
+def test_a_line_is_done_by_a_run_that_knew_results_of_another_folder(
+    write_queue: Queue, tmp_path: Path, toy_space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = f"python -m search.run {toy_space} --replay --known /elsewhere/results"
+    begun(tmp_path / "results" / "toy" / "1", command, finished=True)
+    queue = write_queue("TOY --replay --known results")
+    assert main([str(queue), "--results", str(tmp_path / "results"), "--status"]) == 0
+    assert "done" in capsys.readouterr().out
+
+
 def test_a_restarted_campaign_finds_the_runs_of_results_in_the_home_folder(
     write_queue: Queue, tmp_path: Path, toy_space: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
