@@ -59,12 +59,15 @@ def about(figure: float) -> dict[str, Any]:
 def replay(run: Reported, **changes: Any) -> dict[str, Any]:
     """Return an arm: a reported run's configuration under the note's own protocol, with `changes`.
 
-    Settings that the note does not print keep the family's defaults. The protocol: as many images as the note's,
-    no validation set unless the note had one, the test set at every epoch (the notes print curves), training accuracy
-    measured in the note's way. Measuring the vote's training accuracy takes as long as a third of an epoch, so it is
-    measured at some epochs of the curve, and for AdaBoost, for which note A prints no curve, at the end.
+    Settings that the note does not print keep the family's defaults, and a printed seed (note C's 17) is left out: a
+    replay has the seeds of --seed and --repeats, and another code draws other numbers from it. The protocol: as many
+    images as the note's, no validation set unless the note had one, the test set at every epoch (the notes print
+    curves), training accuracy measured in the note's way. Measuring the vote's training accuracy takes as long as a
+    third of an epoch, so it is measured at some epochs of the curve, and for AdaBoost, for which note A prints no
+    curve, at the end.
     """
-    config = {name: value for name, value in run.config.items() if name not in IMPLIED.get(run.model, {})}
+    left_out = {"seed", *IMPLIED.get(run.model, {})}
+    config = {name: value for name, value in run.config.items() if name not in left_out}
     if (run.train_accuracy_measured or "").startswith("after"):
         config["train_measure"] = "augmented"
         ends = (run.members or 1) * (run.epochs or 1)

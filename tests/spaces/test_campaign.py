@@ -44,6 +44,7 @@ def test_every_command_replays_arms_that_there_are(lines):
     for options in lines:
         changed = study(options.space).with_set(options.set)
         assert options.replay
+        changed.require_free_seeds(options.arm)
         assert changed.replay_configs(options.repeats, options.seed, options.arm)
         assert options.arm or options.space.stem.startswith("convnet_")
         # Two members that vote by label are no ensemble.

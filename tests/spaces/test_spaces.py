@@ -110,6 +110,11 @@ def test_a_space_is_a_study_of_its_name_whose_domains_can_be_drawn_from(space: s
     assert smoke.epochs <= 4
 
 
+@pytest.mark.parametrize("space", SPACES)
+def test_no_arm_has_a_seed_of_its_own_which_a_replay_would_refuse(space: str) -> None:
+    study(space).require_free_seeds()
+
+
 # A step of these takes seconds; the others train all their arms in the everyday suite.
 LARGE = ("wide_resnet", "pretrained_models", "model_size")
 
