@@ -80,9 +80,10 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     A claim counts once: by the runs whose settings are nearest to the note's.
     """
     changes = frame["clean_changed"].astype(object).where(frame["clean_changed"].notna(), frame["changed"]).fillna("")
-    distance = changes.map(lambda text: (resized(text), len(str(text).split(", "))))
+    other = pd.Series(map(resized, changes, frame["quantity"]), index=frame.index, dtype=bool)
+    distance = pd.Series(zip(other, changes.str.count(", "), strict=True), index=frame.index, dtype=object)
     untested = frame["clean_verdict"].where(frame["clean_verdict"].notna(), frame["verdict"]).eq(NOT_TESTED)
-    nearest = frame.assign(_untested=untested, _distance=distance, _resized=changes.map(resized))
+    nearest = frame.assign(_untested=untested, _distance=distance, _resized=other)
     nearest = nearest.sort_values(["_untested", "_distance"], kind="stable").drop_duplicates(["study", "claim"])
     frame = nearest.sort_index()
     keys = {

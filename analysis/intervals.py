@@ -33,7 +33,8 @@ Size. The notes print single runs, so a figure surprises if it lies outside the 
 one further run: half-width t * sqrt(v (1 + 1/n) + the variance of rounding of every printed figure that enters), with
 v the variance of one run's effect (twice a run's for a difference) and u^2 / 12 for a last place of u. Inside it the
 size "fits", else it "differs"; runs with other settings than the note's are "not comparable". Another engine is no
-other setting; a smoke run and another data set are. For the same reason a claim that states its size ("57 to 60 %") or
+other setting; a smoke run and another data set are. For exact quantities (below) epochs, images, the batch's size and
+random weights are none either, since a network is the same whatever it is trained on. For the same reason a claim that states its size ("57 to 60 %") or
 has a margin ("within 2 points") is not tested on runs with other settings, whose directions can be tested: an end at no
 difference (0; of a ratio 1) is a direction.
 
@@ -65,7 +66,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-RULES = "2026-11-30.2"  # date and number of the rules declared above and in the constants below
+RULES = "2026-11-30.3"  # date and number of the rules declared above and in the constants below
 LOOKS = (3, 5, 8, 12, 20)  # numbers of seeds at which a claim is looked at
 LOOK_ALPHA = 0.0129  # two-sided level of each look
 ALPHA = 0.05  # two-sided level of all looks together

@@ -6,15 +6,23 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.arms import split_arm
+from analysis.arms import EXACT, quantity_name, split_arm
 from analysis.comparisons import compared
 from analysis.load import Results
 from search.records import ARM, DIVERGED, FAILED, SEED, STATUS, STOPPED, Claim, StudyRecord
 
 
-def resized(changed: str) -> bool:
-    """Return whether runs have other settings than the note's; another engine executes the same."""
-    return any(not part.startswith("engine=") for part in filter(None, changed.split(", ")))
+# What a network is does not depend on how long and on what it is trained, nor on whether its weights are drawn or loaded.
+_OF_THE_TRAINING = ("epochs=", "batch_size=", "train_images=", "test_images=", "weights=random")
+
+
+def resized(changed: str, quantity: str = "") -> bool:
+    """Return whether runs have other settings than the note's, of those that can change `quantity`, by default any.
+
+    Another engine executes the same.
+    """
+    same = ("engine=", *_OF_THE_TRAINING) if quantity and quantity_name(quantity) in EXACT else ("engine=",)
+    return any(not part.startswith(same) for part in filter(None, changed.split(", ")))
 
 
 def other_data(records: Sequence[StudyRecord]) -> list[str]:
@@ -28,7 +36,7 @@ def another_size(claim: Claim, changed: str) -> str:
     """Return why the size that the statement gives says nothing of runs with other settings than the note's, or ""."""
     nothing = 1.0 if claim.kind == "ratio" else 0.0  # an end there is a direction, and so is a ratio's 0
     sized = any(bound not in (None, 0.0, nothing) for bound in (claim.low, claim.high))
-    if not resized(changed) or not (sized or claim.margin):
+    if not resized(changed, claim.quantity) or not (sized or claim.margin):
         return ""
     stated = "size" if sized else "margin"
     return f"the {stated} that it states is of the note's own settings, and these runs have others"

@@ -410,7 +410,7 @@ class _Weighing:
         several = claim.kind == "level" and len(claim.arms) > 1
         if (claim.effect is None and not (several and figures)) or self.arms != claim.arms:
             return weighed
-        if (self.of_the_machine and claim.kind != "ratio") or resized(changed):
+        if (self.of_the_machine and claim.kind != "ratio") or resized(changed, claim.quantity):
             return dataclasses.replace(weighed, size=NOT_COMPARABLE)
         if not self.exact and weighed.n < LOOKS[0]:
             return weighed

@@ -99,6 +99,17 @@ def test_the_summary_counts_a_confounded_claim_by_its_clean_arms(make_results, m
     assert evidence_tables.claims_table(frame)[["seeds", "changed"]].to_numpy().tolist() == [["3", "members=2"]] * 3
 
 
+@pytest.mark.parametrize(("quantity", "runs"), [("parameters", "as the note's"), ("test_accuracy", "changed")])
+def test_a_size_told_by_a_short_run_is_that_of_the_notes_network(make_results, make_claim, tmp_path, quantity, runs):
+    record = {"options": {"set": ["epochs=1", "train_images=100"]}}
+    study = make_results(claims=[make_claim(source="note A, 4", arms=("a", "b"), quantity=quantity)], **record)
+    for arm, parameters in (("a", 20), ("b", 10)):
+        study.trial(arm=arm, seed=0, protocol="replay", test=[0.5], parameters=parameters)
+    frame = evidence_tables.tested(load([study.write(tmp_path / "run")]))
+    (row,) = evidence_tables.summary_table(frame).to_dict("records")
+    assert (row["runs"], row["claims"]) == (runs, "1")
+
+
 def test_runs_without_claims_make_an_empty_table(make_results, tmp_path):
     study = make_results()
     study.trial(val=[0.2, 0.4], config={"lr": 0.01, "batch_size": 16})

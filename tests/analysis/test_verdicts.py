@@ -214,6 +214,18 @@ def test_a_changed_run_is_not_comparable_in_size(verdict_of):
     assert verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), effect=0.02, record=record)["size"] == "not comparable"
 
 
+@pytest.mark.parametrize("quantity", ["parameters", "test_accuracy"])
+@pytest.mark.parametrize("setting", ["epochs=1", "batch_size=10", "test_images=9", "weights=random", "width=2"])
+def test_what_a_network_is_trained_on_changes_none_of_its_parameters(verdict_of, quantity, setting):
+    record = {"options": {"set": ["train_images=100", setting]}}
+    level = {"kind": "level", "low": 0.1, "high": 600.0}
+    row = verdict_of({"a": 0.5, "b": 0.48}, "within", arms=("a", "b"), quantity=quantity, record=record, **level)
+    own = quantity == "parameters" and setting != "width=2"
+    assert row["verdict"] == ("reproduced" if own else "not tested")
+    size = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), quantity=quantity, effect=20.0, record=record)["size"]
+    assert size == ("fits" if own else "not comparable")
+
+
 def test_another_engine_is_comparable(verdict_of):
     row = verdict_of({"a": 0.5, "b": 0.48}, arms=("a", "b"), effect=0.02, record={"options": {"engine": "bf16"}})
     assert row["size"] == "fits"
