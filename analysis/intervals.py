@@ -29,14 +29,14 @@ the pool's degrees of freedom. Each arm lends the pool only the seeds that its l
 pairs.
 Identical training (same trainable, settings, protocol, engine, data) counts for an arm whichever study ran it.
 
-Size. The notes print single runs, so a figure surprises if it lies outside the 95 % prediction interval for
-one further run: half-width t * sqrt(v (1 + 1/n) + the variance of rounding of every printed figure that enters), with
-v the variance of one run's effect (twice a run's for a difference) and u^2 / 12 for a last place of u. Inside it the
-size "fits", else it "differs"; runs with other settings than the note's are "not comparable". Another engine is no
-other setting; a smoke run and another data set are. For exact quantities (below) epochs, images, the batch's size and
-random weights are none either, since a network is the same whatever it is trained on. For the same reason a claim that states its size ("57 to 60 %") or
-has a margin ("within 2 points") is not tested on runs with other settings, whose directions can be tested: an end at no
-difference (0; of a ratio 1) is a direction.
+Size. The notes print single runs, so a figure surprises if it lies outside the 95 % prediction interval for one further
+run: half-width t * sqrt(v (1 + 1/n) + the variance of rounding of every printed figure that enters), with v the
+variance of one run's effect (twice a run's for a difference) and u^2 / 12 for a last place of u. Inside it the size
+"fits", else it "differs"; runs with other settings than the note's are "not comparable". Another engine is no other
+setting; a smoke run and another data set are. For exact quantities (below) epochs, images, the batch's size and random
+weights are none either, since a network is the same whatever it is trained on. For the same reason a claim that states
+its size ("57 to 60 %") or has a margin ("within 2 points") is not tested on runs with other settings, whose directions
+can be tested: an end at no difference (0; of a ratio 1) is a direction.
 
 Machines. Times, images per second and peak memory are tested on the runs of one machine only.
 

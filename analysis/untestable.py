@@ -11,8 +11,7 @@ from analysis.comparisons import compared
 from analysis.load import Results
 from search.records import ARM, DIVERGED, FAILED, SEED, STATUS, STOPPED, Claim, StudyRecord
 
-
-# What a network is does not depend on how long and on what it is trained, nor on whether its weights are drawn or loaded.
+# They change what a network learns, not what it is.
 _OF_THE_TRAINING = ("epochs=", "batch_size=", "train_images=", "test_images=", "weights=random")
 
 
