@@ -5,7 +5,8 @@ test images; the price is the measured time of its arms' trials, one after the o
 seeds that gain most decided claims an hour, counting every claim that shares their arms, until the hours are spent. For
 one claim it goes no further than to a chance of 80 %, since what these seeds show is worth another look. Nothing is
 known of a claim without a seed: its first look is taken to decide it with even odds. A claim that no seed can test
-under the changes of its commands, since it states a size or names an epoch or members beyond theirs, is not in a plan.
+under the changes of its commands, since it states a size, names an epoch or members beyond theirs, or since nothing
+that these commands have trained is clear of chance, is not in a plan.
 
     action   run: worth its time; leave: the last look at 20 seeds would decide the claim in less than a fifth of cases
     decides  number of claims that the action is expected to decide
@@ -33,15 +34,15 @@ import pandas as pd
 
 from analysis import claims, cli, intervals
 from analysis.answers import with_answers
-from analysis.arms import UnmeasuredError, arm_trials, split_arm, split_quantity
+from analysis.arms import UnmeasuredError, arm_trials, chance_accuracy, split_arm, split_quantity
 from analysis.family import Families
 from analysis.further_seeds import Outlook
 from analysis.intervals import LOOKS, NOT_TESTED, POWER, RULES, UNDECIDED
 from analysis.load import Results
 from analysis.tables import Table
 from analysis.untestable import SHARES, another_size
-from analysis.verdicts import outlook, weigh
-from search.records import ARM, DIVERGED, SECONDS, SEED, STATUS, Claim, Training
+from analysis.verdicts import needs_learning, outlook, weigh
+from search.records import ARM, DIVERGED, SECONDS, SEED, STATUS, TEST_ACCURACY, Claim, Training
 
 HOPELESS = 0.2  # chance of the last look below which a claim is left
 UNKNOWN = 0.5  # chance of the first look of a claim that was never run
@@ -130,7 +131,19 @@ def _can_test(claim: Claim, study: str, results: Sequence[Results]) -> bool:
         epochs, members = settings.get("epochs", run.record.epochs), settings.get("members", 1)
         if (of.epoch or at or 1) > epochs or (of.members or 1) > members:
             return False
+        if needs_learning(claim) and not _learns(run):
+            return False
     return True
+
+
+def _learns(run: Results) -> bool:
+    """Return whether a trial of the run is clear of chance, or it cannot be told."""
+    finished = run.finished()
+    for arm, rows in finished[finished[ARM].notna()].groupby(ARM):
+        chance = chance_accuracy([run], f"{run.record.study}/{arm}")
+        if chance is None or not rows[TEST_ACCURACY].max() <= intervals.clear_of_chance(chance):
+            return True
+    return bool(finished[ARM].isna().all())
 
 
 def _training(arm: str, study: str) -> str:

@@ -130,6 +130,12 @@ def outlook(
     return _Weighing(results, claim, study, arms, families).outlook()
 
 
+def needs_learning(claim: Claim) -> bool:
+    """Return whether only arms that have learnt something test a claim; a level of accuracy or loss may be chance."""
+    name = split_quantity(claim.quantity)[0]
+    return name == GAP or (name.endswith(("accuracy", "loss")) and claim.kind != "level")
+
+
 class _Weighing:
     def __init__(
         self,
@@ -250,9 +256,8 @@ class _Weighing:
 
     def _near_chance(self, seeds: Sequence[int]) -> bool:
         """Return whether no arm has learnt enough to test the claim; a level of accuracy or loss may be chance."""
-        name, epoch = split_quantity(self.claim.quantity)
-        learnt = name == GAP or name.endswith(("accuracy", "loss"))
-        if not learnt or (self.claim.kind == "level" and name != GAP):
+        epoch = split_quantity(self.claim.quantity)[1]
+        if not needs_learning(self.claim):
             return False
         at = TEST_ACCURACY if epoch is None else f"{TEST_ACCURACY}@{epoch}"
         for full in self.own.values():

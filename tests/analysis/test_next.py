@@ -113,6 +113,28 @@ def test_no_seed_is_planned_for_a_claim_that_its_runs_can_never_test(
     assert ("unseen" in list(frame["claims"])) == planned
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "claim", "planned"),
+    [
+        (0.12, {}, False),
+        (0.12, {"quantity": "gap"}, False),
+        (0.12, {"kind": "level", "arms": ("gone",), "quantity": "train_loss", "high": 2.2}, True),
+        (0.12, {"kind": "ratio", "quantity": "seconds_per_epoch"}, True),
+        (0.3, {}, True),
+    ],
+)
+def test_no_seed_is_planned_where_nothing_learns(make_results, make_claim, tmp_path, accuracy, claim, planned):
+    study = make_results(
+        protocol="replay",
+        dataset="cifar10",
+        arms={arm: {"lr": 0.1} for arm in ("base", "gone")},
+        claims=[make_claim(**{"name": "unseen", "arms": ("gone", "base")} | claim)],
+    )
+    study.trial(arm="base", seed=0, protocol="replay", test=[accuracy], seconds=60.0)
+    frame, _ = rows(study.write(tmp_path / "run"), 100)
+    assert ("unseen" in list(frame["claims"])) == planned
+
+
 @pytest.fixture
 def diverging(make_results, make_claim, tmp_path):
     """diverging(large, changes, **record) -> a run: small with seeds 0 to 2, large with a status for each seed."""
