@@ -152,10 +152,15 @@ def _training(arm: str, study: str) -> str:
 
 
 def _record(arm: str, results: Sequence[Results]) -> Results | None:
-    """Return the newest run whose study has this arm, "study/arm"."""
+    """Return the newest run whose study has this arm, "study/arm": one that ran it, else a replay, else a search."""
     of = split_arm(arm)
     runs = [x for x in results if x.record.study == of.study and of.name in x.record.arms and not x.recovery]
-    return max(runs, key=lambda x: x.record.started, default=None)
+
+    def nearness(run: Results) -> tuple[bool, bool, str]:
+        own = run.trials[ARM].dropna()
+        return bool((own == of.name).any()), not own.empty, run.record.started
+
+    return max(runs, key=nearness, default=None)
 
 
 def plan(results: Sequence[Results], hours: float) -> tuple[pd.DataFrame, float]:
@@ -321,17 +326,19 @@ def command(result: Results, arms: Sequence[str], seed: int, repeats: int) -> st
     # A folder that was moved since is not written to.
     kept = folder and (folder / record.study / record.run).resolve() == result.path.resolve()
     given = {name: options[name] for name in ("data", "weights", *SHARES) if options.get(name) not in (None, "")}
+    # A search's own seed: a replay has those of --seed and --repeats.
+    assigned = [one for one in options.get("set", ()) if one.partition("=")[0] != "seed"]
     if result.engine != "plain":
         given = {"engine": result.engine} | given
     if kept:
         given["results"] = str(folder)
     if words[:1] == ["search.api.run"]:
-        return _call(arms, seed, repeats, options.get("set", ()), given, smoke=record.smoke)
+        return _call(arms, seed, repeats, assigned, given, smoke=record.smoke)
     space = next((word for word in words if word.endswith(".py")), f"spaces/{record.study}.py")
     parts = ["python", "-m", "search.run", space, "--replay", "--seed", str(seed), "--repeats", str(repeats)]
     for arm in arms:
         parts += ["--arm", arm]
-    for one in options.get("set", ()):
+    for one in assigned:
         parts += ["--set", one]
     for name, value in given.items():
         parts += ["--" + name.replace("_", "-"), f"{value:.15g}" if isinstance(value, float) else str(value)]

@@ -44,6 +44,7 @@ def define(study: Study, space: Path, *, samples: int, seed: int) -> dict[str, A
     """
     searches = study.searcher != "grid"
     packages = ("torch", "ray", "optuna", "scipy") if searches else ("torch",)  # of scipy Sobol's sequence
+    arms = study.arms.items()
     return {
         "dataset": study.dataset,
         # Left out by default, so that runs of earlier versions go on.
@@ -65,11 +66,16 @@ def define(study: Study, space: Path, *, samples: int, seed: int) -> dict[str, A
         **({"observations": [_json(each) for each in study.observations]} if study.observations else {}),
         "seed": seed,
         **define_space(study),
-        "arms": {arm: {name: _json(value) for name, value in config.items()} for arm, config in study.arms.items()},
+        "arms": {arm: {name: _json(value) for name, value in without_seed(config).items()} for arm, config in arms},
         "trainable": study.trainable.__name__,
         "code": code(study.trainable, space),
         "versions": {package: _version(package) for package in packages},
     }
+
+
+def without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an arm without a seed of its own: a replay has the seeds of --seed and --repeats, a search draws none."""
+    return {name: value for name, value in config.items() if name != "seed"}
 
 
 def define_space(study: Study) -> dict[str, Any]:

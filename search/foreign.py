@@ -220,7 +220,10 @@ class ForeignSettings(dict[str, Any]):
         """Return one hyperparameter's value. Raises ForeignError for an unknown name or a wrong type."""
         cls.require_known(name)
         if name in _COUNTS and (type(value) is not int or value < _COUNTS[name]):
-            raise ForeignError(f"{name} must be a whole number of at least {_COUNTS[name]}, got {value!r}")
+            raise ForeignError(
+                f"{name} must be a whole number of at least {_COUNTS[name]}, got {value!r}: tables and analysis take "
+                f"{', '.join(sorted(_COUNTS))} for what they are in every study, so give another meaning another name"
+            )
         if not _storable(value):
             raise ForeignError(f"{name} must be a finite number, text, true, false or None, got {value!r:.80}")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:

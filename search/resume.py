@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from search.definition import define, define_space, differences
+from search.definition import define, define_space, differences, without_seed
 from search.events import EventError, TrialLog, check_measured
 from search.failures import UsageError
 from search.journal import JOURNAL_FILE, Journal, JournalError
@@ -100,6 +100,9 @@ def require_same(record: StudyRecord, folder: Path, study: Study, space: Path, *
     """
     now = define(study, space, samples=samples, seed=seed)
     then = {**_BEFORE, **record.definition, "samples": record.samples} if record.definition else _old(record, now)
+    # Before 2026-11-30 an arm kept the seed that its note prints.
+    if "arms" in then:
+        then["arms"] = {arm: without_seed(config) for arm, config in then["arms"].items()}
     # A run is held only to the versions that its record states.
     now["versions"] = {name: held for name, held in now["versions"].items() if name in then.get("versions", {})}
     if not record.definition:

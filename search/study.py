@@ -558,12 +558,15 @@ class Study:
         ]
 
     def require_free_seeds(self, arms: Sequence[str] = ()) -> None:
-        """Raise StudyError if one of the arms, all or those named, has a seed of its own, which a replay replaces."""
+        """Raise StudyError if one of the arms, all or those named, has a seed of its own, which a replay replaces.
+
+        A seed that the study fixes is that of a search's trials.
+        """
         for arm, config in self.arms.items():
-            if "seed" in (whole := self.completed(config)) and (not arms or arm in arms):
+            if "seed" in config and (not arms or arm in arms):
                 raise StudyError(
                     f"{self.name}: a replay gives each arm the seeds of --seed and --repeats, got "
-                    f"seed={whole['seed']} for arm {arm!r}: use --seed"
+                    f"seed={config['seed']} for arm {arm!r}: leave it out, and use --seed"
                 )
 
     @functools.cached_property
@@ -647,7 +650,10 @@ class Study:
         Raises StudyError if none of the study's networks is pretrained.
         """
         if self.foreign or not self.trainable.recipe.settings_type.pretrained:
-            raise StudyError(f"{self.name} must have pretrained networks to take weights, got {folder}")
+            raise StudyError(
+                f"{self.name} must have pretrained networks to take weights, got {folder}: trainables/pretrained.py "
+                "has them, and a family of your own that declares pretrained = True in its settings"
+            )
         undeclared = self.configured({})["weights"]
         if "weights" in self.space.conditions and undeclared != "random":
             told = " and ".join(map(str, self.space.conditions["weights"]))

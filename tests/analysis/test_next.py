@@ -250,6 +250,23 @@ def test_a_study_run_from_python_goes_on_from_python(make_results, make_claim, t
     assert (given["cpus_per_trial"], given["gpus_per_trial"]) == (2.0, 0.0)
 
 
+def test_the_commands_repeat_the_replay_and_not_a_later_search(make_results, make_claim, tmp_path):
+    arms = {"base": {"lr": 0.1}, "better": {"lr": 0.2}}
+    told = {"arms": arms, "claims": [make_claim(arms=("better", "base"))]}
+    replay = make_results(protocol="replay", run="1", started="2026-01-01T00:00:00+00:00", **told)
+    replay.trial(arm="base", seed=0, protocol="replay", test=[0.5], seconds=60.0, config={"arm": "base"})
+    options = {"set": ["epochs=9", "seed=4"], "engine": "bf16"}
+    search = make_results(run="2", started="2026-02-01T00:00:00+00:00", options=options, **told)
+    search.trial(val=[0.5], test=0.5, seconds=60.0, config={"lr": 0.1})
+    replayed, searched = replay.write(tmp_path / "1"), search.write(tmp_path / "2")
+    for command in next.plan(load([replayed, searched]), 5)[0]["command"]:
+        assert "epochs=9" not in command
+        assert "bf16" not in command
+    for command in next.plan(load([searched]), 5)[0]["command"]:
+        assert "epochs=9" in command
+        assert "seed=4" not in command
+
+
 def test_the_commands_give_a_trial_the_same_share_of_the_machine(make_results, make_claim, tmp_path):
     study = make_results(
         protocol="replay",

@@ -398,6 +398,11 @@ def test_a_study_takes_a_function_or_class_as_it_is(tmp_path: Path) -> None:
         ({"param_space": {"n": tune.randint(0, 2**70)}}, "n must be a whole number of at most 64 bits"),
         ({"param_space": {"n": tune.choice(["a", "\ud800"])}}, r"n must be text without surrogates, got '\\ud800'"),
         ({"arms": {"a": {"members": 0}}, "param_space": {"members": 2, "rate": tune.uniform(0, 1)}}, "got 0"),
+        (
+            {"param_space": {"members": tune.choice(["all", "some"])}},
+            "got 'all': tables and analysis take epochs, members, seed for what they are in every study, so give "
+            "another meaning another name",
+        ),
         ({"resize": 32}, "own: resize needs an image trainable"),
     ],
 )

@@ -233,6 +233,22 @@ def test_a_run_is_held_to_the_versions_that_its_record_states(begin: Begin, spac
     require_same(record, folder, study, space, samples=8, seed=0)
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_a_seed_that_an_arm_had_makes_no_other_study(begin: Begin, space: Path, old: bool) -> None:
+    """Nothing is drawn from it: until 2026-11-30 the arms of note C kept the seed that the note prints."""
+    folder = begin()
+    record = StudyRecord.from_json((folder / STUDY_FILE).read_text())
+    request = Request.parse([str(space), "--resume"]).restored(folder, record)
+    study = as_recorded(adapt(load(space), request), record)
+    arms = {arm: {**config, "seed": 17} for arm, config in record.definition["arms"].items()}
+    definition = {} if old else {**record.definition, "arms": arms}
+    seeded = dataclasses.replace(record, arms=arms, definition=definition)
+    require_same(seeded, folder, study, space, samples=8, seed=0)
+    arms["one"]["members"] = 3
+    with pytest.raises(UsageError, match="arms/one/members was 3"):
+        require_same(seeded, folder, study, space, samples=8, seed=0)
+
+
 def test_fewer_samples_than_were_begun_are_refused(begin: Begin, refusal_of: Callable[..., str], space: Path) -> None:
     begin()
     space.write_text(space.read_text().replace("samples=8", "samples=3"))

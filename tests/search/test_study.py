@@ -364,6 +364,17 @@ def test_a_replay_pairs_every_arm_with_the_same_seeds(make_study: Make) -> None:
     ]
 
 
+def test_a_fixed_seed_is_the_searchs_and_a_replay_has_its_own(make_study: Make) -> None:
+    space = {"lr": tune.loguniform(1e-3, 1e-1), "seed": 42}
+    study = make_study(param_space=space, arms={"one": {"lr": 0.1}, "two": {"lr": 0.01}})
+    study.require_free_seeds()
+    assert [config["seed"] for config, _ in study.replay_configs(repeats=2, seed=3)] == [3, 3, 4, 4]
+    seeded = make_study(param_space=space, arms={"one": {"lr": 0.1}, "two": {"lr": 0.01, "seed": 7}})
+    seeded.require_free_seeds(["one"])
+    with pytest.raises(StudyError, match=r"got seed=7 for arm 'two': leave it out, and use --seed"):
+        seeded.require_free_seeds()
+
+
 def test_a_study_without_arms_cannot_be_replayed(toy: Study) -> None:
     with pytest.raises(StudyError, match="toy has no arms to replay"):
         toy.replay_configs(1, 0)
