@@ -33,7 +33,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import claims, cli, intervals
-from analysis.answers import with_answers
+from analysis.answers import Answer, with_answers
 from analysis.arms import UnmeasuredError, arm_trials, chance_accuracy, split_arm, split_quantity
 from analysis.family import Families
 from analysis.further_seeds import Outlook
@@ -122,6 +122,7 @@ def _open(claim: Claim, study: str, results: Sequence[Results], families: Famili
 def _can_test(claim: Claim, study: str, results: Sequence[Results]) -> bool:
     """Return whether trials of the claim's arms can test it under the changes of the commands that run them."""
     at = split_quantity(claim.quantity)[1]
+    beside: list[Results] = []  # runs of the same studies under the same changes
     for arm in claim.arms:
         of = split_arm(arm)
         run = _record(_training(arm, study), results)
@@ -131,19 +132,21 @@ def _can_test(claim: Claim, study: str, results: Sequence[Results]) -> bool:
         epochs, members = settings.get("epochs", run.record.epochs), settings.get("members", 1)
         if (of.epoch or at or 1) > epochs or (of.members or 1) > members:
             return False
-        if needs_learning(claim) and not _learns(run):
-            return False
-    return True
+        beside += [x for x in results if (x.record.study, x.changed) == (run.record.study, run.changed)]
+    return not needs_learning(claim) or _learn(beside)
 
 
-def _learns(run: Results) -> bool:
-    """Return whether a trial of the run is clear of chance, or it cannot be told."""
-    finished = run.finished()
-    for arm, rows in finished[finished[ARM].notna()].groupby(ARM):
-        chance = chance_accuracy([run], f"{run.record.study}/{arm}")
-        if chance is None or not rows[TEST_ACCURACY].max() <= intervals.clear_of_chance(chance):
-            return True
-    return bool(finished[ARM].isna().all())
+def _learn(runs: Sequence[Results]) -> bool:
+    """Return whether an arm's trial in any of the runs is clear of chance, or it cannot be told."""
+    told = False
+    for run in runs:
+        finished = run.finished()
+        for arm, rows in finished[finished[ARM].notna()].groupby(ARM):
+            told = True
+            chance = chance_accuracy([run], f"{run.record.study}/{arm}")
+            if chance is None or not rows[TEST_ACCURACY].max() <= intervals.clear_of_chance(chance):
+                return True
+    return not told
 
 
 def _training(arm: str, study: str) -> str:
@@ -154,7 +157,11 @@ def _training(arm: str, study: str) -> str:
 def _record(arm: str, results: Sequence[Results]) -> Results | None:
     """Return the newest run whose study has this arm, "study/arm": one that ran it, else a replay, else a search."""
     of = split_arm(arm)
-    runs = [x for x in results if x.record.study == of.study and of.name in x.record.arms and not x.recovery]
+    runs = [
+        x
+        for x in results
+        if x.record.study == of.study and of.name in x.record.arms and not x.recovery and not isinstance(x, Answer)
+    ]
 
     def nearness(run: Results) -> tuple[bool, bool, str]:
         own = run.trials[ARM].dropna()

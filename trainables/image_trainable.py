@@ -254,8 +254,8 @@ class MeasuredBagging(PatientBagging):
         self.functions = {name: fresh(metric.function, recipe.device) for name, metric in functions.items()}
         self.measured: dict[str, torch.Tensor] = {}  # split -> probabilities [n, classes] of the epoch
 
-    def _scores(self, split: Split) -> dict[str, Any]:
-        result = super()._scores(split)
+    def _scores(self, epoch: int, split: Split) -> dict[str, Any]:
+        result = super()._scores(epoch, split)
         self.measured[split] = result["probabilities"]
         return result
 

@@ -135,6 +135,20 @@ def test_no_seed_is_planned_where_nothing_learns(make_results, make_claim, tmp_p
     assert ("unseen" in list(frame["claims"])) == planned
 
 
+def test_one_arm_at_chance_says_nothing_of_a_study_that_learns(make_results, make_claim, tmp_path):
+    arms = {arm: {"lr": 0.1} for arm in ("base", "gone", "bad")}
+    told = {"protocol": "replay", "dataset": "cifar10", "arms": arms}
+    claims = [make_claim(name="unseen", arms=("gone", "base"))]
+    folders = []
+    for number, arm, accuracy in ((1, "base", 0.4), (2, "bad", 0.1)):
+        started = f"2026-01-0{number}T00:00:00+00:00"
+        study = make_results(run=str(number), started=started, claims=claims, **told)
+        study.trial(arm=arm, seed=0, protocol="replay", test=[accuracy], seconds=60.0)
+        folders.append(study.write(tmp_path / str(number)))
+    frame, _ = next.plan(load(folders), 100)
+    assert "unseen" in list(frame["claims"])
+
+
 @pytest.fixture
 def diverging(make_results, make_claim, tmp_path):
     """diverging(large, changes, **record) -> a run: small with seeds 0 to 2, large with a status for each seed."""

@@ -9,7 +9,8 @@ of six) sum to 1 over the running predictions, 54 % right, only if members err n
 three such images in six would not have been right in all rounds. Predictions of the finished member, in
 evaluation mode on its training images, fit both. So here those predictions decide which images were wrong, and also
 give SAMME's error. They give the note's too if images are drawn by their weights (weighting "sampling"), since the
-running accuracy is then that of the drawn images.
+running accuracy is then that of the drawn images. Before its round ends a member votes by its running accuracy in any
+case: the other costs an evaluation of the training images each epoch.
 
 The arithmetic for K classes is SAMME's or note A's variant of it. Both start from the odds of a member with error e
 against chance, (K-1) (1-e)/e:

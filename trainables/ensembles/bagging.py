@@ -6,6 +6,7 @@ initialisation and batch order. `bootstrap` is the textbook's variant, with an o
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -83,7 +84,7 @@ class Bagging:
         voted = self.training_accuracies(epoch) if measures_training(settings, epoch, last=last) else None
         running = [outcome.accuracy for outcome in outcomes]
         metrics |= training_accuracies(mean(running), running, voted, settings)
-        metrics |= measure(self._scores, self.recipe, last=last)
+        metrics |= measure(functools.partial(self._scores, epoch), self.recipe, last=last)
         if settings.bootstrap:
             metrics["prefix_oob_accuracy"] = self.out_of_bag_accuracies()
             metrics["oob_accuracy"] = metrics["prefix_oob_accuracy"][-1]
@@ -109,8 +110,8 @@ class Bagging:
         accuracies: list[float] = accuracy(together, labels_of(self.recipe.task, "train")).tolist()
         return accuracies
 
-    def _scores(self, split: Split) -> dict[str, Any]:
-        probabilities = self._probabilities(split, self.epoch + 1)
+    def _scores(self, epoch: int, split: Split) -> dict[str, Any]:
+        probabilities = self._probabilities(split, epoch)
         return scores(probabilities, labels_of(self.recipe.task, split), self.settings.vote)
 
     def _probabilities(self, split: Split, epoch: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class PatientBagging(Bagging):
         elif self.epoch - self._best_epoch >= patience and self.epoch < self._epochs:
             start = time.perf_counter()
             self._epochs = self.epoch
-            metrics |= measure(self._scores, self.recipe, last=True)
+            metrics |= measure(functools.partial(self._scores, self.epoch), self.recipe, last=True)
             if metrics["train_accuracy"] is None:  # not measured: the epoch was not known to be the last
                 voted = self.training_accuracies(self.epoch)
                 metrics |= {"train_accuracy": voted[-1], "prefix_train_accuracy": voted}

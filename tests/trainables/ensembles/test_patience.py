@@ -1,10 +1,13 @@
 import pytest
+import torch.nn.functional as F
+from torch import nn
 
 from trainables.base import build
 from trainables.convnet import ConvNetTrainable
 from trainables.data.task import DeviceData
 from trainables.ensembles.bagging import Bagging
 from trainables.ensembles.patience import PatienceSettings, PatientBagging
+from trainables.image_trainable import image_trainable
 from trainables.training.settings import SettingError
 
 EPOCHS = 8
@@ -70,6 +73,24 @@ def test_a_trial_that_ends_early_has_the_votes_training_accuracy_of_its_last_epo
     assert [m["train_accuracy"] is None for m in found] == [False, *[True] * (len(found) - 2), False]
     whole = history(make_training(lr=0.5, train_measure="after"))
     assert found[-1]["train_accuracy"] == whole[len(found) - 1]["train_accuracy"]
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, training=True)  # in evaluation, too
+
+
+def noisy(classes: int, channels: int, size: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), Noisy(), nn.Linear(channels * size * size, classes))
+
+
+def test_a_trial_that_ends_early_reports_the_accuracy_that_ended_it(digits):
+    """A network that draws in evaluation draws the same for an epoch, however often it is measured."""
+    small = {"epochs": EPOCHS, "train_images": 60, "batch_size": 20, "lr": 0.5, "patience": 1}
+    training = build(image_trainable(noisy), small, DeviceData(digits))
+    found = history(training)
+    assert 1 < len(found) < EPOCHS
+    assert [m["val_accuracy"] for m in found] == training.members[0].val_accuracies
 
 
 def test_patience_needs_a_validation_set():
